@@ -1,0 +1,1 @@
+"""The daemon that runs on the device: fetch, verify, prove, serve, undo, report."""

@@ -1,0 +1,1 @@
+"""Converters: trained model in, compact ONNX flavors out, measured and gated."""

@@ -1,0 +1,45 @@
+"""Change a file so that a reader, or a power cut, sees the old or the new one whole.
+
+Knows no format. Every file that must survive a power cut is written through here.
+"""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from edgekit.errors import StoreError
+
+
+def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Replace the file at `path` by `data`: write beside, fsync, rename, fsync folder.
+
+    Raises StoreError when the disk refuses; the old file is then untouched.
+    """
+    try:
+        descriptor, beside = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+        )
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            os.replace(beside, path)  # noqa: PTH105 - the name the rule is known by
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)  # noqa: PTH108 - a plain string from mkstemp
+            raise
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new names in `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,108 @@
+"""Board profiles: what a class of devices can hold and run, one TOML file each.
+
+Knows the shipped folder and a path, nothing of ONNX or MLflow. boards/README.md says what
+each field means, in which unit, and how to measure one.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from edgekit.document import Reader, refuse_unknown
+from edgekit.errors import BoardError
+
+ARCHES = ("aarch64", "x86_64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """What a board can hold and run. Megabytes are 2**20 bytes.
+
+    `model_ram_mb` is what the process that serves may take (its peak RSS, onnxruntime
+    included), `model_flash_mb` what all stored bundles together may take; `onnxruntime` is
+    the oldest version its agents run. `speed` is this board's one-thread speed as a
+    fraction of the reference (a 2.4 GHz Cortex-A76, Raspberry Pi 5): an estimate.
+    `sources` says where each figure is from.
+    """
+
+    name: str
+    title: str
+    arch: str
+    cpu: str
+    isa: tuple[str, ...]
+    cores: int
+    ram_mb: int
+    model_ram_mb: int
+    model_flash_mb: int
+    onnxruntime: str
+    speed: float
+    sources: Mapping[str, str]
+
+
+def shipped() -> tuple[str, ...]:
+    """Return the names of the shipped profiles, sorted."""
+    return tuple(
+        sorted(
+            entry.name.removesuffix(".toml")
+            for entry in _folder().iterdir()
+            if entry.name.endswith(".toml")
+        )
+    )
+
+
+def load(name_or_path: str) -> Board:
+    """Read a shipped profile by name, or the TOML file at a path; BoardError if neither."""
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise BoardError(f"{path}: no such board file")
+        return parse(path.read_text("utf-8"), subject=str(path))
+    known = shipped()
+    if name_or_path not in known:
+        near = difflib.get_close_matches(name_or_path, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        raise BoardError(f"board {name_or_path}: no such profile; {hint}")
+    text = (_folder() / f"{name_or_path}.toml").read_text("utf-8")
+    return parse(text, subject=f"board {name_or_path}")
+
+
+def parse(text: str, *, subject: str) -> Board:
+    """Parse a profile; BoardError for anything unknown, missing or out of range."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BoardError(f"{subject}: not TOML: {error}") from error
+    refuse_unknown(table, Board.__dataclass_fields__, subject=subject, error=BoardError)
+    reader = Reader(table=table, subject=subject, error=BoardError)
+    arch = reader.text("arch")
+    if arch not in ARCHES:
+        reader.fail("arch", f"one of {', '.join(ARCHES)}")
+    speed = reader.number("speed")
+    if speed <= 0:
+        reader.fail("speed", "a number above 0")
+    board = Board(
+        name=reader.text("name"),
+        title=reader.text("title"),
+        arch=arch,
+        cpu=reader.text("cpu"),
+        isa=reader.texts("isa"),
+        cores=reader.integer("cores", least=1),
+        ram_mb=reader.integer("ram_mb", least=1),
+        model_ram_mb=reader.integer("model_ram_mb", least=1),
+        model_flash_mb=reader.integer("model_flash_mb", least=1),
+        onnxruntime=reader.text("onnxruntime"),
+        speed=speed,
+        sources=reader.string_map("sources"),
+    )
+    if board.model_ram_mb > board.ram_mb:
+        reader.fail("model_ram_mb", f"at most ram_mb ({board.ram_mb})")
+    return board
+
+
+def _folder() -> Traversable:
+    packaged = files("edgekit") / "_boards"
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "boards"

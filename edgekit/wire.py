@@ -1,0 +1,198 @@
+"""Topic names and messages, shared word for word by the fleet and the agent.
+
+Knows no sockets, files or clock. docs/formats/wire.md is its page. Everything is sized
+and shaped for MQTT 3.1.1 brokers and for AWS IoT Core's limits (payload up to 128 KB, at
+most 7 slashes in a topic, QoS 0 and 1).
+"""
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from edgekit.errors import TransportError
+from edgekit.statement import DIGEST_BYTES, MAX_CHUNK_BYTES, slug
+
+VERSION = 1
+MAX_PAYLOAD_BYTES = 127 * 1024
+MAX_CHUNKS = 2**20
+
+_CHUNK = struct.Struct(">BIII")  # version, epoch, sequence, chunk number
+_WANT = struct.Struct(">B32sIIHI")  # version, digest, epoch, last sequence, window, chunks
+CHUNK_HEADER_BYTES = _CHUNK.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topics:
+    """Every topic of one fleet. Names become one topic level each (see slug)."""
+
+    fleet: str
+
+    @property
+    def root(self) -> str:
+        """The prefix of all topics of this fleet."""
+        return f"edgekit/1/{slug(self.fleet)}"
+
+    @property
+    def index(self) -> str:
+        """Retained: the names of all metadata files, so that absence can be known."""
+        return f"{self.root}/index"
+
+    def file(self, name: str) -> str:
+        """Retained: one metadata file (TUF metadata, statements, chunk indexes)."""
+        return f"{self.root}/meta/{slug(name)}"
+
+    def blob(self, sha256: str) -> str:
+        """Chunks of one bundle, for everybody who wants it; never retained."""
+        return f"{self.root}/blob/{sha256}"
+
+    def want(self, device: str) -> str:
+        """A device says which chunks it misses."""
+        return f"{self.device(device)}/want"
+
+    def state(self, device: str) -> str:
+        """Retained: what the device reports that it runs."""
+        return f"{self.device(device)}/state"
+
+    def presence(self, device: str) -> str:
+        """Retained: online, or offline by last will."""
+        return f"{self.device(device)}/presence"
+
+    def telemetry(self, device: str) -> str:
+        """Windows of inference metrics."""
+        return f"{self.device(device)}/telemetry"
+
+    def device(self, device: str) -> str:
+        """The prefix under which a device may write, and nowhere else."""
+        return f"{self.root}/dev/{slug(device)}"
+
+    def every(self, kind: str) -> str:
+        """Return the filter for `kind` ("want", "state", ...) of every device."""
+        return f"{self.root}/dev/+/{kind}"
+
+    def sender(self, topic: str) -> str | None:
+        """Return the slug of the device that wrote to a topic, None for other topics."""
+        prefix = f"{self.root}/dev/"
+        if not topic.startswith(prefix):
+            return None
+        return topic.removeprefix(prefix).split("/", 1)[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """One chunk on its way to everybody who wants the blob.
+
+    `epoch` is drawn anew when a depot starts; `sequence` counts what it sent of this blob
+    since then, from 1.
+    """
+
+    epoch: int
+    sequence: int
+    number: int
+    data: bytes
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return _CHUNK.pack(VERSION, self.epoch, self.sequence, self.number) + self.data
+
+    @classmethod
+    def decode(cls, payload: bytes) -> "Chunk":
+        """Parse, or raise TransportError."""
+        if not _CHUNK.size < len(payload) <= _CHUNK.size + MAX_CHUNK_BYTES:
+            raise TransportError(
+                f"chunk: {len(payload)} bytes, {_CHUNK.size + 1} to"
+                f" {_CHUNK.size + MAX_CHUNK_BYTES} are expected"
+            )
+        version, epoch, sequence, number = _CHUNK.unpack_from(payload)
+        if version != VERSION:
+            raise TransportError(f"chunk: version {version}, {VERSION} is expected")
+        return cls(
+            epoch=epoch,
+            sequence=sequence,
+            number=number,
+            data=payload[_CHUNK.size :],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """A device's request: the chunks it misses of one blob, and how far it has read.
+
+    `epoch` and `last_sequence` echo the last chunk it processed (0 and 0 before the
+    first); `window` is how many chunks it bears in flight.
+    """
+
+    sha256: str
+    epoch: int
+    last_sequence: int
+    window: int
+    chunks: int  # of the whole blob
+    missing: frozenset[int]
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        return _WANT.pack(
+            VERSION,
+            bytes.fromhex(self.sha256),
+            self.epoch,
+            self.last_sequence,
+            self.window,
+            self.chunks,
+        ) + pack_bits(self.missing, self.chunks)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> "Want":
+        """Parse, or raise TransportError."""
+        if len(payload) < _WANT.size:
+            raise TransportError(f"want: {len(payload)} bytes are too few")
+        version, digest, epoch, last, window, chunks = _WANT.unpack_from(payload)
+        if version != VERSION:
+            raise TransportError(f"want: version {version}, {VERSION} is expected")
+        if not 0 < chunks <= MAX_CHUNKS or window < 1:
+            raise TransportError(f"want: {chunks} chunks, window {window}: out of range")
+        bits = payload[_WANT.size :]
+        if len(bits) != -(-chunks // 8):
+            raise TransportError(f"want: {len(bits)} bitmap bytes for {chunks} chunks")
+        return cls(
+            sha256=digest.hex(),
+            epoch=epoch,
+            last_sequence=last,
+            window=window,
+            chunks=chunks,
+            missing=frozenset(n for n in unpack_bits(bits) if n < chunks),
+        )
+
+
+def pack_bits(numbers: Iterable[int], size: int) -> bytes:
+    """Return a bitmap of `size` bits, the lowest number in the first byte's lowest bit."""
+    bits = bytearray(-(-size // 8))
+    for number in numbers:
+        bits[number >> 3] |= 1 << (number & 7)
+    return bytes(bits)
+
+
+def unpack_bits(bits: bytes) -> Iterator[int]:
+    """Yield the numbers whose bits are set, in order."""
+    for position, byte in enumerate(bits):
+        for bit in range(8):
+            if byte >> bit & 1:
+                yield position * 8 + bit
+
+
+def encode_names(names: Iterable[str]) -> bytes:
+    """Return the payload of the index: one name a line, sorted."""
+    return "\n".join(sorted(names)).encode()
+
+
+def decode_names(payload: bytes) -> frozenset[str]:
+    """Parse the index, or raise TransportError."""
+    try:
+        return frozenset(payload.decode().split("\n")) if payload else frozenset()
+    except UnicodeDecodeError as error:
+        raise TransportError("index: not UTF-8") from error
+
+
+def split_index(index: bytes) -> tuple[bytes, ...]:
+    """Return the chunk digests that a chunk index holds, raw, in order."""
+    if len(index) % DIGEST_BYTES:
+        raise TransportError(f"chunk index: {len(index)} bytes, not whole digests")
+    return tuple(index[at : at + DIGEST_BYTES] for at in range(0, len(index), DIGEST_BYTES))
