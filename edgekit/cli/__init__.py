@@ -1,0 +1,21 @@
+"""The edgekit command: one file per subcommand, all listed here. Knows no details."""
+
+import click
+
+from edgekit import __version__
+from edgekit.cli.failure import FailingGroup
+
+
+@click.group(cls=FailingGroup)
+@click.version_option(__version__, prog_name="edgekit")
+def main() -> None:
+    """Get trained models onto small devices, signed, and keep a fleet up to date.
+
+    Data goes to standard output, talk to standard error. Exit codes: 0 done, 2 usage,
+    3 configuration, 4 registry, 5 conversion, 6 board, 7 trust, 8 transport, 9 schema,
+    10 disk, 11 admission, 12 proof.
+    """
+
+
+for command in ():
+    main.add_command(command)

@@ -1,0 +1,19 @@
+"""Turn edgekit's errors into one line on standard error and an exit code."""
+
+import sys
+
+import click
+
+from edgekit.errors import EdgekitError
+
+
+class FailingGroup(click.Group):
+    """A group whose commands may raise EdgekitError."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; on EdgekitError say it and exit with its code."""
+        try:
+            return super().invoke(ctx)
+        except EdgekitError as error:
+            click.echo(f"error: {error}", err=True)
+            sys.exit(error.exit_code)
