@@ -15,7 +15,3 @@ def main() -> None:
     3 configuration, 4 registry, 5 conversion, 6 board, 7 trust, 8 transport, 9 schema,
     10 disk, 11 admission, 12 proof.
     """
-
-
-for command in ():
-    main.add_command(command)

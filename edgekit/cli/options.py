@@ -12,7 +12,7 @@ from edgekit.errors import ConfigError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PASSPHRASE_VARIABLE = "EDGEKIT_PASSPHRASE"
+PASSPHRASE_VARIABLE = "EDGEKIT_PASSPHRASE"  # noqa: S105 - a name, not a secret
 
 
 def fleet_option(function: Command) -> Command:
