@@ -1,0 +1,104 @@
+"""Carry a table into an ONNX graph's inputs, and its outputs back to the caller.
+
+Knows numpy, no runtime: what a manifest's Binding says, carried out. Used by the device
+that serves and by the workstation that measures, so both see the same model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgekit.errors import SchemaError
+from edgekit.manifest import Binding, OutputRole, TensorInput, TensorOutput
+from edgekit.table import Array, Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What a model answers.
+
+    `prediction` is what the original python_function returned: one array, or arrays by
+    name. `probabilities` is [rows, classes] in the order of the binding's classes, `score`
+    a decision value; both None where the model has none.
+    """
+
+    prediction: Array | dict[str, Array]
+    probabilities: Array | None = None
+    score: Array | None = None
+
+
+def feeds(binding: Binding, table: Table) -> dict[str, Array]:
+    """Return the ONNX inputs, [rows, ...] each, that a checked table stands for.
+
+    Columns of one input are cast to its dtype and laid side by side; a tensor is cast and
+    brought to the input's rank. SchemaError when a column is missing or cannot be cast.
+    """
+    return {tensor.name: _feed(tensor, table) for tensor in binding.inputs}
+
+
+def results(binding: Binding, raw: Mapping[str, Array]) -> Predictions:
+    """Return what the caller gets for the graph's raw outputs."""
+    by_role: dict[OutputRole, dict[str, Array]] = {role: {} for role in OutputRole}
+    for output in binding.outputs:
+        by_role[output.role][output.name] = _restore(output, raw[output.tensor])
+    predictions = by_role[OutputRole.PREDICTION]
+    lone = len(predictions) == 1 and "" in predictions
+    return Predictions(
+        prediction=predictions[""] if lone else predictions,
+        probabilities=_first(by_role[OutputRole.PROBABILITY]),
+        score=_first(by_role[OutputRole.SCORE]),
+    )
+
+
+def _first(arrays: Mapping[str, Array]) -> Array | None:
+    return next(iter(arrays.values()), None)
+
+
+def _feed(tensor: TensorInput, table: Table) -> Array:
+    missing = [name for name in tensor.columns if name not in table]
+    if missing:
+        raise SchemaError(f"Model is missing inputs {missing}.")
+    columns = [_cast(tensor, name, np.asarray(table[name])) for name in tensor.columns]
+    if len(columns) == 1 and (columns[0].ndim > 1 or len(tensor.shape) == 1):
+        return _ranked(columns[0], tensor.shape)
+    packed = np.stack(columns, axis=1)
+    return _ranked(np.ascontiguousarray(packed), tensor.shape)
+
+
+def _cast(tensor: TensorInput, name: str, column: Array) -> Array:
+    if tensor.dtype == "str":
+        return _texts(name, column)
+    try:
+        return column.astype(tensor.dtype, copy=False)
+    except (TypeError, ValueError) as error:
+        raise SchemaError(
+            f"column {name}: {column.dtype} cannot become {tensor.dtype}: {error}"
+        ) from error
+
+
+def _texts(name: str, column: Array) -> Array:
+    for number, value in enumerate(column.flat):
+        if not isinstance(value, str):
+            raise SchemaError(
+                f"column {name}: row {number} holds {value!r}, a text is expected"
+            )
+    return column.astype(object, copy=False)
+
+
+def _ranked(array: Array, shape: tuple[int, ...]) -> Array:
+    if array.ndim == len(shape):
+        return array
+    try:
+        return array.reshape((array.shape[0], *shape[1:]))
+    except ValueError as error:
+        raise SchemaError(
+            f"input of shape {array.shape}: it does not fit the model's {shape}"
+        ) from error
+
+
+def _restore(output: TensorOutput, raw: Array) -> Array:
+    array = _ranked(np.asarray(raw), output.shape)
+    if output.dtype == "str":
+        return array.astype(object, copy=False)
+    return array.astype(output.dtype, copy=False)

@@ -1,0 +1,98 @@
+"""Run an ONNX graph. The only file that knows onnxruntime; it knows no bundle or schema.
+
+A session uses one thread on the CPU and exactly the options that the signed manifest
+asks for, on the workstation that measures as on the device that serves.
+"""
+
+import ctypes
+import gc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from edgekit.errors import ProofError
+from edgekit.manifest import RuntimeNeeds
+from edgekit.table import Array
+
+_ERRORS_ONLY = 3
+_FAILURES = (
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.NoSuchFile,
+    state.NotImplemented,
+    state.RuntimeException,
+    state.EPFail,
+    RuntimeError,
+    ValueError,
+)
+
+
+def version() -> str:
+    """Return onnxruntime's version, "1.31.1"."""
+    return str(onnxruntime.__version__)
+
+
+class Session:
+    """One loaded graph. Calls of run may come from several threads."""
+
+    def __init__(self, session: Any) -> None:  # noqa: ANN401 - onnxruntime has no types
+        self._session = session
+        self._outputs = [output.name for output in session.get_outputs()]
+
+    @classmethod
+    def load(
+        cls, model: Path | bytes, needs: RuntimeNeeds, *, threads: int = 1
+    ) -> "Session":
+        """Load a graph; ProofError when this onnxruntime cannot."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        for key, value in sorted(needs.session_options.items()):
+            options.add_session_config_entry(key, value)
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            session = onnxruntime.InferenceSession(
+                source, sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except _FAILURES as error:
+            raise ProofError(
+                f"model: onnxruntime {version()} cannot load it: {error}"
+            ) from error
+        return cls(session)
+
+    @property
+    def inputs(self) -> tuple[tuple[str, str, tuple[object, ...]], ...]:
+        """Name, ONNX type ("tensor(float)") and shape (None or text: any) of each input."""
+        return tuple((i.name, i.type, tuple(i.shape)) for i in self._session.get_inputs())
+
+    @property
+    def outputs(self) -> tuple[tuple[str, str, tuple[object, ...]], ...]:
+        """Name, ONNX type and shape of each output."""
+        return tuple((o.name, o.type, tuple(o.shape)) for o in self._session.get_outputs())
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Return every output by name; ProofError when the graph fails on these inputs."""
+        try:
+            values = self._session.run(None, dict(feeds))
+        except _FAILURES as error:
+            raise ProofError(f"model: it failed on its input: {error}") from error
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def give_back_memory() -> None:
+    """Return freed pages to the system, so that the memory after many swaps stays flat.
+
+    The allocator keeps what dropped sessions freed: 199 MB and rising after 12 swaps of a
+    20 MB model, 72 MB and flat with this call (measured with glibc).
+    """
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # musl has none
+        trim(0)
