@@ -5,6 +5,7 @@ each field means, in which unit, and how to measure one.
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,17 @@ from edgekit.document import Reader, refuse_unknown
 from edgekit.errors import BoardError
 
 ARCHES = ("aarch64", "x86_64")
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+){1,2}")
+_FIGURES = (
+    "cpu",
+    "isa",
+    "cores",
+    "ram_mb",
+    "model_ram_mb",
+    "model_flash_mb",
+    "onnxruntime",
+    "speed",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +69,11 @@ def shipped() -> tuple[str, ...]:
 def load(name_or_path: str) -> Board:
     """Read a shipped profile by name, or the TOML file at a path; BoardError if neither."""
     if name_or_path.endswith(".toml"):
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise BoardError(f"{path}: no such board file")
-        return parse(path.read_text("utf-8"), subject=str(path))
+        try:
+            text = Path(name_or_path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BoardError(f"{name_or_path}: cannot be read: {error}") from error
+        return parse(text, subject=name_or_path)
     known = shipped()
     if name_or_path not in known:
         near = difflib.get_close_matches(name_or_path, known, n=1)
@@ -84,6 +97,11 @@ def parse(text: str, *, subject: str) -> Board:
     speed = reader.number("speed")
     if speed <= 0:
         reader.fail("speed", "a number above 0")
+    onnxruntime = reader.text("onnxruntime")
+    if not _VERSION.fullmatch(onnxruntime):
+        reader.fail("onnxruntime", 'a version such as "1.20"')
+    sources = reader.string_map("sources")
+    refuse_unknown(sources, _FIGURES, subject=f"{subject}: sources", error=BoardError)
     board = Board(
         name=reader.text("name"),
         title=reader.text("title"),
@@ -94,9 +112,9 @@ def parse(text: str, *, subject: str) -> Board:
         ram_mb=reader.integer("ram_mb", least=1),
         model_ram_mb=reader.integer("model_ram_mb", least=1),
         model_flash_mb=reader.integer("model_flash_mb", least=1),
-        onnxruntime=reader.text("onnxruntime"),
+        onnxruntime=onnxruntime,
         speed=speed,
-        sources=reader.string_map("sources"),
+        sources=sources,
     )
     if board.model_ram_mb > board.ram_mb:
         reader.fail("model_ram_mb", f"at most ram_mb ({board.ram_mb})")

@@ -7,11 +7,14 @@ can verify and run what a newer release tool wrote.
 
 import difflib
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
 from edgekit.errors import EdgekitError
+
+_LARGEST = sys.float_info.max
 
 
 def canonical_json(value: object) -> bytes:
@@ -60,6 +63,7 @@ class Reader:
         """Parse one JSON object, or raise `error`."""
         try:
             value = json.loads(data)
+            canonical_json(value)  # refuses NaN and lone surrogates: no JSON has them
         except (ValueError, RecursionError) as cause:
             raise error(f"{subject}: not JSON: {cause}") from cause
         if not isinstance(value, dict):
@@ -93,6 +97,8 @@ class Reader:
         value = self.table.get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             self.fail(key, "a number")
+        if not -_LARGEST <= value <= _LARGEST:
+            self.fail(key, "a finite number")
         return float(value)
 
     def flag(self, key: str, *, default: bool | None = None) -> bool:

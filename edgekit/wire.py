@@ -14,7 +14,7 @@ from edgekit.statement import DIGEST_BYTES, MAX_CHUNK_BYTES, slug
 
 VERSION = 1
 MAX_PAYLOAD_BYTES = 127 * 1024
-MAX_CHUNKS = 2**20
+MAX_CHUNKS = 1_000_000  # a request's bitmap must fit in one payload
 
 _CHUNK = struct.Struct(">BIII")  # version, epoch, sequence, chunk number
 _WANT = struct.Struct(">B32sIIHI")  # version, digest, epoch, last sequence, window, chunks

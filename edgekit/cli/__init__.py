@@ -3,6 +3,7 @@
 import click
 
 from edgekit import __version__
+from edgekit.cli import boards
 from edgekit.cli.failure import FailingGroup
 
 
@@ -15,3 +16,6 @@ def main() -> None:
     3 configuration, 4 registry, 5 conversion, 6 board, 7 trust, 8 transport, 9 schema,
     10 disk, 11 admission, 12 proof.
     """
+
+
+main.add_command(boards.command)
