@@ -167,8 +167,8 @@ class Manifest:
             files=_files(reader),
             runtime=_runtime(reader.child("runtime")),
             footprint=_footprint(reader.child("footprint")),
-            signature=_signature(reader.child("signature", optional=True)),
-            binding=_binding(reader.child("binding")),
+            signature=read_signature(reader.child("signature", optional=True)),
+            binding=read_binding(reader.child("binding")),
             tolerance=_tolerance(reader.child("tolerance")),
             conversion=reader.child("conversion", optional=True).table,
             tools=reader.string_map("tools", optional=True),
@@ -206,33 +206,8 @@ class Manifest:
                     "one_row_p95_us": self.footprint.one_row_p95_us,
                     "measured_on": self.footprint.measured_on,
                 },
-                "signature": {
-                    "inputs": self.signature.inputs,
-                    "outputs": self.signature.outputs,
-                    "params": self.signature.params,
-                },
-                "binding": {
-                    "inputs": [
-                        {
-                            "name": i.name,
-                            "dtype": i.dtype,
-                            "columns": list(i.columns),
-                            "shape": list(i.shape),
-                        }
-                        for i in self.binding.inputs
-                    ],
-                    "outputs": [
-                        {
-                            "name": o.name,
-                            "tensor": o.tensor,
-                            "role": o.role.value,
-                            "dtype": o.dtype,
-                            "shape": list(o.shape),
-                        }
-                        for o in self.binding.outputs
-                    ],
-                    "classes": list(self.binding.classes),
-                },
+                "signature": signature_document(self.signature),
+                "binding": binding_document(self.binding),
                 "tolerance": {
                     "rtol": self.tolerance.rtol,
                     "atol": self.tolerance.atol,
@@ -294,7 +269,18 @@ def _footprint(reader: Reader) -> Footprint:
     )
 
 
-def _signature(reader: Reader) -> Signature:
+def signature_document(signature: Signature) -> dict[str, object]:
+    """Return a signature as the manifest's JSON object."""
+    return {
+        "inputs": signature.inputs,
+        "outputs": signature.outputs,
+        "params": signature.params,
+    }
+
+
+def read_signature(reader: Reader) -> Signature:
+    """Read what `signature_document` wrote, or raise the reader's error."""
+
     def listed(key: str) -> list[dict[str, object]] | None:
         if reader.table.get(key) is None:
             return None
@@ -314,7 +300,34 @@ def _shape(reader: Reader) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _binding(reader: Reader) -> Binding:
+def binding_document(binding: Binding) -> dict[str, object]:
+    """Return a binding as the manifest's JSON object."""
+    return {
+        "inputs": [
+            {
+                "name": i.name,
+                "dtype": i.dtype,
+                "columns": list(i.columns),
+                "shape": list(i.shape),
+            }
+            for i in binding.inputs
+        ],
+        "outputs": [
+            {
+                "name": o.name,
+                "tensor": o.tensor,
+                "role": o.role.value,
+                "dtype": o.dtype,
+                "shape": list(o.shape),
+            }
+            for o in binding.outputs
+        ],
+        "classes": list(binding.classes),
+    }
+
+
+def read_binding(reader: Reader) -> Binding:
+    """Read what `binding_document` wrote, or raise the reader's error."""
     inputs = reader.children("inputs")
     outputs = reader.children("outputs")
     if not 0 < len(inputs) <= MAX_TENSORS:
