@@ -104,15 +104,15 @@ def test_relative_paths_start_at_the_fleet_folder() -> None:
             SMALLEST + '[stages.canary]\nselector = "stage:Produktion"\n',
             (
                 "fleet.toml: stages: canary: 'Produktion' is no MLflow stage; did you mean"
-                " Production? Staging, Production and Archived exist, and any other name is an"
-                " alias, written with @"
+                " Production? Staging, Production and Archived exist, and any other name is"
+                " an alias, written with @"
             ),
         ),
         (
             SMALLEST + '[stages.canary]\nselector = "canary"\n',
             (
-                "fleet.toml: stages: canary: 'canary': an alias (\"@production\") or a stage"
-                ' ("stage:Production") is expected'
+                "fleet.toml: stages: canary: 'canary': an alias (\"@production\") or a"
+                ' stage ("stage:Production") is expected'
             ),
         ),
         (
