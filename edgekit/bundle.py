@@ -151,6 +151,8 @@ def _inflate(stream: BinaryIO, length: int, stored: int, name: str) -> Iterator[
     while not decompressor.eof:
         block = b""
         if decompressor.needs_input:
+            if not stored:
+                break
             block = _exactly(stream, min(BLOCK_BYTES, stored))
             stored -= len(block)
         try:
@@ -158,11 +160,11 @@ def _inflate(stream: BinaryIO, length: int, stored: int, name: str) -> Iterator[
         except zstd.ZstdError as error:
             raise TrustError(f"bundle: member {name}: {error}") from error
         written += len(out)
-        if written > length or (not block and not out and not decompressor.eof):
+        if written > length:
             break
         if out:
             yield out
-    if stored or written != length or decompressor.unused_data:
+    if not decompressor.eof or stored or written != length or decompressor.unused_data:
         raise TrustError(f"bundle: member {name} is not the {length} bytes it declares")
 
 
