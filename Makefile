@@ -1,0 +1,61 @@
+# Set up, demonstrate, check and test edgekit. Needs python3 (3.11 or newer), make and bash.
+# Set-up is done once for each change of a pyproject.toml; afterwards nothing needs a network.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROJECTS := pyproject.toml agent/pyproject.toml converters/pyproject.toml
+PIP := $(BIN)/python -m pip install --quiet
+DEMO := --editable '.[operator,embedded,schema]' --editable agent
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+export PATH := $(PATH):/usr/sbin:/sbin# Debian keeps mosquitto there
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help venv demo check test docs clean
+
+help:  ## list these targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+venv: $(VENV)/.test  ## create .venv with everything that `make test` needs
+
+demo: $(VENV)/.demo  ## a registered model reaches three agents, is updated and rolled back
+	$(BIN)/python -m demo
+
+check: $(VENV)/.check  ## lint, formats, types, import contracts and the fast tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q -m "not slow"
+
+test: $(VENV)/.test check  ## everything: `make check`, real processes, wheels, the documents
+	@if scripts/ensure-mosquitto; then marks="slow"; else marks="slow and not broker"; fi; \
+	$(BIN)/pytest -q -m "$$marks"
+
+docs: $(VENV)/.check  ## write docs/cli.md anew from the commands' --help
+	$(BIN)/python -m docs.cli_reference
+
+clean:  ## remove caches and builds; .venv stays (rm -rf .venv removes it)
+	rm -rf build dist */dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+# What the demo needs; then what checking needs; then what only the slow tests need.
+$(VENV)/.demo: $(PROJECTS) scripts/create-venv
+	scripts/create-venv "$(PYTHON)" $(VENV)
+	@echo "installing edgekit and the demo's packages into $(VENV) (once)"
+	$(PIP) $(DEMO) --editable 'converters[sklearn]'
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.demo
+	@echo "installing the linters and pytest into $(VENV) (once)"
+	$(PIP) --group lint --group test
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.check
+	@echo "installing TensorFlow, for the converters' tests, into $(VENV) (once)"
+	$(PIP) $(DEMO) --editable 'converters[sklearn,tensorflow]'
+	@touch $@
