@@ -1,0 +1,77 @@
+"""What the child process is asked to do, and how it is asked. Knows no framework."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.document import Reader, canonical_json
+from edgekit.errors import ConversionError
+from edgekit_converters.runtimes import Supported
+from edgekit_converters.source import Source, read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One model to take out of its framework, for runtimes up to `supported`."""
+
+    source: Source
+    supported: Supported
+    samples: Path | None = None
+    target: str | None = None
+    trust_pickle: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A job on its way to the child: `model` is a path still to be read, `out` a folder."""
+
+    model: Path
+    out: Path
+    supported: Supported
+    samples: Path | None = None
+    target: str | None = None
+    trust_pickle: bool = False
+
+    def to_json(self) -> bytes:
+        """Encode for the child."""
+        return canonical_json(
+            {
+                "model": str(self.model),
+                "out": str(self.out),
+                "opset": self.supported.opset,
+                "ml_opset": self.supported.ml_opset,
+                "ir_version": self.supported.ir_version,
+                "samples": None if self.samples is None else str(self.samples),
+                "target": self.target,
+                "trust_pickle": self.trust_pickle,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Order":
+        """Decode in the child, or raise ConversionError."""
+        reader = Reader.from_json(data, subject="order", error=ConversionError)
+        samples = reader.table.get("samples")
+        return cls(
+            model=Path(reader.text("model")),
+            out=Path(reader.text("out")),
+            supported=Supported(
+                opset=reader.integer("opset"),
+                ml_opset=reader.integer("ml_opset"),
+                ir_version=reader.integer("ir_version"),
+            ),
+            samples=None if samples is None else Path(reader.text("samples")),
+            target=None if reader.table.get("target") is None else reader.text("target"),
+            trust_pickle=reader.flag("trust_pickle"),
+        )
+
+    def job(self) -> Job:
+        """Read the model's source; ConversionError if it cannot or must not be loaded."""
+        source = read(self.model)
+        source.refuse_untrusted(trust_pickle=self.trust_pickle)
+        return Job(
+            source=source,
+            supported=self.supported,
+            samples=self.samples,
+            target=self.target,
+            trust_pickle=self.trust_pickle,
+        )

@@ -1,0 +1,118 @@
+"""Tell what a model file is from its first bytes. Runs nothing, trusts no file name."""
+
+import zipfile
+from pathlib import Path
+
+from edgekit.errors import ConversionError
+from edgekit_converters.frameworks import LATER, Kind
+
+MAX_UNPACKED_BYTES = 4 * 2**30
+MAX_UNPACKED_RATIO = 200  # deflate reaches 1,032 on zeros, weights and trees below 20
+_SMALL_BYTES = 64 * 2**20  # archives that unpack to less are not worth refusing
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_ZIP = b"PK\x03\x04"
+_PICKLE = b"\x80"  # followed by the protocol, 2 to 5
+_PROTOCOLS = range(2, 6)
+_COMPRESSED = (b"\x1f\x8b", b"\x78", b"BZh", b"\xfd7zXZ")  # joblib's: gzip, zlib, ...
+_COMPRESSED_SUFFIXES = (".gz", ".joblib", ".pickle", ".pkl", ".xz", ".z")
+_TFLITE = b"TFL3"  # after four bytes of offset
+_XGBOOST = (b"binf", b"{L\x00", b'{"learner"')
+_LIGHTGBM = b"tree\nversion="
+_HEAD_BYTES = 64
+
+
+def sniff(path: Path) -> Kind:
+    """Return what a file or SavedModel folder is; ConversionError if nothing known."""
+    if path.is_dir():
+        return _folder(path)
+    head = _head(path)
+    if head.startswith(_ZIP):
+        return _archive(path)
+    if head.startswith(_HDF5):
+        return Kind.KERAS_H5
+    if _is_pickle(path, head):
+        return Kind.SKLEARN_PICKLE
+    if head[4:8] == _TFLITE:
+        raise follows_later(path.name, "tflite")
+    if head.startswith(_XGBOOST):
+        raise follows_later(path.name, "xgboost")
+    if head.startswith(_LIGHTGBM):
+        raise follows_later(path.name, "lightgbm")
+    if path.suffix == ".onnx":  # protobuf has no magic number: parsing will tell
+        return Kind.ONNX
+    raise ConversionError(
+        f"{path.name}: not a model file that edgekit knows;"
+        " ONNX, Keras, SavedModel, skops or pickle is expected"
+    )
+
+
+def follows_later(name: str, flavor: str) -> ConversionError:
+    """Return the refusal of a recognised framework that has no converter yet."""
+    return ConversionError(
+        f"{name}: a {flavor} model, its converter follows in a later version;"
+        f" meanwhile {LATER[flavor]}"
+    )
+
+
+def check_archive(path: Path) -> None:
+    """Refuse an archive that is damaged or unpacks to far more than it holds."""
+    unpacked = sum(member.file_size for member in _members(path))
+    packed = path.stat().st_size
+    if unpacked > MAX_UNPACKED_BYTES:
+        raise ConversionError(
+            f"{path.name}: it unpacks to {unpacked} bytes, at most {MAX_UNPACKED_BYTES}"
+            " are expected"
+        )
+    if unpacked > _SMALL_BYTES and unpacked > packed * MAX_UNPACKED_RATIO:
+        raise ConversionError(
+            f"{path.name}: {packed} bytes unpack to {unpacked}, more than"
+            f" {MAX_UNPACKED_RATIO} times as many: this looks like a zip bomb"
+        )
+
+
+def _folder(path: Path) -> Kind:
+    if path.joinpath("saved_model.pb").is_file():
+        return Kind.SAVED_MODEL
+    raise ConversionError(
+        f"{path.name}: neither an MLmodel file nor a saved_model.pb is in this folder"
+    )
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError as error:
+        raise ConversionError(f"{path}: cannot be read: {error.strerror}") from error
+    if not head:
+        raise ConversionError(f"{path.name}: the file is empty, a model is expected")
+    return head
+
+
+def _is_pickle(path: Path, head: bytes) -> bool:
+    if head.startswith(_PICKLE) and len(head) > 1 and head[1] in _PROTOCOLS:
+        return True
+    return head.startswith(_COMPRESSED) and path.suffix in _COMPRESSED_SUFFIXES
+
+
+def _archive(path: Path) -> Kind:
+    check_archive(path)
+    names = {member.filename for member in _members(path)}
+    if "schema.json" in names:
+        return Kind.SKLEARN_SKOPS
+    if "config.json" in names:
+        return Kind.KERAS_ZIP
+    if any(name.endswith(("/data.pkl", "/archive_format", "/version")) for name in names):
+        raise follows_later(path.name, "pytorch")
+    raise ConversionError(
+        f"{path.name}: an archive, but neither Keras's (config.json) nor skops's"
+        " (schema.json)"
+    )
+
+
+def _members(path: Path) -> list[zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise ConversionError(f"{path.name}: a damaged archive: {error}") from error
