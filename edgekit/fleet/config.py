@@ -11,9 +11,9 @@ from pathlib import Path
 import tomli_w
 
 from edgekit import atomic
+from edgekit.address import BrokerAddress
 from edgekit.document import Reader, refuse_unknown
 from edgekit.errors import ConfigError
-from edgekit.mqtt import BrokerAddress
 from edgekit.registry.uri import Selector
 
 FORMAT = 1

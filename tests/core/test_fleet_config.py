@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.address import BrokerAddress
 from edgekit.errors import ConfigError
 from edgekit.fleet import config as fleet_config
 from edgekit.fleet.config import (
@@ -10,7 +11,6 @@ from edgekit.fleet.config import (
     RegistrySettings,
     ReleaseSettings,
 )
-from edgekit.mqtt import BrokerAddress
 from edgekit.registry.uri import Selector, SelectorKind
 
 SMALLEST = """

@@ -1,0 +1,1 @@
+"""From a registered version to a signed release, and back. Knows no devices."""

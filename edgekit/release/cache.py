@@ -1,0 +1,108 @@
+"""Conversions that are done: one folder for each version, boards and options.
+
+Knows no converter and no registry. A folder counts once its note is written, which is the
+last thing that happens: a conversion that was cut short is thrown away and done again.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+from edgekit import __version__, atomic
+from edgekit.board import Board
+from edgekit.conversion import Conversion
+from edgekit.document import Reader, canonical_json
+from edgekit.errors import ConfigError, StoreError
+from edgekit.registry import ModelVersion
+from edgekit.statement import slug
+
+NOTE_NAME = "chosen.json"
+_KEY_CHARACTERS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a conversion is asked for, besides the version. `max_drop` is in points."""
+
+    boards: tuple[Board, ...]
+    samples: Path | None = None
+    target: str | None = None
+    max_drop: float = 0.5
+    trust_pickle: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """The flavors that were chosen, each with its folder and the boards it is for.
+
+    `run_id` is the conversion's own run in the registry, "" while it is not logged.
+    """
+
+    folder: Path
+    boards: Mapping[str, tuple[str, ...]]  # flavor -> boards
+    run_id: str = ""
+
+    def flavor_folder(self, flavor: str) -> Path:
+        """Return where a flavor's manifest and files are."""
+        return self.folder / flavor
+
+
+def folder_of(cache: Path, version: ModelVersion, options: Options) -> Path:
+    """Return where this conversion belongs; other inputs give another folder."""
+    inputs = {
+        "run_id": version.run_id,
+        "boards": [asdict(board) for board in options.boards],
+        "samples": _digest(options.samples),
+        "target": options.target,
+        "max_drop": options.max_drop,
+        "edgekit": __version__,
+    }
+    key = sha256(canonical_json(inputs)).hexdigest()[:_KEY_CHARACTERS]
+    return cache / slug(version.name) / slug(version.version) / key
+
+
+def find(folder: Path) -> Converted | None:
+    """Return the conversion in its folder, None when none was finished there."""
+    note = folder / NOTE_NAME
+    if not note.is_file():
+        return None
+    reader = Reader.from_json(note.read_bytes(), subject=str(note), error=StoreError)
+    boards = reader.child("boards")
+    return Converted(
+        folder=folder,
+        boards={flavor: boards.texts(flavor) for flavor in boards.table},
+        run_id=reader.text("run_id"),
+    )
+
+
+def clear(folder: Path) -> None:
+    """Throw away what a conversion that was cut short has left."""
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise StoreError(f"{folder}: {error.strerror}") from error
+
+
+def keep(folder: Path, conversion: Conversion, *, run_id: str) -> Converted:
+    """Note which flavors were chosen for which boards; the conversion now counts."""
+    boards: dict[str, tuple[str, ...]] = {}
+    for board, flavor in sorted(conversion.choices.items()):
+        boards[flavor] = (*boards.get(flavor, ()), board)
+    atomic.write_bytes(
+        folder / NOTE_NAME, canonical_json({"boards": boards, "run_id": run_id})
+    )
+    return Converted(folder=folder, boards=boards, run_id=run_id)
+
+
+def _digest(samples: Path | None) -> str:
+    if samples is None:
+        return ""
+    try:
+        with samples.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"samples {samples}: {error.strerror}") from error
