@@ -1,7 +1,8 @@
 """Which ONNX each onnxruntime runs: the one table that opsets are chosen from.
 
-From onnxruntime's compatibility page (onnxruntime.ai/docs/reference/compatibility.html)
-and the versions that ONNX's own releases define; the ai.onnx.ml column is stricter where
+From onnxruntime's compatibility page (onnxruntime.ai/docs/reference/compatibility.html),
+and from 1.16 on tried: the newest each release from 1.16.3 to 1.31.1 agreed to load of a
+one-node model stamped with rising versions. The ai.onnx.ml column is stricter where
 a kernel came later than the opset (TreeEnsemble 5 runs from 1.21 on, by experiment).
 """
 
@@ -32,6 +33,8 @@ _TABLE: tuple[tuple[tuple[int, int], Supported], ...] = (
     ((1, 18), Supported(opset=21, ml_opset=4, ir_version=10)),
     ((1, 21), Supported(opset=22, ml_opset=5, ir_version=10)),
     ((1, 23), Supported(opset=23, ml_opset=5, ir_version=11)),
+    ((1, 24), Supported(opset=25, ml_opset=5, ir_version=13)),
+    ((1, 25), Supported(opset=26, ml_opset=5, ir_version=13)),
 )
 
 
@@ -59,4 +62,18 @@ def common(boards: Sequence[Board]) -> Supported:
         opset=min(one.opset for one in each),
         ml_opset=min(one.ml_opset for one in each),
         ir_version=min(one.ir_version for one in each),
+    )
+
+
+def oldest(*, opset: int, ml_opset: int, ir_version: int) -> str:
+    """Return the oldest known version ("1.16") that runs such a model."""
+    for (major, minor), known in _TABLE:
+        enough = known.opset >= opset and known.ml_opset >= ml_opset
+        if enough and known.ir_version >= ir_version:
+            return f"{major}.{minor}"
+    newest = _TABLE[-1][1]
+    raise ConversionError(
+        f"model: opset {opset}, ai.onnx.ml {ml_opset}, IR {ir_version}; the newest"
+        f" onnxruntime known here runs {newest.opset}, {newest.ml_opset} and"
+        f" {newest.ir_version}"
     )

@@ -1,0 +1,91 @@
+"""Replace float32 initialisers by smaller stored ones that unfold when a session loads.
+
+Knows which constants are weights, and how to put nodes in front of their readers; not how
+a weight is stored. onnxruntime computes nodes of constants once, at load: the graph that
+runs is the float one, at its speed.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from edgekit.table import Array
+from edgekit_converters.passes.walk import interface, nodes
+
+_TRANSPOSABLE = {"Gemm": "transB"}
+_CHANNEL_AXIS = {"Conv": 0, "MatMul": -1, "LSTM": -2, "GRU": -2, "RNN": -2, "Gather": 0}
+_WEIGHT_INPUTS = {"LSTM": (1, 2), "GRU": (1, 2), "RNN": (1, 2), "Gather": (0,)}
+_SECOND = (1,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weight:
+    """A float32 initialiser that a weighted operator multiplies with.
+
+    `channel_axis` is the axis along which each slice may have a scale of its own.
+    """
+
+    name: str
+    values: Array
+    channel_axis: int
+
+
+def floats(model: ModelProto) -> Iterator[tuple[str, Array]]:
+    """Yield the name and values of every float32 initialiser that is no input."""
+    kept = interface(model.graph)
+    for entry in model.graph.initializer:
+        if entry.data_type == TensorProto.FLOAT and entry.name not in kept:
+            yield entry.name, numpy_helper.to_array(entry)
+
+
+def weights(model: ModelProto) -> Iterator[Weight]:
+    """Yield the weights of Conv, Gemm, MatMul, recurrent and embedding operators."""
+    axes: dict[str, int] = {}
+    for node in nodes(model.graph):
+        for name, axis in _weighted_inputs(node):
+            axes.setdefault(name, axis)
+    for name, values in floats(model):
+        if name in axes and values.ndim > 1:
+            yield Weight(name=name, values=values, channel_axis=axes[name] % values.ndim)
+
+
+def store(
+    model: ModelProto, name: str, stored: list[TensorProto], unfold: list[NodeProto]
+) -> None:
+    """Replace the initialiser `name` by others, and nodes whose last output is `name`."""
+    kept = [entry for entry in model.graph.initializer if entry.name != name]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend([*kept, *stored])
+    after = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*unfold, *after])
+
+
+def cast_to_float(source: str, target: str) -> NodeProto:
+    """Return the node that makes float32 of a stored tensor."""
+    return helper.make_node("Cast", [source], [target], to=TensorProto.FLOAT)
+
+
+def tensor(name: str, values: Array) -> TensorProto:
+    """Return an initialiser, its data raw and little-endian."""
+    return numpy_helper.from_array(np.ascontiguousarray(values), name)
+
+
+def _weighted_inputs(node: NodeProto) -> Iterator[tuple[str, int]]:
+    if node.domain not in {"", "ai.onnx"}:
+        return
+    if node.op_type in _TRANSPOSABLE:
+        axis = 0 if _flag(node, _TRANSPOSABLE[node.op_type]) else 1
+        yield node.input[1], axis
+    elif node.op_type in _CHANNEL_AXIS:
+        for number in _WEIGHT_INPUTS.get(node.op_type, _SECOND):
+            yield node.input[number], _CHANNEL_AXIS[node.op_type]
+
+
+def _flag(node: NodeProto, name: str) -> bool:
+    return any(
+        entry.name == name and entry.type == AttributeProto.INT and bool(entry.i)
+        for entry in node.attribute
+    )

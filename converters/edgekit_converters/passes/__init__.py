@@ -1,0 +1,39 @@
+"""The lossless passes, all listed here: each takes a model and returns a smaller one.
+
+A pass is a pure function of one ONNX model in its own file. Promises equal outputs up to
+the last bit, and that inputs, outputs, opset versions and the IR version stay.
+"""
+
+from collections.abc import Callable, Mapping
+
+from onnx import ModelProto
+
+from edgekit_converters.passes.chatter import drop_chatter, drop_unused_opsets
+from edgekit_converters.passes.constants import (
+    dedupe_initialisers,
+    drop_dead,
+    lift_constants,
+    shorten_integers,
+)
+from edgekit_converters.passes.names import shorten_names
+from edgekit_converters.passes.trees import drop_tree_defaults
+
+Pass = Callable[[ModelProto], ModelProto]
+
+PASSES: Mapping[str, Pass] = {
+    "lift-constants": lift_constants,
+    "drop-dead": drop_dead,
+    "dedupe-initialisers": dedupe_initialisers,
+    "drop-tree-defaults": drop_tree_defaults,
+    "drop-chatter": drop_chatter,
+    "drop-unused-opsets": drop_unused_opsets,
+    "shorten-integers": shorten_integers,
+    "shorten-names": shorten_names,
+}
+
+
+def clean(model: ModelProto) -> ModelProto:
+    """Return the model after every pass, in the order of PASSES."""
+    for lossless in PASSES.values():
+        model = lossless(model)
+    return model

@@ -1,0 +1,66 @@
+"""Visit a model's graphs, nodes and names, nested graphs included. Changes nothing."""
+
+from collections.abc import Iterator
+
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+
+
+def copied(model: ModelProto) -> ModelProto:
+    """Return a copy that a pass may change."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """Yield the graph and every graph nested in its nodes (If, Loop, Scan)."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from graphs(attribute.g)
+            for nested in attribute.graphs:
+                yield from graphs(nested)
+
+
+def nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Yield the nodes of the graph and of every nested graph."""
+    for inner in graphs(graph):
+        yield from inner.node
+
+
+def interface(graph: GraphProto) -> set[str]:
+    """Return the names that callers use: the graph's inputs and outputs."""
+    return {value.name for value in (*graph.input, *graph.output)}
+
+
+def used_names(graph: GraphProto) -> set[str]:
+    """Return every name that some node reads or some graph returns."""
+    used = {name for node in nodes(graph) for name in node.input}
+    for inner in graphs(graph):
+        used.update(value.name for value in inner.output)
+    return used
+
+
+def rename(graph: GraphProto, names: dict[str, str]) -> None:
+    """Replace value names everywhere in a graph that a pass has copied."""
+    for inner in graphs(graph):
+        for node in inner.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+            node.output[:] = [names.get(name, name) for name in node.output]
+        for value in (*inner.input, *inner.output, *inner.value_info):
+            value.name = names.get(value.name, value.name)
+        for tensor in inner.initializer:
+            tensor.name = names.get(tensor.name, tensor.name)
+        for sparse in inner.sparse_initializer:
+            sparse.values.name = names.get(sparse.values.name, sparse.values.name)
+
+
+def reread(graph: GraphProto, names: dict[str, str]) -> None:
+    """Let every reader of an old name read the new one; producers keep their names."""
+    for inner in graphs(graph):
+        for node in inner.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+        if inner is not graph:
+            for value in inner.output:
+                value.name = names.get(value.name, value.name)

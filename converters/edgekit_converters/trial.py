@@ -1,0 +1,119 @@
+"""One candidate alone in this process: load it, run it, print what it cost.
+
+Started by edgekit_converters.measure, which describes the folder. Imports only what the
+device's worker imports too, so that the peak memory means something there.
+"""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from edgekit import runtime
+from edgekit.errors import EdgekitError
+from edgekit.manifest import RuntimeNeeds
+from edgekit.table import Array, rows, take
+from edgekit_converters import tables
+
+MODEL = "model.onnx"
+OPTIONS = "session_options.json"
+FEW = "few.npz"
+FEEDS = "feeds.npz"
+OUTPUTS = "outputs.npz"
+FEW_ROWS = 16
+FAILED = 3  # the exit code for "it does not run here", the reason on standard error
+_ONE_ROW_S = 0.6
+_BATCH_S = 0.4
+_BATCH_ROWS = 64
+_MAX_RUNS = 1_000
+_MIN_RUNS = 5
+_WARM_RUNS = 3
+_MILLION = 1_000_000
+
+
+def main(folder: Path) -> None:
+    """Measure the candidate in `folder`, write its outputs, print its cost as JSON."""
+    options = json.loads(folder.joinpath(OPTIONS).read_text("utf-8"))
+    needs = RuntimeNeeds(
+        opsets={}, ir_version=0, min_onnxruntime="", session_options=options
+    )
+    started = time.perf_counter()
+    session = runtime.Session.load(folder / MODEL, needs)
+    load_us = round((time.perf_counter() - started) * _MILLION)
+    step = _fixed_rows(session) or 1
+    few = list(_pieces(tables.load(folder / FEW), step))
+    one_row = _times_us(session.run, few, _ONE_ROW_S)
+    peak_rss_bytes = _peak_rss_bytes()
+    feeds = tables.load(folder / FEEDS)
+    chunk = _fixed_rows(session) or _BATCH_ROWS
+    pieces = list(_pieces(feeds, chunk))
+    batch = _times_us(session.run, pieces[:1], _BATCH_S)
+    _save_outputs(folder, [session.run(piece) for piece in pieces])
+    print(  # noqa: T201 - the answer to the parent
+        json.dumps(
+            {
+                "onnxruntime": runtime.version(),
+                "peak_rss_bytes": peak_rss_bytes,
+                "load_us": load_us,
+                "one_row_p50_us": math.ceil(float(np.percentile(one_row, 50)) / step),
+                "one_row_p95_us": math.ceil(float(np.percentile(one_row, 95)) / step),
+                "batch_us_per_row": float(np.median(batch)) / rows(pieces[0]),
+            }
+        )
+    )
+
+
+def _fixed_rows(session: runtime.Session) -> int:
+    """Return the only number of rows that the graph takes, or 0 where any goes."""
+    first = [shape[0] for _, _, shape in session.inputs if shape]
+    return next((size for size in first if isinstance(size, int)), 0)
+
+
+def _pieces(feeds: dict[str, Array], size: int) -> Iterator[dict[str, Array]]:
+    total = rows(feeds)
+    for start in range(0, total, size):
+        yield take(feeds, list(range(start, min(start + size, total))))
+
+
+def _times_us(
+    run: Callable[[dict[str, Array]], object],
+    inputs: list[dict[str, Array]],
+    limit_s: float,
+) -> list[float]:
+    for number in range(_WARM_RUNS):
+        run(inputs[number % len(inputs)])
+    times: list[float] = []
+    end = time.perf_counter() + limit_s
+    while len(times) < _MIN_RUNS or (len(times) < _MAX_RUNS and time.perf_counter() < end):
+        started = time.perf_counter()
+        run(inputs[len(times) % len(inputs)])
+        times.append((time.perf_counter() - started) * _MILLION)
+    return times
+
+
+def _save_outputs(folder: Path, outputs: list[dict[str, Array]]) -> None:
+    joined = {
+        name: np.concatenate([np.atleast_1d(part[name]) for part in outputs])
+        for name in outputs[0]
+    }
+    tables.save(folder / OUTPUTS, joined)
+
+
+def _peak_rss_bytes() -> int:
+    """Return the most memory this process ever held, as the kernel counts it."""
+    for line in Path("/proc/self/status").read_text("ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise EdgekitError("/proc/self/status: no VmHWM, Linux is expected")
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]))
+    except EdgekitError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - the answer to the parent
+        sys.exit(FAILED)
