@@ -1,0 +1,211 @@
+"""The next state of a repository in the making. Signs, and writes nothing.
+
+Only the roles that a change touches get a new version, so that only their keys, and the
+two online ones, need to be at hand.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from edgekit.errors import ConfigError
+from edgekit.trust.expiry import Lifetimes
+from edgekit.trust.generation import Generation
+from edgekit.trust.guard import issued
+from edgekit.trust.keys import SignerLookup
+from edgekit.trust.layout import (
+    FLEET_FIELD,
+    ISSUED_FIELD,
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIME_FORMAT,
+    TIMESTAMP,
+    metadata_file,
+    short,
+    statement_file,
+)
+from edgekit.trust.limits import Limits
+from edgekit.trust.payload import AnyMetadata, Metadata, MetaFile, Root, TargetFile, Targets
+from edgekit.trust.roles import (
+    RoleKeys,
+    delegation,
+    delegator_of,
+    keys_of,
+    replace_keys,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """Under which terms a state is signed: by whom, when, for how long, how big."""
+
+    signers: SignerLookup
+    now: datetime
+    lifetimes: Lifetimes
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedDraft:
+    """Files in the order they must be written in, and which keys signed each role."""
+
+    files: tuple[tuple[str, bytes], ...]
+    signed_by: dict[str, tuple[str, ...]]
+
+
+class Draft:
+    """A copy of a generation that takes changes; `next_version` gives unused versions."""
+
+    def __init__(self, current: Generation, next_version: Callable[[str], int]) -> None:
+        self._current = current
+        self._next_version = next_version
+        self._root = copy.deepcopy(current.root)
+        self._timestamp = copy.deepcopy(current.timestamp)
+        self._snapshot = copy.deepcopy(current.snapshot)
+        self._roles = copy.deepcopy(dict(current.roles))
+        self._touched = set(current.stale)
+        self._statements: list[tuple[str, bytes]] = []
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to sign."""
+        return bool(self._touched)
+
+    def touch(self, role: str) -> None:
+        """Give a role a new version and date though nothing in it changes."""
+        if role not in {ROOT, SNAPSHOT, TIMESTAMP, *self._roles}:
+            raise ConfigError(f"{role}: no such role in this fleet")
+        self._touched.add(role)
+
+    def put(self, role: str, path: str, data: bytes) -> None:
+        """Let a role state `data` under a path."""
+        target = TargetFile.from_data(path, data, ["sha256"])
+        if self._targets(role).targets.get(path) != target:
+            self._targets(role).targets[path] = target
+            self._statements.append((statement_file(path, sha256(data).hexdigest()), data))
+            self._touched.add(role)
+
+    def drop(self, role: str, path: str) -> None:
+        """Let a role no longer state anything under a path."""
+        if self._targets(role).targets.pop(path, None) is not None:
+            self._touched.add(role)
+
+    def set_keys(self, role: str, keys: RoleKeys) -> None:
+        """Let these keys sign for a role, and no others."""
+        delegator = delegator_of(role)
+        keys_of(self._delegator(delegator), role)
+        replace_keys(self._delegator(delegator), role, keys)
+        self._touched |= {delegator, role}
+
+    def add_role(self, role: str, path: str, keys: RoleKeys) -> None:
+        """Delegate a path to a role that does not exist yet."""
+        delegations = self._targets(TARGETS).delegations
+        if delegations is None or delegations.roles is None or role in self._roles:
+            raise ConfigError(f"{role}: exists already in this fleet")
+        delegations.roles[role] = delegation(role, path, keys)
+        delegations.keys.update({key.keyid: key for key in keys.keys})
+        fleet = self._root.signed.unrecognized_fields[FLEET_FIELD]
+        empty = Targets(unrecognized_fields={FLEET_FIELD: fleet})
+        self._roles[role] = Metadata(empty)
+        self._touched |= {TARGETS, role}
+
+    def sign(self, terms: Terms) -> SignedDraft:
+        """Sign what changed; ConfigError when a role has too few keys at hand.
+
+        Statements come first, the timestamp last: up to it, the old state is the state.
+        """
+        self._refuse_earlier(terms.now)
+        files = list(self._statements)
+        signed_by: dict[str, tuple[str, ...]] = {}
+
+        def finish(role: str, metadata: AnyMetadata) -> bytes:
+            data, keyids = self._finish(role, metadata, terms)
+            files.append((metadata_file(role, metadata.signed.version), data))
+            signed_by[role] = keyids
+            return data
+
+        for role in sorted(self._touched & set(self._roles)):
+            data = finish(role, self._roles[role])
+            version = self._roles[role].signed.version
+            self._snapshot.signed.meta[f"{role}.json"] = MetaFile(version, len(data))
+        if self._touched & {SNAPSHOT, *self._roles}:
+            data = finish(SNAPSHOT, self._snapshot)
+            version = self._snapshot.signed.version
+            self._timestamp.signed.snapshot_meta = MetaFile(version, len(data))
+        if ROOT in self._touched:
+            finish(ROOT, self._root)
+        stamp = terms.now.astimezone(UTC).strftime(TIME_FORMAT)
+        self._timestamp.signed.unrecognized_fields[ISSUED_FIELD] = stamp
+        finish(TIMESTAMP, self._timestamp)
+        return SignedDraft(files=tuple(files), signed_by=signed_by)
+
+    def _targets(self, role: str) -> Targets:
+        try:
+            return self._roles[role].signed
+        except KeyError as error:
+            known = ", ".join(r for r in self._roles if r != TARGETS)
+            raise ConfigError(
+                f"{role}: no such role in this fleet; known: {known}"
+            ) from error
+
+    def _delegator(self, role: str) -> Root | Targets:
+        return self._root.signed if role == ROOT else self._roles[role].signed
+
+    def _finish(
+        self, role: str, metadata: AnyMetadata, terms: Terms
+    ) -> tuple[bytes, tuple[str, ...]]:
+        metadata.signed.version = self._next_version(role)
+        metadata.signed.expires = (terms.now + terms.lifetimes.of(role)).astimezone(UTC)
+        metadata.signatures.clear()
+        for keys in self._needed_keys(role):
+            _sign(role, metadata, keys, terms.signers)
+        self._delegator(delegator_of(role)).verify_delegate(
+            role, metadata.signed_bytes, metadata.signatures
+        )
+        data = metadata.to_bytes()
+        if len(data) > terms.limits.metadata_bytes(role):
+            raise ConfigError(
+                f"{role}: {len(data)} bytes of metadata, devices read up to"
+                f" {terms.limits.metadata_bytes(role)}; withdraw old releases"
+            )
+        return data, tuple(metadata.signatures)
+
+    def _needed_keys(self, role: str) -> list[RoleKeys]:
+        """A new root is signed by the old root's keys, and by its own."""
+        now = keys_of(self._delegator(delegator_of(role)), role)
+        return [keys_of(self._current.root.signed, ROOT), now] if role == ROOT else [now]
+
+    def _refuse_earlier(self, now: datetime) -> None:
+        """Devices take the latest signed time for the earliest possible one."""
+        last = self._timestamp.signed
+        if ISSUED_FIELD not in last.unrecognized_fields or TIMESTAMP in self._touched:
+            return  # the first timestamp, or new keys that lift the devices' floor
+        if now < issued(last):
+            raise ConfigError(
+                f"clock: it is {now:{TIME_FORMAT}}, but the last timestamp was signed at"
+                f" {issued(last):{TIME_FORMAT}}; set the clock, or rotate the timestamp key"
+                " if that one was wrong"
+            )
+
+
+def _sign(role: str, metadata: AnyMetadata, keys: RoleKeys, signers: SignerLookup) -> None:
+    """Add signatures until the threshold is met, or raise ConfigError."""
+    absent = []
+    done = sum(keyid in metadata.signatures for keyid in keys.keyids)
+    for keyid in keys.keyids:
+        if done >= keys.threshold or keyid in metadata.signatures:
+            continue
+        signer = signers(keyid)
+        if signer is None:
+            absent.append(short(keyid))
+            continue
+        metadata.sign(signer, append=True)
+        done += 1
+    if done < keys.threshold:
+        raise ConfigError(
+            f"{role}: {done} of the {keys.threshold} keys it needs are at hand; not here:"
+            f" {', '.join(absent)}"
+        )

@@ -1,0 +1,310 @@
+"""A fleet's signed repository on the operator's disk: what is released, and by which keys.
+
+Knows no passphrases (a signer look-up is given), no bundles, no broker and no clock.
+Every change is signed in full before a byte is written, and takes effect with its last
+file, the timestamp; whatever a crash leaves before that is replaced by the next change.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from edgekit.atomic import write_bytes
+from edgekit.errors import ConfigError, StoreError
+from edgekit.statement import (
+    ReleaseRecord,
+    StagePointer,
+    stage_role,
+)
+from edgekit.trust.draft import Draft, SignedDraft, Terms
+from edgekit.trust.expiry import DEFAULT_LIFETIMES, Lifetimes
+from edgekit.trust.generation import Generation, load
+from edgekit.trust.keys import SignerLookup
+from edgekit.trust.layout import (
+    FLEET_FIELD,
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    TIMESTAMP_FILE,
+    delegated_paths,
+    metadata_file,
+)
+from edgekit.trust.limits import DEFAULT_LIMITS, Limits
+from edgekit.trust.lock import exclusive
+from edgekit.trust.payload import Metadata, Targets
+from edgekit.trust.release import Release
+from edgekit.trust.roles import (
+    RoleKeys,
+    founding_online,
+    founding_root,
+    founding_targets,
+    keys_of,
+    role_names,
+)
+from edgekit.trust.shelf import Shelf, WriteFile
+from edgekit.trust.statements import pointers, records
+
+ONLINE_ROLES = (SNAPSHOT, TIMESTAMP)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What a change has written; empty when there was nothing to change."""
+
+    signed_by: Mapping[str, tuple[str, ...]]  # role -> ids of the keys that signed
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleState:
+    """Who signs for a role, and until when its last signature holds."""
+
+    role: str
+    keys: RoleKeys
+    version: int
+    expires: datetime
+
+
+class Repository:
+    """The folder with `files/`, which a depot serves as it is, and `blobs/`.
+
+    Chunk indexes (`files/index/`) and blobs are left alone: they belong to who writes them.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        lifetimes: Lifetimes = DEFAULT_LIFETIMES,
+        limits: Limits = DEFAULT_LIMITS,
+        write: WriteFile = write_bytes,
+    ) -> None:
+        self.folder = folder
+        self.files = Shelf(folder / "files", write=write)
+        self.blobs = folder / "blobs"
+        self._lifetimes = lifetimes
+        self._limits = limits
+
+    @classmethod
+    def create(  # noqa: PLR0913 - everything a fleet's trust starts from
+        cls,
+        folder: Path,
+        *,
+        fleet: str,
+        stages: Sequence[str],
+        keys: Mapping[str, RoleKeys],
+        signers: SignerLookup,
+        now: datetime,
+        lifetimes: Lifetimes = DEFAULT_LIFETIMES,
+        limits: Limits = DEFAULT_LIMITS,
+        write: WriteFile = write_bytes,
+    ) -> "Repository":
+        """Make the repository of a new fleet: every role signed once, nothing released.
+
+        `keys` names the keys of each role in `roles.role_names(stages)`. Raises
+        ConfigError when one lacks keys, or when there is a repository already.
+        """
+        missing = set(role_names(tuple(stages))) - set(keys)
+        if missing:
+            raise ConfigError(f"{', '.join(sorted(missing))}: keys are expected")
+        self = cls(folder, lifetimes=lifetimes, limits=limits, write=write)
+        self._make_folders()
+        with self._changing():
+            if self.files.file(TIMESTAMP_FILE, 0) is not None:
+                raise ConfigError(f"{folder}: there is a repository in it already")
+            draft = Draft(_founding(fleet, tuple(stages), keys), lambda _role: 1)
+            self._write(draft.sign(self._terms(signers, now)))
+        return self
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        lifetimes: Lifetimes = DEFAULT_LIFETIMES,
+        limits: Limits = DEFAULT_LIMITS,
+        write: WriteFile = write_bytes,
+    ) -> "Repository":
+        """Return the repository in a folder, verified; ConfigError when there is none."""
+        self = cls(folder, lifetimes=lifetimes, limits=limits, write=write)
+        if self.files.file(TIMESTAMP_FILE, 0) is None:
+            raise ConfigError(f"{folder}: no repository in it; `edgekit init` makes one")
+        load(self.files)
+        return self
+
+    @property
+    def fleet(self) -> str:
+        """The fleet's name, as its root is signed for."""
+        return str(self._load().root.signed.unrecognized_fields[FLEET_FIELD])
+
+    def trusted_root(self) -> bytes:
+        """Return the newest root.json: what a device is provisioned with."""
+        return self.files.read(metadata_file(ROOT, self._load().root.signed.version))
+
+    def roles(self) -> tuple[RoleState, ...]:
+        """Return the state of every role, the delegated ones last."""
+        current = self._load()
+        return tuple(
+            RoleState(
+                role=role,
+                keys=keys_of(current.delegator(role), role),
+                version=current.version(role),
+                expires=current.signed(role).expires,
+            )
+            for role in (ROOT, TARGETS, *ONLINE_ROLES, *current.delegations)
+        )
+
+    def records(self) -> tuple[ReleaseRecord, ...]:
+        """Return every release record that the models role vouches for."""
+        return tuple(records(self.files, self._load()))
+
+    def pointers(self) -> tuple[StagePointer, ...]:
+        """Return what every stage runs of every model."""
+        return tuple(pointers(self.files, self._load()))
+
+    def pointer(self, *, stage: str, model: str) -> StagePointer | None:
+        """Return what a stage runs of a model, None when it was never released there."""
+        current = self._load()
+        if stage_role(stage) not in current.delegations:
+            raise ConfigError(f"stage {stage}: no such stage in this fleet")
+        found = (p for p in pointers(self.files, current) if p.stage == stage)
+        return next((p for p in found if p.model == model), None)
+
+    def publish(
+        self,
+        *,
+        records: Iterable[ReleaseRecord] = (),
+        pointers: Iterable[StagePointer] = (),
+        withdraw: Iterable[tuple[str, str]] = (),
+        signers: SignerLookup,
+        now: datetime,
+    ) -> Publication:
+        """Sign and offer statements; `withdraw` takes back records by (model, version).
+
+        A pointer needs a higher rollout number than its predecessor, and a record that
+        names its bundles. What is published already, and equal, is left as it is.
+        """
+        release = Release(
+            records=tuple(records), pointers=tuple(pointers), withdraw=tuple(withdraw)
+        )
+        return self._change(
+            lambda draft, current: release.apply(draft, self.files, current), signers, now
+        )
+
+    def renew(
+        self,
+        *,
+        signers: SignerLookup,
+        now: datetime,
+        roles: Iterable[str] = ONLINE_ROLES,
+    ) -> Publication:
+        """Sign roles anew before they expire, with nothing changed in them."""
+
+        def change(draft: Draft, _current: Generation) -> None:
+            for role in roles:
+                draft.touch(role)
+
+        return self._change(change, signers, now)
+
+    def set_keys(
+        self, role: str, keys: RoleKeys, *, signers: SignerLookup, now: datetime
+    ) -> Publication:
+        """Let these keys sign for a role from now on, and no others.
+
+        Needs keys of the role that names them (root, or targets), the new keys of the
+        role itself, and for the root the old ones too.
+        """
+        return self._change(
+            lambda draft, _current: draft.set_keys(role, keys), signers, now
+        )
+
+    def add_stage(
+        self, stage: str, keys: RoleKeys, *, signers: SignerLookup, now: datetime
+    ) -> Publication:
+        """Give the fleet another stage, with keys of its own."""
+        role, path = stage_role(stage), delegated_paths((stage,))[stage_role(stage)]
+        return self._change(
+            lambda draft, _current: draft.add_role(role, path, keys), signers, now
+        )
+
+    def _change(
+        self,
+        change: Callable[[Draft, Generation], None],
+        signers: SignerLookup,
+        now: datetime,
+    ) -> Publication:
+        with self._changing():
+            current = self._load()
+            draft = Draft(current, lambda role: self._next_version(role, current))
+            change(draft, current)
+            if not draft.changed:
+                return Publication(signed_by={}, files=())
+            signed = draft.sign(self._terms(signers, now))
+            self._write(signed)
+            self._sweep(keep=current.names() | load(self.files).names())
+            return Publication(
+                signed_by=signed.signed_by, files=tuple(name for name, _ in signed.files)
+            )
+
+    def _load(self) -> Generation:
+        return load(self.files)
+
+    def _next_version(self, role: str, current: Generation) -> int:
+        """Never a number that a change cut short has used: a depot may have served it."""
+        if role == TIMESTAMP:
+            return current.version(role) + 1
+        numbers = (
+            name.removesuffix(f".{role}.json")
+            for name in self.files.names()
+            if name.endswith(f".{role}.json")
+        )
+        return max((int(n) for n in numbers if n.isdecimal()), default=0) + 1
+
+    def _write(self, signed: SignedDraft) -> None:
+        for name, data in signed.files:
+            self.files.write(name, data)
+
+    def _sweep(self, keep: frozenset[str]) -> None:
+        """Remove what neither this state nor the one before is made of.
+
+        A device in the middle of a refresh still finishes with the state before.
+        """
+        for name in self.files.names() - keep:
+            if not name.startswith("index/") and not name.endswith(f".{ROOT}.json"):
+                self.files.remove(name)
+
+    def _terms(self, signers: SignerLookup, now: datetime) -> Terms:
+        return Terms(
+            signers=signers, now=now, lifetimes=self._lifetimes, limits=self._limits
+        )
+
+    def _changing(self) -> AbstractContextManager[None]:
+        return exclusive(self.folder / "lock")
+
+    def _make_folders(self) -> None:
+        try:
+            self.files.folder.mkdir(parents=True, exist_ok=True)
+            self.blobs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self.folder}: {error.strerror}") from error
+
+
+def _founding(
+    fleet: str, stages: tuple[str, ...], keys: Mapping[str, RoleKeys]
+) -> Generation:
+    """Return a generation of which everything is still to be signed."""
+    snapshot, timestamp = founding_online(fleet)
+    empty = {
+        role: Metadata(Targets(unrecognized_fields={FLEET_FIELD: fleet}))
+        for role in delegated_paths(stages)
+    }
+    return Generation(
+        root=Metadata(founding_root(fleet, keys)),
+        timestamp=Metadata(timestamp),
+        snapshot=Metadata(snapshot),
+        roles={TARGETS: Metadata(founding_targets(fleet, stages, keys)), **empty},
+        stale=frozenset(role_names(stages)),
+    )

@@ -1,0 +1,83 @@
+"""python-tuf's client with a guard, a reference time and durable files.
+
+The one file that reaches into python-tuf's protected names; tests/core/test_trust_updater
+fails when a new version of it no longer has them. Knows no statements.
+"""
+
+from pathlib import Path
+
+from tuf.ngclient.config import UpdaterConfig
+from tuf.ngclient.updater import Updater
+
+from edgekit.trust.fetcher import BASE_URL, SourceFetcher
+from edgekit.trust.guard import Guard
+from edgekit.trust.layout import ROOT, TARGETS
+from edgekit.trust.limits import Limits
+from edgekit.trust.payload import Root, Targets
+from edgekit.trust.shelf import WriteFile
+
+
+class GuardedUpdater(Updater):
+    """Refreshes one folder of metadata; nothing is written that the guard refuses."""
+
+    def __init__(  # noqa: PLR0913 - the parts a client consists of
+        self,
+        folder: Path,
+        *,
+        root: bytes,
+        fetcher: SourceFetcher,
+        guard: Guard,
+        limits: Limits,
+        write: WriteFile,
+    ) -> None:
+        self._guard = guard
+        self._write = write
+        super().__init__(
+            metadata_dir=str(folder),
+            metadata_base_url=BASE_URL,
+            fetcher=fetcher,
+            config=UpdaterConfig(
+                max_root_rotations=limits.root_rotations,
+                root_max_length=limits.root_bytes,
+                timestamp_max_length=limits.timestamp_bytes,
+                snapshot_max_length=limits.snapshot_bytes,
+                targets_max_length=limits.targets_bytes,
+            ),
+            bootstrap=root,
+        )
+
+    @property
+    def targets(self) -> Targets:
+        """The verified top-level targets role; refresh() comes first."""
+        return self._trusted_set.targets
+
+    def delegated(self, role: str) -> Targets:
+        """Return the verified metadata of a role that the targets role delegates to.
+
+        Never searches: python-tuf's own look-up returns the first role that has a path.
+        """
+        return self._load_targets(role, TARGETS)
+
+    def _load_root(self) -> None:
+        super()._load_root()
+        self._guard.enter(self._trusted_set.root)
+        self._trusted_set.reference_time = self._guard.reference_time
+
+    def _load_timestamp(self) -> None:
+        super()._load_timestamp()
+        self._guard.accept(self._trusted_set.timestamp.type, self._trusted_set.timestamp)
+        self._trusted_set.reference_time = self._guard.reference_time
+
+    def _persist_metadata(self, rolename: str, data: bytes) -> None:
+        self._guard.accept(rolename, self._trusted_set[rolename])
+        super()._persist_metadata(rolename, data)
+
+    def _persist_root(self, version: int, data: bytes) -> None:
+        root = self._trusted_set[Root.type]
+        self._guard.accept(ROOT, root)
+        super()._persist_root(version, data)
+
+    def _persist_file(self, filename: str, data: bytes) -> None:
+        path = Path(filename)
+        if not path.is_file() or path.read_bytes() != data:
+            self._write(path, data)
