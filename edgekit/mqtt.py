@@ -362,7 +362,7 @@ class MqttTransport:
 
 
 def _send_small_packets_at_once(
-    _client: paho.Client, _data: object, sock: paho.SocketLike
+    _client: paho.Client, _data: object, sock: "paho.SocketLike"
 ) -> None:
     """Switch Nagle's algorithm off: a metadata refresh took 440 ms with it, 15 without."""
     if isinstance(sock, socket.socket):
