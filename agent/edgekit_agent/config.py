@@ -1,0 +1,178 @@
+"""agent.toml: what one device was told when it was enrolled. Knows its keys, not effects.
+
+Unknown keys are refused with the nearest spelling. docs/formats/agent.md lists the keys.
+This is also the only file of the agent that reads environment variables.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.document import Reader, refuse_unknown
+from edgekit.errors import ConfigError
+from edgekit.mqtt import BrokerAddress
+
+FORMAT = 1
+DEFAULT_PATH = Path("/etc/edgekit/agent.toml")
+CONFIG_VARIABLE = "EDGEKIT_AGENT_CONFIG"
+ENFORCEMENTS = ("strict", "mlflow", "off")  # edgekit.schema's, which needs numpy to import
+SOCKET_NAME = "agent.sock"
+MAX_MODELS = 64
+_MB = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """A registered model this device serves, and the stage it follows."""
+
+    model: str
+    stage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What models may take here: RAM of the process that serves, flash of all bundles."""
+
+    model_ram_bytes: int
+    model_flash_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """One device's provisioning file. `root` is the trusted root of its fleet, as JSON."""
+
+    fleet: str
+    device: str
+    board: str
+    arch: str
+    state_dir: Path
+    runtime_dir: Path
+    enforcement: str
+    telemetry_interval_s: int
+    root: bytes
+    broker: BrokerAddress
+    limits: Limits
+    models: tuple[Subscription, ...]
+
+    @property
+    def socket(self) -> Path:
+        """Where the device's own programs ask for predictions."""
+        return self.runtime_dir / SOCKET_NAME
+
+    def subscription(self, model: str) -> Subscription:
+        """Return the subscription of a model, or raise ConfigError."""
+        for found in self.models:
+            if found.model == model:
+                return found
+        known = ", ".join(found.model for found in self.models)
+        raise ConfigError(f"model {model}: this device does not serve it; it has {known}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """What the process was started with, besides its arguments."""
+
+    config: Path
+    notify_socket: str | None  # systemd listens there
+    watchdog_s: float | None  # systemd restarts us after this silence
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str] = os.environ) -> "Environment":
+        """Read the environment variables; an unusable watchdog interval counts as none."""
+        usec = variables.get("WATCHDOG_USEC", "")
+        return cls(
+            config=Path(variables.get(CONFIG_VARIABLE) or DEFAULT_PATH),
+            notify_socket=variables.get("NOTIFY_SOCKET") or None,
+            watchdog_s=int(usec) / 1e6 if usec.isdecimal() else None,
+        )
+
+
+def load(path: Path) -> Config:
+    """Read the provisioning file at `path`, or raise ConfigError."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path}: no such file; `edgekit device enroll` writes it on the operator's"
+            " machine, copy it here or name it with --config"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    return parse(text, subject=str(path))
+
+
+def parse(text: str, *, subject: str) -> Config:
+    """Parse a provisioning file, or raise ConfigError saying what to fix."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{subject}: not TOML: {error}") from error
+    known = {*Config.__dataclass_fields__, "format"}
+    refuse_unknown(table, known, subject=subject, error=ConfigError)
+    reader = Reader(table=table, subject=subject, error=ConfigError)
+    reader.integer("format", least=FORMAT, most=FORMAT)
+    broker = reader.child("broker")
+    return Config(
+        fleet=_name(reader, "fleet"),
+        device=_name(reader, "device"),
+        board=_name(reader, "board"),
+        arch=reader.text("arch", ""),
+        state_dir=_folder(reader, "state_dir", "/var/lib/edgekit"),
+        runtime_dir=_folder(reader, "runtime_dir", "/run/edgekit"),
+        enforcement=_enforcement(reader),
+        telemetry_interval_s=reader.integer(
+            "telemetry_interval_s", 60, least=1, most=86_400
+        ),
+        root=_name(reader, "root").encode(),
+        broker=BrokerAddress.from_table(broker.table, subject=broker.subject),
+        limits=_limits(reader.child("limits")),
+        models=_models(reader),
+    )
+
+
+def _name(reader: Reader, key: str) -> str:
+    name = reader.text(key)
+    if not name.strip():
+        reader.fail(key, "a text that is not empty")
+    return name
+
+
+def _folder(reader: Reader, key: str, default: str) -> Path:
+    folder = Path(reader.text(key, default))
+    if not folder.is_absolute():
+        reader.fail(key, "an absolute path")
+    return folder
+
+
+def _enforcement(reader: Reader) -> str:
+    value = reader.text("enforcement", ENFORCEMENTS[0])
+    if value not in ENFORCEMENTS:
+        reader.fail("enforcement", f"one of {', '.join(ENFORCEMENTS)}")
+    return value
+
+
+def _limits(reader: Reader) -> Limits:
+    known = {"model_ram_mb", "model_flash_mb"}
+    refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
+    return Limits(
+        model_ram_bytes=reader.integer("model_ram_mb", least=1) * _MB,
+        model_flash_bytes=reader.integer("model_flash_mb", least=1) * _MB,
+    )
+
+
+def _models(reader: Reader) -> tuple[Subscription, ...]:
+    entries = reader.children("models")
+    if not 0 < len(entries) <= MAX_MODELS:
+        reader.fail("models", f"a list of 1 to {MAX_MODELS} tables [[models]]")
+    found = tuple(_subscription(entry) for entry in entries)
+    if len({one.model for one in found}) < len(found):
+        reader.fail("models", "each model once, in one stage,")
+    return found
+
+
+def _subscription(reader: Reader) -> Subscription:
+    known = {"name", "stage"}
+    refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
+    return Subscription(model=_name(reader, "name"), stage=_name(reader, "stage"))

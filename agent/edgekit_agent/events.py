@@ -1,0 +1,191 @@
+"""What can happen to one model on a device, and what the agent does about it.
+
+Only names: edgekit_agent.state decides, edgekit_agent.supervisor brings the events and
+carries out the actions.
+"""
+
+from dataclasses import dataclass
+
+from edgekit_agent.record import Release
+
+# --- what happens ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The agent began to run, after a boot, a kill or an orderly stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Online:
+    """The broker can be reached (again)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """The broker cannot be reached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """The repository has something new for somebody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time passed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """The updater knows, verified, what this device should run, and waits for an answer.
+
+    `stored`: the bundle is already on the disk, whole and verified.
+    """
+
+    release: Release
+    stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NothingReleased:
+    """The stage points at no version of this model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The bundle is on the disk, verified and unpacked."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateFailed:
+    """The updater gave up. `error` is the class of the error.
+
+    `final`: what arrived is what was signed, and must not run all the same; no further
+    attempt can end differently until the pointer changes.
+    """
+
+    error: str
+    reason: str
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proved:
+    """The candidate gives the golden outputs on this very device, within its limits."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofRefused:
+    """The candidate ran here and was found wrong."""
+
+    sha256: str
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofBroke:
+    """The proof gave no verdict: it crashed, hung, or its files are damaged."""
+
+    sha256: str
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """A worker runs and serves nothing yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """The worker answers requests with this bundle."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadFailed:
+    """The worker could not load this bundle and serves what it served before."""
+
+    sha256: str
+    error: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerDied:
+    """The worker crashed, hung or was killed; it serves nothing."""
+
+    reason: str
+
+
+Event = (
+    Started
+    | Online
+    | Offline
+    | Announced
+    | Ticked
+    | Resolved
+    | NothingReleased
+    | Fetched
+    | UpdateFailed
+    | Proved
+    | ProofRefused
+    | ProofBroke
+    | WorkerReady
+    | Loaded
+    | LoadFailed
+    | WorkerDied
+)
+
+# --- what to do ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StartUpdate:
+    """Run an updater: refresh, resolve, and ask before it fetches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """Tell the updater to fetch what it resolved."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopUpdate:
+    """End the updater; what it verified stays on the disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prove:
+    """Run the proof of a stored bundle."""
+
+    release: Release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """Have the worker load a stored bundle and swap to it."""
+
+    release: Release
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discard:
+    """Delete a bundle that the disk damaged."""
+
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Delete what no model needs any more."""
+
+
+Action = StartUpdate | Proceed | StopUpdate | Prove | Load | Discard | Collect

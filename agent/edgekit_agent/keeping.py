@@ -1,0 +1,146 @@
+"""The rules of serving: load, swap, count what goes wrong, return to the previous model.
+
+Pure: (state, event, moment) to (state, actions). Whatever happens, a model that can be
+loaded is asked for.
+"""
+
+from dataclasses import replace
+
+from edgekit_agent.events import Collect, Discard, LoadFailed
+from edgekit_agent.record import (
+    WITH_CANDIDATE,
+    Attempt,
+    Phase,
+    Release,
+    Trouble,
+    TroubleKind,
+)
+from edgekit_agent.state import (
+    ModelState,
+    Moment,
+    Policy,
+    Step,
+    candidate_of,
+    changed,
+    is_bundle,
+    later,
+    reload,
+    rest,
+    trouble,
+)
+from edgekit_agent.updating import DAMAGED, attempt_failed
+
+
+def loaded(state: ModelState, sha256: str, at: Moment, policy: Policy) -> Step:
+    """The worker answers with a bundle: for a candidate, this ends its commit."""
+    record = state.record
+    now = replace(state, loaded=sha256, reload_at_s=None)
+    if record.phase is Phase.COMMITTING and is_bundle(record.candidate, sha256):
+        return _committed(now, at, policy)
+    if record.probation and is_bundle(record.current, sha256):
+        now = replace(now, probation_ends_s=at.s + policy.probation_s)
+    return reload(now)
+
+
+def load_failed(state: ModelState, event: LoadFailed, at: Moment, policy: Policy) -> Step:
+    """The worker could not load a bundle, and still serves what it served."""
+    record = state.record
+    if record.phase is Phase.COMMITTING and is_bundle(record.candidate, event.sha256):
+        failed = attempt_failed(state, _setback(event, at, record.candidate), at, policy)
+        return failed.then(*reload(failed.state).actions)
+    if record.current is None or record.current.sha256 != event.sha256:
+        return Step(state=state)
+    down = replace(state, loaded=None, probation_ends_s=None)
+    setback = _setback(event, at, record.current)
+    if event.error == DAMAGED:
+        return _heal(down, setback, at)
+    return _stumbled(down, record.current, setback, at, policy)
+
+
+def worker_died(state: ModelState, reason: str, at: Moment, policy: Policy) -> Step:
+    """The worker is gone; a new one will say that it is ready."""
+    record = state.record
+    down = replace(state, loaded=None, probation_ends_s=None, reload_at_s=None)
+    setback = trouble(TroubleKind.NOT_NOW, "WorkerDied", reason, at, state.wanted)
+    if record.phase is Phase.COMMITTING:
+        return attempt_failed(down, setback, at, policy)
+    if record.current is None or not record.probation:
+        return Step(state=down)
+    counted = _stumbled(down, record.current, setback, at, policy)
+    return replace(counted, state=replace(counted.state, reload_at_s=None))
+
+
+def settled(state: ModelState) -> Step:
+    """Current served through its probation."""
+    record = state.record
+    over = record.trouble is not None and is_bundle(
+        record.current, record.trouble.sha256 or ""
+    )
+    kept = None if over else record.trouble
+    calm = changed(state, probation=False, crashes=0, trouble=kept)
+    return Step(state=replace(calm, probation_ends_s=None))
+
+
+def _committed(state: ModelState, at: Moment, policy: Policy) -> Step:
+    record = state.record
+    swapped = changed(
+        state,
+        previous=record.current,
+        current=replace(candidate_of(record), since=at.utc),
+        candidate=None,
+        attempt=None,
+        trouble=None,
+        probation=True,
+        crashes=0,
+    )
+    calm = replace(swapped, failures=0, probation_ends_s=at.s + policy.probation_s)
+    return Step(state=rest(later(calm, at, policy.poll_s)), actions=(Collect(),))
+
+
+def _heal(state: ModelState, setback: Trouble, at: Moment) -> Step:
+    """The disk damaged the current bundle: serve the previous one, fetch this again."""
+    damaged = setback.sha256 or ""
+    previous = state.record.previous
+    back = changed(state, current=previous, previous=None, trouble=setback)
+    back = replace(back, check_at_s=at.s, again=not back.at_rest)
+    if back.at_rest:
+        back = rest(back)
+    discarded = Step(state=back, actions=(Discard(sha256=damaged),))
+    return discarded.then(*reload(back).actions)
+
+
+def _stumbled(
+    state: ModelState, current: Release, setback: Trouble, at: Moment, policy: Policy
+) -> Step:
+    """Current crashed, or does not load: count it; return to previous when it repeats."""
+    crashes = state.record.crashes + 1
+    if crashes >= policy.crashes and state.record.previous is not None:
+        return _undo(state, current, setback, at, policy)
+    noted = changed(state, crashes=crashes, probation=True, trouble=setback)
+    return Step(state=replace(noted, reload_at_s=at.s + policy.delay_s(crashes)))
+
+
+def _undo(
+    state: ModelState, bad: Release, setback: Trouble, at: Moment, policy: Policy
+) -> Step:
+    times = state.record.crashes + 1
+    why = f"{setback.reason} ({times} times); returned to the previous version"
+    verdict = replace(setback, kind=TroubleKind.FAILED, reason=why)
+    back = changed(
+        state,
+        current=state.record.previous,
+        previous=None,
+        probation=False,
+        crashes=0,
+        trouble=verdict,
+    )
+    if back.record.phase not in WITH_CANDIDATE:  # as far as is known, it is still asked for
+        attempt = Attempt(rollout=bad.rollout, sha256=bad.sha256, verdict=verdict)
+        back = changed(back, attempt=attempt)
+    if back.at_rest:
+        back = rest(later(back, at, policy.poll_s))
+    return Step(state=back, actions=(*reload(back).actions, Collect()))
+
+
+def _setback(event: LoadFailed, at: Moment, concerned: Release | None) -> Trouble:
+    return trouble(TroubleKind.NOT_NOW, event.error, event.reason, at, concerned)

@@ -1,0 +1,120 @@
+"""Decide what becomes of one model on a device: every event, and the rule for it.
+
+A function of (state, event, moment) to (state, actions). Knows no files, processes,
+sockets or clock. The doer persists the record before it carries out any action; so after
+a power cut the phase says which work was under way, and the error path is taken unless
+the commit had begun.
+"""
+
+from dataclasses import replace
+from typing import assert_never
+
+from edgekit_agent import keeping, updating
+from edgekit_agent.events import (
+    Announced,
+    Event,
+    Fetched,
+    Loaded,
+    LoadFailed,
+    NothingReleased,
+    Offline,
+    Online,
+    ProofBroke,
+    ProofRefused,
+    Proved,
+    Resolved,
+    Started,
+    StartUpdate,
+    StopUpdate,
+    Ticked,
+    UpdateFailed,
+    WorkerDied,
+    WorkerReady,
+)
+from edgekit_agent.record import Phase
+from edgekit_agent.state import ModelState, Moment, Policy, Step, changed, reload, rest
+
+
+def step(  # noqa: C901, PLR0911, PLR0912 - one case for each event, nothing else
+    state: ModelState, event: Event, at: Moment, policy: Policy
+) -> Step:
+    """Return what follows from an event. Events that come too late change nothing."""
+    match event:
+        case Started():
+            return _started(state, at, policy)
+        case Online():
+            return _online(state, at)
+        case Offline():
+            return Step(state=replace(state, online=False))
+        case Announced():
+            return _announced(state)
+        case Ticked():
+            return _ticked(state, at)
+        case Resolved():
+            return updating.resolved(state, event, at, policy)
+        case NothingReleased():
+            return updating.concluded(state, at, policy)
+        case Fetched(sha256=sha256):
+            return updating.fetched(state, sha256)
+        case UpdateFailed():
+            return updating.failed(state, event, at, policy)
+        case Proved(sha256=sha256):
+            return updating.proved(state, sha256)
+        case ProofRefused():
+            return updating.proof_refused(state, event, at, policy)
+        case ProofBroke():
+            return updating.proof_broke(state, event, at, policy)
+        case WorkerReady():
+            return reload(replace(state, loaded=None, reload_at_s=None))
+        case Loaded(sha256=sha256):
+            return keeping.loaded(state, sha256, at, policy)
+        case LoadFailed():
+            return keeping.load_failed(state, event, at, policy)
+        case WorkerDied(reason=reason):
+            return keeping.worker_died(state, reason, at, policy)
+        case _ as never:
+            assert_never(never)
+
+
+def _started(state: ModelState, at: Moment, policy: Policy) -> Step:
+    fresh = ModelState(record=state.record, check_at_s=at.s + policy.settle_s)
+    match state.record.phase:
+        case Phase.IDLE | Phase.SERVING | Phase.CHECKING:
+            return Step(state=rest(fresh))
+        case Phase.FETCHING | Phase.PROVING:
+            return updating.interrupted(fresh, at, policy)
+        case Phase.COMMITTING:
+            return updating.commit_again(fresh, at, policy)
+        case _ as never:
+            assert_never(never)
+
+
+def _online(state: ModelState, at: Moment) -> Step:
+    setback = state.record.trouble
+    if setback is not None and setback.error == updating.UNREACHED:
+        state = replace(state, check_at_s=min(at.s, state.check_at_s))
+    return Step(state=replace(state, online=True))
+
+
+def _announced(state: ModelState) -> Step:
+    if state.at_rest:
+        return _check(state)
+    if state.record.phase is Phase.FETCHING:  # superseded, or withdrawn
+        checking = _check(changed(state, candidate=None))
+        return Step(state=checking.state, actions=(StopUpdate(), *checking.actions))
+    return Step(state=replace(state, again=True))
+
+
+def _ticked(state: ModelState, at: Moment) -> Step:
+    if state.probation_ends_s is not None and at.s >= state.probation_ends_s:
+        return keeping.settled(state)
+    if state.reload_at_s is not None and at.s >= state.reload_at_s:
+        return reload(replace(state, reload_at_s=None))
+    if state.at_rest and state.online and at.s >= state.check_at_s:
+        return _check(state)
+    return Step(state=state)
+
+
+def _check(state: ModelState) -> Step:
+    checking = replace(changed(state, phase=Phase.CHECKING), again=False)
+    return Step(state=checking, actions=(StartUpdate(),))
