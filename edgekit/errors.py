@@ -11,6 +11,7 @@ EdgekitError
 ├── ConversionError    the model cannot be converted faithfully: say what to do
 ├── RegistryError      MLflow does not know it, or does not answer: say what to fix
 └── SchemaError        input rows that the model's signature refuses: tell the caller
+    └── RequestError   not the scoring protocol, or values that cannot be read as the type
 
 Messages read subject, fact, expectation: "camera-v7: opset 21, board pi-zero-2 runs up
 to 19". `exit_code` is what the commands exit with; docs/cli.md lists them.
@@ -63,6 +64,10 @@ class SchemaError(EdgekitError):
     """Input rows that the model's signature refuses."""
 
     exit_code = 9
+
+
+class RequestError(SchemaError):
+    """A request that cannot be read, before any signature is enforced."""
 
 
 class StoreError(EdgekitError):

@@ -1,0 +1,46 @@
+"""Answers of the scoring protocol as JSON bytes. Knows predictions and refusals, no HTTP.
+
+The encoding is that of MLflow 3.17's scoring server (`predictions_to_json`): the token NaN
+for what is not a number, bytes in base64 lines, instants finer than microseconds as whole
+nanoseconds since 1970.
+"""
+
+import base64
+import datetime as dt
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import RequestError, SchemaError
+
+
+def encode_predictions(prediction: NDArray[Any] | Mapping[str, NDArray[Any]]) -> bytes:
+    """Return `{"predictions": ...}` for an array, or for arrays by name."""
+    if isinstance(prediction, np.ndarray):
+        content: object = prediction.tolist()
+    else:
+        content = {name: array.tolist() for name, array in prediction.items()}
+    return json.dumps({"predictions": content}, default=_plain).encode()
+
+
+def encode_refusal(refusal: SchemaError) -> bytes:
+    """Return the body that goes with HTTP status 400."""
+    malformed = isinstance(refusal, RequestError)
+    code = "BAD_REQUEST" if malformed else "INVALID_PARAMETER_VALUE"
+    return json.dumps({"error_code": code, "message": str(refusal)}).encode()
+
+
+def _plain(value: object) -> object:
+    match value:
+        case np.generic():
+            return value.item()
+        case np.ndarray():
+            return value.tolist()
+        case bytes() | bytearray():
+            return base64.encodebytes(value).decode("ascii")
+        case dt.date() | dt.time():
+            return value.isoformat()
+    raise TypeError(f"predictions: {type(value).__name__} has no JSON form")

@@ -1,0 +1,137 @@
+"""Arrays from the `inputs` and `instances` of a request. Knows the signature's dtypes only.
+
+This is the form that MLflow took over from TensorFlow Serving (`parse_tf_serving_input` in
+mlflow/utils/proto_json_utils.py): every value becomes an array of its input's dtype, with
+numpy's own conversions. What they alter is judged elsewhere (edgekit.schema.loss).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import RequestError
+from edgekit.schema.frame import Converted, Frame
+from edgekit.schema.policy import Limits
+from edgekit.schema.spec import ColumnSpec, TensorSpec
+
+Spec = ColumnSpec | TensorSpec
+Data = Frame | Converted | Mapping[str, Converted] | Sequence[Mapping[str, Converted]]
+
+_CAST_FAILURES = (ValueError, TypeError, OverflowError)
+
+
+def from_inputs(content: object, specs: Sequence[Spec], limits: Limits) -> Data:
+    """Convert `inputs`: values by name, a list of objects, or one bare value."""
+    _check_rows(content, limits)
+    by_name = {spec.name: spec for spec in specs if spec.name is not None}
+    if specs and not by_name and not (isinstance(content, list) or np.isscalar(content)):
+        raise RequestError(
+            "Invalid input. Failed to parse input data. This model contains an un-named "
+            " model signature which expects a single n-dimensional array or a single value"
+            f" as input, however, an input of type {type(content)} was found."
+        )
+    if isinstance(content, dict):
+        return {name: convert(v, by_name.get(name)) for name, v in content.items()}
+    if not isinstance(content, list):
+        return _bare_scalar(content, specs)
+    if len(by_name) == 1 and not any(isinstance(row, dict) for row in content):
+        return {name: convert(content, spec) for name, spec in by_name.items()}
+    if all(isinstance(row, dict) for row in content):
+        return [{n: convert(v, by_name.get(n)) for n, v in row.items()} for row in content]
+    return convert(content, specs[0] if specs else None)
+
+
+def from_instances(content: object, specs: Sequence[Spec], limits: Limits) -> Data:
+    """Convert `instances`: a list of objects becomes arrays by name."""
+    _check_rows(content, limits)
+    if isinstance(content, list) and content and isinstance(content[0], dict):
+        data: Data = _from_objects(content, specs)
+    else:
+        data = from_inputs(content, specs, limits)
+    if isinstance(data, Mapping):
+        _check_lengths(data, specs)
+    return data
+
+
+def convert(value: object, spec: Spec | None) -> Converted:
+    """Convert one JSON value to an array, or a column's single value to a scalar."""
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            if spec is None:
+                return Converted(value=np.array(value), origin=value)
+            if isinstance(spec, TensorSpec):
+                return Converted(value=np.array(value, dtype=spec.dtype), origin=value)
+            if isinstance(value, list):
+                array = np.array(value, spec.type.dtype)
+                return Converted(value=array, origin=value)
+            return Converted(value=np.array([value], spec.type.dtype)[0], origin=value)
+    except _CAST_FAILURES as cause:
+        raise RequestError(f"Invalid input. {cause}") from cause
+
+
+def _bare_scalar(content: object, specs: Sequence[Spec]) -> Converted:
+    spec = specs[0] if specs else None
+    try:
+        return convert(content, spec)
+    except RequestError as cause:
+        raise RequestError(
+            f"Invalid input. Failed to convert data `{content}` to type `{spec}` defined in"
+            " the model signature."
+        ) from cause
+
+
+def _from_objects(rows: list[Any], specs: Sequence[Spec]) -> dict[str, Converted]:
+    by_name = {spec.name: spec for spec in specs if spec.name is not None}
+    columns: dict[str, list[object]] = {}
+    for row in rows:
+        if not isinstance(row, dict):
+            raise _no_json(f"'{type(row).__name__}' object has no attribute 'items'")
+        for name, value in row.items():
+            columns.setdefault(name, []).append(value)
+    return {name: _stacked(vs, by_name.get(name)) for name, vs in columns.items()}
+
+
+def _stacked(values: list[object], spec: Spec | None) -> Converted:
+    if spec is not None and not any(isinstance(value, list | dict) for value in values):
+        try:
+            return convert(values, spec)  # at once; one by one says what is wrong
+        except RequestError:
+            pass
+    parts = [convert(value, spec).value for value in values]
+    try:
+        return Converted(value=np.array(parts), origin=values)
+    except _CAST_FAILURES as cause:
+        raise _no_json(repr(cause)) from cause
+
+
+def _no_json(fact: str) -> RequestError:
+    return RequestError(
+        "Invalid input. Ensure that the input is a valid JSON-formatted string.\n"
+        f"Error: {fact}"
+    )
+
+
+def _check_rows(content: object, limits: Limits) -> None:
+    parts = list(content.values()) if isinstance(content, dict) else [content]
+    for part in parts:
+        if isinstance(part, list) and len(part) > limits.rows:
+            raise RequestError(
+                f"request: {len(part)} rows, up to {limits.rows} are allowed"
+            )
+
+
+def _check_lengths(data: Mapping[str, Converted], specs: Sequence[Spec]) -> None:
+    required = [s.name for s in specs if isinstance(s, TensorSpec) or s.required]
+    named = any(name is not None for name in required)
+    lengths = set()
+    for name, one in data.items():
+        if isinstance(one.value, np.ndarray) and (name in required or not named):
+            if one.value.ndim == 0:
+                raise _no_json("TypeError('len() of unsized object')")
+            lengths.add(len(one.value))
+    if len(lengths) > 1:
+        raise RequestError(
+            "Invalid input. The length of values for each input/column name are not the"
+            " same"
+        )

@@ -1,0 +1,89 @@
+"""What MLflow's scoring server makes of a JSON column. Knows no tables and no strictness.
+
+The server casts before it enforces (`cast_df_types_according_to_schema` in
+mlflow/utils/proto_json_utils.py): 3.9 becomes 3, "false" becomes True, 2**31 wraps. What
+that alters is judged elsewhere (edgekit.schema.loss).
+"""
+
+import base64
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.errors import RequestError
+from edgekit.schema import instant
+from edgekit.schema.column import TEXT, Column, is_missing, objects
+from edgekit.schema.spec import ColumnType
+
+_CAST_FAILURES = (ValueError, TypeError, OverflowError, IndexError)
+
+
+def cast_column(name: object, column: Column, kind: ColumnType) -> Column:
+    """Cast to a column type of the signature, or raise RequestError."""
+    try:
+        match kind:
+            case ColumnType.STRING:
+                return column if column.is_text else _to_objects(column)
+            case ColumnType.BINARY:
+                return column.holding(objects([_decoded(v) for v in column.values]))
+            case ColumnType.DATETIME:
+                return instant.from_column(column)
+            case _:
+                return column.holding(_cast(column.values, kind.dtype))
+    except _CAST_FAILURES as cause:
+        raise _failure(name, kind.frame_name, cause) from cause
+
+
+def cast_tensor_column(name: object, column: Column, dtype: np.dtype[Any]) -> Column:
+    """Cast to a tensor's dtype, or raise RequestError; cells that are lists wait."""
+    try:
+        if dtype.kind == "S":
+            return column.holding(objects([bytes(v, "utf8") for v in column.values]))
+        if isinstance(_first(column.values), list):
+            return column
+        if dtype.kind == "O":
+            return column if column.is_text else _to_objects(column)
+        if dtype.kind == "U":
+            return column if column.is_text else _to_text(column)
+        return column.holding(_cast(column.values, dtype))
+    except _CAST_FAILURES as cause:
+        raise _failure(name, str(dtype), cause) from cause
+
+
+def _failure(name: object, target: str, cause: Exception) -> RequestError:
+    return RequestError(
+        "Invalid input. Data is not compatible with model signature. Failed to convert"
+        f" column {name} to type '{target}'. Error: '{cause!r}'"
+    )
+
+
+def _first(values: NDArray[Any]) -> object:
+    if not values.size:
+        raise IndexError("single positional indexer is out-of-bounds")
+    first: object = values[0]
+    return first
+
+
+def _decoded(value: str) -> bytes:
+    return base64.decodebytes(bytes(value, "utf8"))
+
+
+def _to_objects(column: Column) -> Column:
+    return column.holding(column.values.astype(object))
+
+
+def _to_text(column: Column) -> Column:
+    written = [math.nan if is_missing(v) else str(v) for v in column.values.tolist()]
+    return column.holding(objects(written), TEXT)
+
+
+def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if values.dtype.kind == "f" and dtype.kind in "iu":
+        if not np.isfinite(values).all():
+            raise ValueError("Cannot convert non-finite values (NA or inf) to integer")
+        if dtype.kind == "u" and (values < 0).any():
+            raise ValueError(f"Cannot losslessly cast from {values.dtype} to {dtype}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        return values.astype(dtype)

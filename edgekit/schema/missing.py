@@ -1,0 +1,24 @@
+"""Which inputs are missing and which are too many. Knows names only."""
+
+from collections.abc import Hashable, Sequence
+
+from edgekit.errors import SchemaError
+
+
+def refuse_missing(
+    actual: Sequence[Hashable], required: Sequence[str], optional: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Raise SchemaError for missing inputs, or return notes about those ignored."""
+    known = {*required, *optional}
+    extra = [label for label in actual if label not in known]
+    absent = [name for name in required if name not in set(actual)]
+    if absent:
+        tail = f" Note that there were extra inputs: {extra}." if extra else ""
+        raise SchemaError(f"Model is missing inputs {absent}.{tail}")
+    if not extra:
+        return ()
+    note = (
+        "Found extra inputs in the model input that are not defined in the model signature:"
+        f" `{extra}`. These inputs will be ignored."
+    )
+    return (note,)
