@@ -5,7 +5,7 @@ last thing that happens: a conversion that was cut short is thrown away and done
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -34,19 +34,12 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Converted:
-    """The flavors that were chosen, each with its folder and the boards it is for.
+class Chosen:
+    """A flavor that at least one board gets: its folder, and the boards it is for."""
 
-    `run_id` is the conversion's own run in the registry, "" while it is not logged.
-    """
-
+    flavor: str
     folder: Path
-    boards: Mapping[str, tuple[str, ...]]  # flavor -> boards
-    run_id: str = ""
-
-    def flavor_folder(self, flavor: str) -> Path:
-        """Return where a flavor's manifest and files are."""
-        return self.folder / flavor
+    boards: tuple[str, ...]
 
 
 def folder_of(cache: Path, version: ModelVersion, options: Options) -> Path:
@@ -63,17 +56,19 @@ def folder_of(cache: Path, version: ModelVersion, options: Options) -> Path:
     return cache / slug(version.name) / slug(version.version) / key
 
 
-def find(folder: Path) -> Converted | None:
-    """Return the conversion in its folder, None when none was finished there."""
+def find(folder: Path) -> tuple[Chosen, ...]:
+    """Return what was chosen in a conversion's folder, nothing when none ended there."""
     note = folder / NOTE_NAME
     if not note.is_file():
-        return None
+        return ()
     reader = Reader.from_json(note.read_bytes(), subject=str(note), error=StoreError)
-    boards = reader.child("boards")
-    return Converted(
-        folder=folder,
-        boards={flavor: boards.texts(flavor) for flavor in boards.table},
-        run_id=reader.text("run_id"),
+    return tuple(
+        Chosen(
+            flavor=entry.text("flavor"),
+            folder=folder / entry.text("folder"),
+            boards=entry.texts("boards"),
+        )
+        for entry in reader.children("chosen")
     )
 
 
@@ -87,15 +82,28 @@ def clear(folder: Path) -> None:
         raise StoreError(f"{folder}: {error.strerror}") from error
 
 
-def keep(folder: Path, conversion: Conversion, *, run_id: str) -> Converted:
+def keep(folder: Path, conversion: Conversion) -> tuple[Chosen, ...]:
     """Note which flavors were chosen for which boards; the conversion now counts."""
-    boards: dict[str, tuple[str, ...]] = {}
-    for board, flavor in sorted(conversion.choices.items()):
-        boards[flavor] = (*boards.get(flavor, ()), board)
-    atomic.write_bytes(
-        folder / NOTE_NAME, canonical_json({"boards": boards, "run_id": run_id})
-    )
-    return Converted(folder=folder, boards=boards, run_id=run_id)
+    chosen = tuple(_chosen(conversion))
+    note = [
+        {
+            "flavor": one.flavor,
+            "folder": one.folder.relative_to(folder).as_posix(),
+            "boards": list(one.boards),
+        }
+        for one in chosen
+    ]
+    atomic.write_bytes(folder / NOTE_NAME, canonical_json({"chosen": note}))
+    return chosen
+
+
+def _chosen(conversion: Conversion) -> Iterator[Chosen]:
+    for candidate in conversion.candidates:
+        boards = sorted(b for b, f in conversion.choices.items() if f == candidate.flavor)
+        if boards and candidate.folder is not None:
+            yield Chosen(
+                flavor=candidate.flavor, folder=candidate.folder, boards=tuple(boards)
+            )
 
 
 def _digest(samples: Path | None) -> str:

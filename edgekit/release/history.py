@@ -50,15 +50,17 @@ def before(entries: Sequence[Entry]) -> Entry | None:
     return undone[-2] if len(undone) > 1 else None
 
 
-def target(entries: Sequence[Entry], version: str | None) -> Entry:
-    """Return the entry a rollback goes to; ConfigError when there is none.
+def target(
+    entries: Sequence[Entry], version: str | None, *, model: str, stage: str
+) -> Entry:
+    """Return the entry a rollback of one pointer goes to; ConfigError when there is none.
 
     `version` None means the one before; otherwise the newest entry of that version.
     """
+    subject = f"{model} in stage {stage}"
     if not entries:
-        raise ConfigError("nothing was ever released here; `edgekit release` does it")
+        raise ConfigError(f"{subject}: never released; `edgekit release` does that")
     current = entries[-1]
-    subject = f"{current.model} in stage {current.stage}"
     if version is None:
         found = before(entries)
         if found is None:

@@ -44,7 +44,7 @@ def pack(folder: Path, *, boards: tuple[str, ...]) -> Packed:
 
 
 def store(repository: Path, packed: Packed) -> None:
-    """Put a bundle and its chunk index where the depot finds them; repeating is harmless."""
+    """Put a bundle and its chunk index where the depot finds them; again is harmless."""
     _put(repository / "blobs" / packed.entry.sha256, packed.content)
     _put(repository / "files" / "index" / packed.entry.index_sha256, packed.index)
 
@@ -68,9 +68,9 @@ def record(packed: tuple[Packed, ...], *, already: ReleaseRecord | None) -> Rele
         return new
     if already.source_sha256 != new.source_sha256:
         raise TrustError(
-            f"{new.model} {new.version}: its files have changed in the registry since it was"
-            f" released (digest {new.source_sha256[:12]}, {already.source_sha256[:12]} is"
-            " expected); register what changed as a new version"
+            f"{new.model} {new.version}: its files have changed in the registry since it"
+            f" was released (digest {new.source_sha256[:12]}, {already.source_sha256[:12]}"
+            " is expected); register what changed as a new version"
         )
     fresh = {entry.sha256 for entry in new.bundles}
     kept = tuple(entry for entry in already.bundles if entry.sha256 not in fresh)
