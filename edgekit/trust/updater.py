@@ -45,6 +45,8 @@ class GuardedUpdater(Updater):
             ),
             bootstrap=root,
         )
+        known = guard.floor.versions.get(ROOT, 0) - self._trusted_set.root.version
+        self.config.max_root_rotations += max(0, known)  # the bound is on new ones
 
     @property
     def targets(self) -> Targets:
