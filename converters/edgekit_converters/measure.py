@@ -5,6 +5,7 @@ options that devices will use. A candidate that crashes takes only its child wit
 """
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from edgekit.table import Array, Table, rows, take
 from edgekit_converters import tables, trial
 
 TIMEOUT_S = 300.0
+# What the child sees of the environment: enough to find its libraries, no secrets.
+_PASSED_ON = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +80,16 @@ def measure(
 
 
 def _run(folder: Path, timeout_s: float) -> Reader:
-    command = [sys.executable, "-m", trial.__name__, str(folder)]
     try:
-        done = subprocess.run(  # noqa: S603 - our own module, by its name
-            command, capture_output=True, text=True, timeout=timeout_s, check=False
+        done = subprocess.run(  # noqa: S603 - this interpreter, this package
+            [sys.executable, "-P", "-m", trial.__name__, str(folder)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            cwd=folder,
+            env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
         )
     except subprocess.TimeoutExpired as error:
         raise ProofError(f"it was not done after {timeout_s:g} s") from error

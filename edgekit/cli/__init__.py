@@ -3,7 +3,7 @@
 import click
 
 from edgekit import __version__
-from edgekit.cli import boards
+from edgekit.cli import boards, convert
 from edgekit.cli.failure import FailingGroup
 
 
@@ -19,3 +19,4 @@ def main() -> None:
 
 
 main.add_command(boards.command)
+main.add_command(convert.command)

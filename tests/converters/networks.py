@@ -54,7 +54,6 @@ def node(operator: str, inputs: list[str], output: str) -> NodeProto:
         [output],
         name=f"{output}/node",
         doc_string="exported",
-        **attributes,
     )
 
 

@@ -33,7 +33,9 @@ def build(source: Source) -> Built | DoesNotApply:
             [cast_to_float(half, name)],
         )
     numbers = sum(values.size for _, values in chosen)
-    return Built(model=model, note=f"{numbers} numbers in {len(chosen)} constants")
+    return Built(
+        model=model, note=f"{numbers:,} numbers in {len(chosen)} constants as float16"
+    )
 
 
 def _storable(values: Array) -> bool:

@@ -49,7 +49,7 @@ def build(source: Source) -> Built | DoesNotApply:
             ],
         )
     numbers = sum(weight.values.size for weight in chosen)
-    return Built(model=model, note=f"{numbers} weights in {len(chosen)} tensors")
+    return Built(model=model, note=f"{numbers:,} weights in {len(chosen)} tensors as int8")
 
 
 def quantise(values: Array, channel_axis: int) -> tuple[Array, Array]:

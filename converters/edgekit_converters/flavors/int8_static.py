@@ -57,7 +57,7 @@ def build(source: Source) -> Built | DoesNotApply:
     rows = min(MAX_ROWS, len(next(iter(source.calibration.values()))))
     return Built(
         model=model,
-        note=f"{len(weighted)} operators, ranges from {rows} of the samples",
+        note=f"{len(weighted)} operators in int8, ranges from {rows} of the samples",
         session_options=SESSION_OPTIONS,
     )
 

@@ -1,0 +1,153 @@
+"""Build, measure and judge every flavor of one model. Knows no board and writes no file."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from onnx import ModelProto
+
+from edgekit.binding import Predictions, feeds, results
+from edgekit.errors import ConversionError, ProofError
+from edgekit.manifest import RuntimeNeeds
+from edgekit.table import Array
+from edgekit_converters import runtimes
+from edgekit_converters.compare import Comparison, compare
+from edgekit_converters.encoding import decode, encode
+from edgekit_converters.extraction import Extraction
+from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Source
+from edgekit_converters.gate import BASELINE, Verdict, judge
+from edgekit_converters.measure import Cost, Trial, measure
+from edgekit_converters.passes import clean
+
+ML_DOMAIN = "ai.onnx.ml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A flavor that ran, and what is thought of it."""
+
+    flavor: str
+    note: str
+    model: bytes
+    needs: RuntimeNeeds
+    trial: Trial
+    predictions: Predictions
+    comparison: Comparison
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fallen:
+    """A flavor that could not be judged, and why: it does not apply, or does not run."""
+
+    flavor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bench:
+    """What all flavors of one model share."""
+
+    extraction: Extraction
+    feeds: Mapping[str, Array]
+    max_drop: float
+
+
+def try_flavors(
+    extraction: Extraction,
+    *,
+    quantize: bool,
+    max_drop: float,
+    progress: Callable[[str], None],
+) -> tuple[Judged | Fallen, ...]:
+    """Return what became of each flavor, float32 first; only that one unless `quantize`.
+
+    ConversionError when float32 itself does not run or does not answer as the original.
+    """
+    bench = _Bench(
+        extraction=extraction,
+        feeds=feeds(extraction.binding, extraction.samples),
+        max_drop=max_drop,
+    )
+    source = Source(model=clean(decode(extraction.model)), calibration=bench.feeds)
+    progress(f"{BASELINE}: measuring")
+    baseline = _baseline(bench, source)
+    tried: list[Judged | Fallen] = [baseline]
+    for flavor in FLAVORS if quantize else ():
+        if flavor != BASELINE:
+            progress(f"{flavor}: building and measuring")
+            tried.append(_try(flavor, bench, source, baseline.trial.cost))
+    return tuple(tried)
+
+
+def runtime_needs(model: ModelProto, session_options: Mapping[str, str]) -> RuntimeNeeds:
+    """Return what an onnxruntime must be to run the model."""
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    return RuntimeNeeds(
+        opsets=opsets,
+        ir_version=model.ir_version,
+        min_onnxruntime=runtimes.oldest(
+            opset=opsets.get("", 0),
+            ml_opset=opsets.get(ML_DOMAIN, 0),
+            ir_version=model.ir_version,
+        ),
+        session_options=dict(session_options),
+    )
+
+
+def _baseline(bench: _Bench, source: Source) -> Judged:
+    built = FLAVORS[BASELINE](source)
+    if isinstance(built, DoesNotApply):
+        raise ConversionError(f"{BASELINE}: {built.reason}")
+    try:
+        judged = _judge(BASELINE, bench, built, None)
+    except ProofError as error:
+        raise ConversionError(f"{BASELINE}: the ONNX form does not run: {error}") from error
+    if not judged.verdict.accepted:
+        raise ConversionError(
+            f"{BASELINE}: the ONNX form does not answer as the original does:"
+            f" {judged.verdict.reason}. More samples, or a larger --max-drop if this much"
+            " is acceptable, may let it pass"
+        )
+    return judged
+
+
+def _try(flavor: str, bench: _Bench, source: Source, baseline: Cost) -> Judged | Fallen:
+    try:
+        built = FLAVORS[flavor](source)
+        if isinstance(built, DoesNotApply):
+            return Fallen(flavor=flavor, reason=f"does not apply: {built.reason}")
+        return _judge(flavor, bench, built, baseline)
+    except ProofError as error:
+        return Fallen(flavor=flavor, reason=f"does not run: {error}")
+
+
+def _judge(flavor: str, bench: _Bench, built: Built, baseline: Cost | None) -> Judged:
+    small = clean(built.model)
+    model = encode(small)
+    trial = measure(model, session_options=built.session_options, feeds=bench.feeds)
+    extraction = bench.extraction
+    predictions = results(extraction.binding, trial.outputs)
+    comparison = compare(
+        task=extraction.task,
+        original=extraction.original,
+        flavor=predictions,
+        truth=extraction.labels,
+        classes=extraction.binding.classes,
+    )
+    verdict = judge(
+        flavor,
+        comparison=comparison,
+        cost=trial.cost,
+        baseline=baseline or trial.cost,
+        max_drop=bench.max_drop,
+    )
+    return Judged(
+        flavor=flavor,
+        note=built.note,
+        model=model,
+        needs=runtime_needs(small, built.session_options),
+        trial=trial,
+        predictions=predictions,
+        comparison=comparison,
+        verdict=verdict,
+    )

@@ -1,0 +1,145 @@
+"""The converter itself: from a model in its framework to flavors on disk and a report.
+
+The entry point `convert` of the group edgekit.converters. Only order is decided here:
+extract, try every flavor, choose for each board, and only then write anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edgekit.conversion import Candidate, Conversion, ConversionRequest, Progress
+from edgekit.manifest import MANIFEST_NAME
+from edgekit.table import rows
+from edgekit_converters import shelf
+from edgekit_converters.candidates import Fallen, Judged, try_flavors
+from edgekit_converters.extract import extract
+from edgekit_converters.extraction import Extraction
+from edgekit_converters.fit import Need, choose, misfits
+from edgekit_converters.records import Written, tools, write
+from edgekit_converters.report import Report, page
+
+
+def convert(request: ConversionRequest, progress: Progress) -> Conversion:
+    """Convert, measure and gate one model, and write `request.out`.
+
+    ConversionError when it cannot be done faithfully, BoardError when nothing fits one of
+    the boards, ConfigError when `out` holds other things. On any error `out` is as it was.
+    """
+    shelf.check(request.out)
+    with TemporaryDirectory(prefix="edgekit-convert-") as workdir:
+        extraction = extract(request, Path(workdir), progress)
+    return convert_extraction(request, extraction, progress)
+
+
+def convert_extraction(
+    request: ConversionRequest, extraction: Extraction, progress: Progress
+) -> Conversion:
+    """Convert a model that is already out of its framework; see `convert`."""
+    tried = try_flavors(
+        extraction, quantize=request.quantize, max_drop=request.max_drop, progress=progress
+    )
+    written = {
+        one.flavor: write(request, extraction, one, tried)
+        for one in tried
+        if isinstance(one, Judged)
+    }
+    needs = [_need(one) for one in written.values() if one.judged.verdict.accepted]
+    choices = choose(request.boards, needs)
+    progress(f"writing {request.out}")
+    candidates = tuple(_candidate(request, one, written.get(one.flavor)) for one in tried)
+    _place(request, extraction, candidates, choices, written)
+    return Conversion(
+        candidates=candidates,
+        choices=choices,
+        source_bytes=extraction.source_bytes,
+        fp32_bytes=len(extraction.model),
+        samples=rows(extraction.samples),
+        report_json=request.out / shelf.REPORT_JSON,
+        report_html=request.out / shelf.REPORT_HTML,
+    )
+
+
+def _place(
+    request: ConversionRequest,
+    extraction: Extraction,
+    candidates: Sequence[Candidate],
+    choices: Mapping[str, str],
+    written: Mapping[str, Written],
+) -> None:
+    report = Report(
+        identity=request.identity,
+        framework=extraction.framework,
+        task=extraction.task.value,
+        samples=rows(extraction.samples),
+        true_labels=extraction.labels is not None,
+        max_drop=request.max_drop,
+        source_bytes=extraction.source_bytes,
+        fp32_bytes=len(extraction.model),
+        boards=tuple(request.boards),
+        candidates=tuple(candidates),
+        choices=choices,
+        notes={flavor: one.judged.note for flavor, one in written.items()},
+        tools=tools(extraction),
+        measured_on=next(one.judged.trial.measured_on for one in written.values()),
+    )
+    files = {
+        shelf.REPORT_JSON: report.to_json(),
+        shelf.REPORT_HTML: page(report).encode(),
+    }
+    for flavor, one in written.items():
+        if one.judged.verdict.accepted:
+            files[f"{flavor}/{MANIFEST_NAME}"] = one.manifest.to_json()
+            for name, content in one.members.items():
+                files[f"{flavor}/{name}"] = content
+    shelf.place(request.out, files)
+
+
+def _need(written: Written) -> Need:
+    cost = written.judged.trial.cost
+    return Need(
+        flavor=written.judged.flavor,
+        bundle_bytes=written.bundle_bytes,
+        model_bytes=cost.model_bytes,
+        peak_rss_bytes=cost.peak_rss_bytes,
+        min_onnxruntime=written.judged.needs.min_onnxruntime,
+    )
+
+
+def _candidate(
+    request: ConversionRequest, tried: Judged | Fallen, written: Written | None
+) -> Candidate:
+    if isinstance(tried, Fallen) or written is None:
+        return Candidate(
+            flavor=tried.flavor,
+            accepted=False,
+            reason=tried.reason if isinstance(tried, Fallen) else tried.verdict.reason,
+            model_bytes=0,
+            bundle_bytes=0,
+            peak_rss_bytes=0,
+            one_row_p50_us=0,
+            one_row_p95_us=0,
+            batch_us_per_row=0.0,
+            agreement=0.0,
+            drop=0.0,
+        )
+    cost = tried.trial.cost
+    need = _need(written)
+    accepted = tried.verdict.accepted
+    fits = tuple(board.name for board in request.boards if not misfits(board, need))
+    return Candidate(
+        flavor=tried.flavor,
+        accepted=accepted,
+        reason=tried.verdict.reason,
+        model_bytes=cost.model_bytes,
+        bundle_bytes=written.bundle_bytes,
+        peak_rss_bytes=cost.peak_rss_bytes,
+        one_row_p50_us=cost.one_row_p50_us,
+        one_row_p95_us=cost.one_row_p95_us,
+        batch_us_per_row=cost.batch_us_per_row,
+        agreement=tried.comparison.agreement,
+        drop=tried.comparison.drop,
+        boards=fits if accepted else (),
+        folder=request.out / tried.flavor if accepted else None,
+        manifest=written.manifest if accepted else None,
+    )
