@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECTS := pyproject.toml agent/pyproject.toml converters/pyproject.toml
 PIP := $(BIN)/python -m pip install --quiet
-DEMO := --editable '.[operator,embedded,schema]' --editable agent
+DEMO := --editable '.[operator,embedded,embedded-broker,schema]' --editable agent
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

@@ -1,8 +1,8 @@
 """What a bundle says about itself: the model, its interface, its needs, its proof.
 
 Knows no files, no ONNX and no network: JSON bytes in, frozen values out, and back. The
-format is described in docs/formats/bundle.md. Fields that a newer release tool added are
-kept in `extra`, so that reading and writing a manifest loses nothing.
+format is described in docs/formats/bundle.md. Top-level fields that a newer release tool
+added are kept in `extra`, so that reading and writing a manifest keeps them.
 """
 
 import re
