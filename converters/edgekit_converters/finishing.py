@@ -1,0 +1,135 @@
+"""Make a converted graph fit to travel: chosen outputs, plain names, nothing incidental.
+
+Knows ONNX and the runtime, no framework. The same model gives the same bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from onnx import GraphProto, ModelProto, TensorProto, checker, helper, version_converter
+
+from edgekit.binding import feeds
+from edgekit.errors import ConversionError, EdgekitError
+from edgekit.manifest import Binding, RuntimeNeeds, TensorInput
+from edgekit.runtime import Session
+from edgekit.table import Array, Table
+from edgekit_converters.passes.constants import drop_dead
+from edgekit_converters.passes.walk import rename
+
+_BATCH = "rows"  # the name of the first dimension of every input and output
+
+
+def strip_zipmaps(model: ModelProto) -> None:
+    """Let every ZipMap's reader read its input: plain arrays instead of dictionaries."""
+    graph = model.graph
+    zipmaps = [node for node in graph.node if node.op_type == "ZipMap"]
+    for node in zipmaps:
+        graph.node.remove(node)
+        for output in graph.output:
+            if output.name == node.output[0]:
+                output.CopyFrom(
+                    helper.make_tensor_value_info(node.input[0], TensorProto.FLOAT, None)
+                )
+
+
+def keep_outputs(model: ModelProto, names: Mapping[str, str]) -> ModelProto:
+    """Return the model with only these outputs (old name -> new), in this order."""
+    graph = model.graph
+    kept = {output.name: output for output in graph.output}
+    new = {old: _free(graph, name) for old, name in names.items()}
+    in_the_way = set(new.values()) - set(new)
+    rename(graph, {**{name: f"{name}_inner" for name in in_the_way}, **new})
+    graph.ClearField("output")
+    graph.output.extend(kept[old] for old in names)
+    for output, name in zip(graph.output, new.values(), strict=True):
+        output.name = name
+    return drop_dead(model)
+
+
+def declare_shapes(model: ModelProto, arrays: Mapping[str, Array]) -> None:
+    """Write the outputs' true shapes, as one run showed them, the batch left open."""
+    for output in model.graph.output:
+        shape: list[int | str] = [_BATCH, *arrays[output.name].shape[1:]]
+        element = helper.np_dtype_to_tensor_dtype(arrays[output.name].dtype)
+        if arrays[output.name].dtype == object:
+            element = TensorProto.STRING
+        output.CopyFrom(helper.make_tensor_value_info(output.name, element, shape))
+
+
+def raise_opset(model: ModelProto, target: int) -> ModelProto:
+    """Return the model in ONNX's operator set `target`, if it is in an older one.
+
+    Converters declare the oldest set that holds their operators (9 for a small forest),
+    which later keeps quantisers from using newer ones. What ONNX's own version converter
+    cannot raise stays as it is.
+    """
+    own = [opset.version for opset in model.opset_import if opset.domain == ""]
+    if not own or own[0] >= target:
+        return model
+    try:
+        raised: ModelProto = version_converter.convert_version(model, target)
+    except (RuntimeError, ValueError):
+        return model
+    return raised
+
+
+def tidy(model: ModelProto) -> None:
+    """Drop who made the graph and when; take the oldest IR version for its opset."""
+    for field in ("producer_name", "producer_version", "doc_string", "domain"):
+        model.ClearField(field)
+    model.ClearField("model_version")
+    model.ClearField("metadata_props")
+    model.graph.name = "model"
+    model.graph.ClearField("doc_string")
+    for node in model.graph.node:
+        node.ClearField("doc_string")
+    opsets = sorted((o.domain, o.version) for o in model.opset_import)
+    del model.opset_import[:]
+    model.opset_import.extend(helper.make_opsetid(*opset) for opset in opsets)
+    model.ir_version = helper.find_min_ir_version_for(
+        model.opset_import, ignore_unknown=True
+    )
+
+
+def encode(model: ModelProto) -> bytes:
+    """Return the model's bytes; ConversionError if it breaks ONNX's own rules."""
+    try:
+        checker.check_model(model, full_check=True)
+    except (checker.ValidationError, RuntimeError, ValueError) as error:
+        raise ConversionError(
+            f"model: the converted graph is not valid ONNX: {_first_line(error)}"
+        ) from error
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def needs(model: ModelProto) -> RuntimeNeeds:
+    """Return what a runtime must be to run the graph as it is."""
+    return RuntimeNeeds(
+        opsets={opset.domain: opset.version for opset in model.opset_import},
+        ir_version=model.ir_version,
+        min_onnxruntime="",
+    )
+
+
+def run(model: ModelProto, inputs: Sequence[TensorInput], table: Table) -> dict[str, Array]:
+    """Return the graph's raw outputs on a table; ConversionError if it cannot run."""
+    binding = Binding(inputs=tuple(inputs), outputs=())
+    try:
+        session = Session.load(model.SerializeToString(), needs(model))
+        raw = session.run(feeds(binding, table))
+    except EdgekitError as error:
+        raise ConversionError(
+            f"model: it was converted, but the result does not run: {error}"
+        ) from error
+    return {name: value for name, value in raw.items() if isinstance(value, np.ndarray)}
+
+
+def _free(graph: GraphProto, name: str) -> str:
+    taken = {value.name for value in graph.input}
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,201 @@
+"""scikit-learn: estimators and pipelines, pickled or in skops's format, to ONNX.
+
+Every column goes into one matrix where the estimator takes a plain one (float32, or all
+texts); one tensor per column where it picks columns or where numbers and texts meet.
+"""
+
+from typing import Any
+
+import skl2onnx
+from onnx import ModelProto
+from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+
+from edgekit.binding import Predictions
+from edgekit.errors import ConversionError
+from edgekit.manifest import Binding, OutputRole, Signature, TensorInput, TensorOutput
+from edgekit.table import Array, Table
+from edgekit_converters import finishing, inputs, samples, sklearn_native
+from edgekit_converters.extraction import Extraction
+from edgekit_converters.inputs import TEXT, Field, Inputs
+from edgekit_converters.job import Job
+from edgekit_converters.labels import as_answers
+from edgekit_converters.runtimes import PREFERRED_OPSET, Supported
+from edgekit_converters.sklearn_gaps import close_gaps, picks_columns, prepare
+from edgekit_converters.sklearn_native import Answers
+from edgekit_converters.versions import installed
+
+_ML_OPSET = 3  # the newest that skl2onnx's converters use
+_LABEL, _BESIDE = 0, 1  # skl2onnx's outputs: the answer, then probabilities or scores
+_CONVERTING = (  # what skl2onnx raises for what it does not know
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def convert(job: Job) -> Extraction:
+    """Load the model, ask it about the samples, and convert it.
+
+    ConversionError when it must not be loaded, cannot be, or has no faithful ONNX form.
+    """
+    source = job.source
+    if source.signature.params:
+        raise ConversionError(
+            "signature: it has parameters, which an ONNX graph cannot take;"
+            " log the model without params"
+        )
+    model = sklearn_native.load(job)
+    signed = inputs.from_signature(source.signature)
+    takes = signed or sklearn_native.takes(model)
+    rows = samples.read(job.samples, source.example, takes, job.target)
+    answers = sklearn_native.ask(model, source.predict_fn, rows.table, takes)
+    graph = _to_onnx(model, takes, job.supported)
+    tensors = _tensors(graph, takes, packed=_packs(model, takes))
+    graph, outputs = _bind(graph, tensors, rows.table, answers, source.predict_fn)
+    finishing.tidy(graph)
+    return Extraction(
+        model=finishing.encode(graph),
+        binding=Binding(
+            inputs=tensors, outputs=outputs, classes=sklearn_native.classes(model)
+        ),
+        signature=source.signature if signed else Signature(inputs=takes.schema()),
+        signature_derived=signed is None,
+        samples=rows.table,
+        labels=as_answers(rows.labels, answers.prediction),
+        original=Predictions(
+            prediction=answers.prediction,
+            probabilities=answers.probabilities,
+            score=answers.score,
+        ),
+        task=sklearn_native.task(model, answers.prediction),
+        framework="scikit-learn",
+        predict=source.predict_fn,
+        source_bytes=source.source_bytes,
+        tools=installed("scikit-learn", "skl2onnx", "onnx"),
+    )
+
+
+def _packs(model: Any, takes: Inputs) -> bool:  # noqa: ANN401 - scikit-learn has no types
+    kinds = {field.numeric for field in takes.fields}
+    return takes.tensors or (len(kinds) == 1 and not picks_columns(model))
+
+
+def _to_onnx(model: Any, takes: Inputs, supported: Supported) -> ModelProto:  # noqa: ANN401
+    close_gaps()
+    prepare(model)
+    types = _types(model, takes)
+    newest = min(supported.opset, skl2onnx.__max_supported_opset__)
+    failure: Exception | None = None
+    for opset in sorted({min(PREFERRED_OPSET, newest), newest}):
+        try:
+            graph: ModelProto = skl2onnx.convert_sklearn(
+                model,
+                initial_types=types,
+                target_opset={"": opset, "ai.onnx.ml": _ML_OPSET},
+            )
+        except _CONVERTING as error:
+            failure = error
+        else:
+            finishing.strip_zipmaps(graph)
+            return finishing.raise_opset(graph, opset)
+    raise ConversionError(
+        f"{type(model).__name__}: skl2onnx {skl2onnx.__version__} cannot convert it"
+        f" ({_short(failure)}). Replace the part it names by one it knows"
+        " (skl2onnx.supported_converters()), or log an ONNX model with mlflow.onnx"
+    ) from failure
+
+
+def _types(model: Any, takes: Inputs) -> list[tuple[str, object]]:  # noqa: ANN401
+    if not _packs(model, takes):
+        return [(field.name, _column_type(field)) for field in takes.fields]
+    first = takes.fields[0]
+    width = len(takes.fields) if not takes.tensors else first.shape[-1]
+    if takes.tensors and (len(takes.fields) > 1 or len(first.shape) != 2):  # noqa: PLR2004
+        raise ConversionError(
+            f"{type(model).__name__}: it takes one matrix, the signature gives"
+            f" {', '.join(str(field.shape) for field in takes.fields)}"
+        )
+    if width < 0:
+        width = int(model.n_features_in_)
+    packed = FloatTensorType if first.numeric else StringTensorType
+    return [("input", packed([None, width]))]
+
+
+def _column_type(field: Field) -> object:
+    if field.dtype == TEXT:
+        return StringTensorType([None, 1])
+    if field.dtype in {"int32", "int64"}:  # categories may exceed float32's 2**24
+        return Int64TensorType([None, 1])
+    return FloatTensorType([None, 1])
+
+
+def _tensors(graph: ModelProto, takes: Inputs, *, packed: bool) -> tuple[TensorInput, ...]:
+    names = [value.name for value in graph.graph.input]
+    if packed:
+        columns = takes.names
+        width = graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value
+        dtype = "float32" if takes.fields[0].numeric else TEXT
+        return (
+            TensorInput(name=names[0], dtype=dtype, columns=columns, shape=(-1, width)),
+        )
+    return tuple(
+        TensorInput(name=name, dtype=_fed(field), columns=(field.name,), shape=(-1, 1))
+        for name, field in zip(names, takes.fields, strict=True)
+    )
+
+
+def _fed(field: Field) -> str:
+    if field.dtype == TEXT:
+        return TEXT
+    return "int64" if field.dtype in {"int32", "int64"} else "float32"
+
+
+def _bind(
+    graph: ModelProto,
+    tensors: tuple[TensorInput, ...],
+    table: Table,
+    answers: Answers,
+    function: str,
+) -> tuple[ModelProto, tuple[TensorOutput, ...]]:
+    """Keep the outputs that the original has too, and say how they return to it."""
+    raw = finishing.run(graph, tensors, table)
+    names = [output.name for output in graph.graph.output]
+    main = names[_LABEL if function == "predict" else min(_BESIDE, len(names) - 1)]
+    if main not in raw or raw[main].size != answers.prediction.size:
+        raise ConversionError(
+            f"model: its ONNX form has no output of shape {answers.prediction.shape},"
+            f" as {function} answers"
+        )
+    chosen = [(main, "", OutputRole.PREDICTION, answers.prediction)]
+    beside = raw.get(names[_BESIDE]) if len(names) > _BESIDE else None
+    for name, role, answer in (
+        ("probabilities", OutputRole.PROBABILITY, answers.probabilities),
+        ("score", OutputRole.SCORE, answers.score),
+    ):
+        if beside is not None and answer is not None and _alike(beside, answer):
+            chosen.append((names[_BESIDE], name, role, answer))
+    plain = {tensor: name or "prediction" for tensor, name, _, _ in chosen}
+    kept = finishing.keep_outputs(graph, plain)
+    new = dict(zip(plain, (output.name for output in kept.graph.output), strict=True))
+    finishing.declare_shapes(kept, {new[tensor]: raw[tensor] for tensor in plain})
+    return kept, tuple(_output(name, new[t], role, a) for t, name, role, a in chosen)
+
+
+def _alike(raw: Array, answer: Array) -> bool:
+    return raw.size == answer.size and raw.shape[0] == answer.shape[0]
+
+
+def _output(name: str, tensor: str, role: OutputRole, answer: Array) -> TensorOutput:
+    dtype = TEXT if answer.dtype == object else answer.dtype.name
+    shape = (-1, *answer.shape[1:])
+    return TensorOutput(name=name, tensor=tensor, role=role, dtype=dtype, shape=shape)
+
+
+def _short(error: Exception | None, most: int = 300) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:most]}"

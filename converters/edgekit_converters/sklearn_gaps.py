@@ -1,0 +1,196 @@
+"""What skl2onnx 1.20 gets wrong or leaves out, put right around it.
+
+Each gap is named where it is closed; what is not named here goes through skl2onnx alone.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from skl2onnx import update_registered_converter
+from skl2onnx.common import _registration as registry
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.covariance import EllipticEnvelope
+from sklearn.ensemble import IsolationForest, VotingClassifier
+from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import (
+    BaseHistGradientBoosting,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import KBinsDiscretizer
+
+from edgekit.errors import ConversionError
+from edgekit.table import Array
+from edgekit_converters.detectors import (
+    convert_elliptic_envelope,
+    convert_isolation_forest,
+    detector_shapes,
+)
+from edgekit_converters.thresholds import rounded_down, rounded_up
+
+_TREES = (
+    "DecisionTreeClassifier",
+    "DecisionTreeRegressor",
+    "ExtraTreeClassifier",
+    "ExtraTreeRegressor",
+    "ExtraTreesClassifier",
+    "ExtraTreesRegressor",
+    "GradientBoostingClassifier",
+    "GradientBoostingRegressor",
+    "HistGradientBoostingClassifier",
+    "HistGradientBoostingRegressor",
+    "RandomForestClassifier",
+    "RandomForestRegressor",
+)
+_NO_TEXT = "\x00"  # a text that no sample holds: what is missing is refused before
+_MISSING = "nodes_missing_value_tracks_true"
+
+
+def close_gaps() -> None:
+    """Register the corrected converters with skl2onnx, for this process."""
+    for name in _TREES:
+        alias = f"Sklearn{name}"
+        known = registry.get_converter(alias)
+        registry.register_converter(
+            alias, _mended(known), overwrite=True, options=known.get_allowed_options()
+        )
+    update_registered_converter(
+        EllipticEnvelope,
+        "EdgekitEllipticEnvelope",
+        detector_shapes,
+        convert_elliptic_envelope,
+    )
+    update_registered_converter(
+        IsolationForest,
+        "EdgekitIsolationForest",
+        detector_shapes,
+        convert_isolation_forest,
+        options={"score_samples": [True, False]},  # skl2onnx's parser asks for it
+    )
+
+
+def prepare(model: BaseEstimator) -> None:
+    """Change a fitted model, in place, so that skl2onnx takes it; its answers stay."""
+    for part in parts(model):
+        if isinstance(part, VotingClassifier):
+            part.flatten_transform = False  # shapes transform(), never predict()
+        if isinstance(part, KBinsDiscretizer) and part.encode == "onehot":
+            part.encode = "onehot-dense"  # the same numbers; ONNX has no sparse ones
+        if isinstance(part, KBinsDiscretizer):
+            part.bin_edges_ = _each(rounded_up, part.bin_edges_)
+        if isinstance(part, BaseHistGradientBoosting):
+            _round_histogram_trees(part)
+        if isinstance(part, SimpleImputer) and part.statistics_.dtype == object:
+            part.missing_values = _NO_TEXT  # skl2onnx refuses NaN among texts
+
+
+def picks_columns(model: BaseEstimator) -> bool:
+    """Whether some part of the model treats its columns differently."""
+    return any(isinstance(part, ColumnTransformer) for part in parts(model))
+
+
+def parts(value: object) -> Iterator[BaseEstimator]:
+    """Yield every estimator in an estimator, itself first, each once."""
+    yield from _parts(value, set())
+
+
+def _round_histogram_trees(model: Any) -> None:  # noqa: ANN401 - scikit-learn has no types
+    for predictors in model._predictors:  # noqa: SLF001 - no public way to the trees
+        for predictor in predictors:
+            nodes = predictor.nodes
+            if nodes["is_categorical"].any():
+                raise ConversionError(
+                    f"{type(model).__name__}: it splits on categories, which skl2onnx takes"
+                    " for numbers; encode them before it (OrdinalEncoder) and train"
+                    " without categorical_features"
+                )
+            nodes["num_threshold"] = rounded_down(nodes["num_threshold"])
+
+
+def _each(function: Callable[[Array], Array], arrays: Array) -> Array:
+    """Return an array of arrays, the function applied to each."""
+    changed = arrays.copy()
+    for number, array in enumerate(arrays):
+        changed[number] = function(array)
+    return changed
+
+
+def _parts(value: object, seen: set[int]) -> Iterator[BaseEstimator]:
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    inner: list[object] = []
+    if isinstance(value, BaseEstimator):
+        yield value
+        inner = list(vars(value).values())
+    elif isinstance(value, dict):
+        inner = list(value.values())
+    elif isinstance(value, (list, tuple)):
+        inner = list(value)
+    for each in inner:
+        yield from _parts(each, seen)
+
+
+class _Container:
+    """skl2onnx's container, correcting the tree ensembles that are put into it.
+
+    HistGradientBoosting hands over numpy scalars, which onnx refuses; the other trees
+    forget which way a missing value goes.
+    """
+
+    def __init__(self, container: Any, model: BaseEstimator) -> None:  # noqa: ANN401 - skl2onnx has no types
+        self._container = container
+        self._model = model
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - skl2onnx has no types
+        return getattr(self._container, name)
+
+    def add_node(self, op_type: str, *args: object, **attributes: Any) -> None:  # noqa: ANN401
+        """Add a node, its attributes corrected if it is a tree ensemble."""
+        if op_type.startswith("TreeEnsemble"):
+            attributes = {name: _plain(value) for name, value in attributes.items()}
+            if _MISSING in attributes:
+                attributes[_MISSING] = _missing(self._model, attributes)
+        self._container.add_node(op_type, *args, **attributes)
+
+
+def _mended(known: Callable[..., None]) -> Callable[..., None]:
+    def convert(scope: Any, operator: Any, container: Any) -> None:  # noqa: ANN401
+        known(scope, operator, _Container(container, operator.raw_operator))
+
+    return convert
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value
+
+
+def _missing(model: BaseEstimator, attributes: dict[str, Any]) -> list[int]:
+    """Return per node whether a missing value goes the way of "true", as in the model."""
+    directions = [tree.missing_go_to_left for tree in _trees(model)]
+    found: list[int] = attributes[_MISSING]
+    if len(directions) != len(set(attributes["nodes_treeids"])):
+        return found  # histogram gradient boosting: skl2onnx does it itself
+    places = zip(
+        attributes["nodes_treeids"],
+        attributes["nodes_nodeids"],
+        attributes["nodes_modes"],
+        strict=True,
+    )
+    return [
+        int(directions[tree][node]) if mode != "LEAF" else 0 for tree, node, mode in places
+    ]
+
+
+def _trees(model: BaseEstimator) -> list[Any]:
+    if hasattr(model, "tree_"):
+        return [model.tree_]
+    return [tree.tree_ for tree in np.ravel(getattr(model, "estimators_", []))]
