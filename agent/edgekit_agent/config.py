@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.address import BrokerAddress
 from edgekit.document import Reader, refuse_unknown
 from edgekit.errors import ConfigError
-from edgekit.mqtt import BrokerAddress
 
 FORMAT = 1
 DEFAULT_PATH = Path("/etc/edgekit/agent.toml")

@@ -1,0 +1,142 @@
+"""Unpack a fetched bundle into the store, and read it back only if no bit has changed.
+
+Knows the bundle format and the store's layout, no network and no onnxruntime. A bundle's
+folder appears whole or not at all.
+"""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from edgekit import atomic, bundle
+from edgekit.document import Reader, canonical_json
+from edgekit.errors import StoreError, TrustError
+from edgekit.manifest import MANIFEST_NAME, Manifest
+from edgekit_agent.store import Store
+
+_SEAL_NAME = ".seal.json"  # the manifest's own digest: no member may have this name
+_BLOCK_BYTES = 256 * 1024
+
+
+def add(store: Store, sha256: str, file: Path) -> Manifest:
+    """Unpack the bundle in `file` into the store and return its manifest.
+
+    Raises TrustError when the file is not the bundle `sha256`, or is a malformed one;
+    StoreError when the disk refuses. Then nothing of it is in the store.
+    """
+    target, beside = store.bundle(sha256), store.unfinished(sha256)
+    with _disk(target):
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        try:
+            manifest = _unpack(file, beside, sha256)
+            shutil.rmtree(target, ignore_errors=True)
+            beside.rename(target)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        atomic.sync_folder(store.bundles)
+    return manifest
+
+
+def read(store: Store, sha256: str) -> Manifest:
+    """Return a stored bundle's manifest after checking every file against it.
+
+    Raises StoreError when the bundle is not there, or when the disk changed anything.
+    """
+    folder = store.bundle(sha256)
+    short = f"bundle {sha256[:12]}"
+    with _disk(folder):
+        if not folder.is_dir():
+            raise StoreError(f"{short}: it is not in the store")
+        seal = Reader.from_json(
+            (folder / _SEAL_NAME).read_bytes(), subject=short, error=StoreError
+        )
+        text = (folder / MANIFEST_NAME).read_bytes()
+        if hashlib.sha256(text).hexdigest() != seal.sha256("manifest"):
+            raise StoreError(f"{short}: {MANIFEST_NAME} changed on the disk")
+        manifest = Manifest.from_json(text)
+        for name, member in manifest.files.items():
+            if _digest(folder / name) != member.sha256:
+                raise StoreError(f"{short}: {name} changed on the disk")
+    return manifest
+
+
+def holds(store: Store, sha256: str) -> bool:
+    """Whether a bundle is in the store, unchanged."""
+    try:
+        read(store, sha256)
+    except (StoreError, TrustError):
+        return False
+    return True
+
+
+def _unpack(file: Path, folder: Path, sha256: str) -> Manifest:
+    opened: list[BinaryIO] = []
+
+    def member(name: str) -> BinaryIO:
+        _finish(opened)
+        opened.append((folder / name).open("xb"))
+        return opened[-1]
+
+    with file.open("rb") as stream:
+        hashing = _Hashing(stream)
+        try:
+            manifest = bundle.unpack(cast("BinaryIO", hashing), member)
+        finally:
+            _finish(opened)
+    if hashing.hexdigest() != sha256:
+        raise TrustError(
+            f"bundle: its digest is {hashing.hexdigest()[:12]}, {sha256[:12]} is expected"
+        )
+    text = manifest.to_json()
+    seal = {"manifest": hashlib.sha256(text).hexdigest()}
+    atomic.write_bytes(folder / MANIFEST_NAME, text)
+    atomic.write_bytes(folder / _SEAL_NAME, canonical_json(seal))
+    return manifest
+
+
+def _finish(opened: list[BinaryIO]) -> None:
+    while opened:
+        with opened.pop() as file:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class _Hashing:
+    """A stream that digests what is read from it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._digest.update(data)
+        return data
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full" if full else error.strerror
+        raise StoreError(f"{path}: {reason}") from error

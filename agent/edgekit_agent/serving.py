@@ -1,0 +1,199 @@
+"""Hold the models that answer requests, and exchange them without losing one.
+
+Knows bundles, schemas and sessions; no HTTP and no processes. A model is complete, warm
+and checked before it answers its first request; the one it replaces answers its last.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from edgekit import binding, golden
+from edgekit.errors import ConfigError, ProofError, SchemaError
+from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Binding
+from edgekit.runtime import Session, give_back_memory
+from edgekit.schema import Enforcement, Schema, encode_predictions
+from edgekit.table import rows, take
+from edgekit_agent import bundles
+from edgekit_agent.store import Store
+from edgekit_agent.telemetry import Counts
+
+DRAIN_S = 10.0
+_GLANCE_S = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Which model a bundle is, as every answer tells."""
+
+    model: str
+    version: str
+    flavor: str
+    sha256: str
+
+
+class UnknownModelError(ConfigError):
+    """A request for a model that is not served here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A loaded model with its interface."""
+
+    identity: Identity
+    schema: Schema
+    binding: Binding
+    session: Session
+
+    @classmethod
+    def load(cls, store: Store, identity: Identity) -> "Served":
+        """Load a stored bundle, checked bit by bit, and let it answer one golden row.
+
+        Raises StoreError when the disk changed it, ProofError when this runtime cannot
+        run it, SchemaError when its signature cannot be enforced here.
+        """
+        manifest = bundles.read(store, identity.sha256)
+        folder = store.bundle(identity.sha256)
+        served = cls(
+            identity=identity,
+            schema=Schema.from_signature(manifest.signature),
+            binding=manifest.binding,
+            session=Session.load(folder / MODEL_NAME, manifest.runtime),
+        )
+        if GOLDEN_NAME in manifest.files:
+            known = golden.decode((folder / GOLDEN_NAME).read_bytes())
+            first = take(known.inputs, [0]) if rows(known.inputs) else known.inputs
+            served.session.run(binding.feeds(manifest.binding, first))
+        return served
+
+    def answer(self, body: bytes, mode: Enforcement) -> tuple[bytes, int]:
+        """Return the response to a scoring request, and how many rows it had.
+
+        Raises SchemaError for rows that the signature refuses, ProofError when the model
+        fails on rows that it should take.
+        """
+        payload = self.schema.parse(body, mode=mode)
+        raw = self.session.run(binding.feeds(self.binding, payload.table))
+        found = binding.results(self.binding, raw)
+        return encode_predictions(found.prediction), rows(payload.table)
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """A model in use: how many requests hold it, and what they came to."""
+
+    served: Served
+    counts: Counts
+    users: int = 0
+
+
+class Shelf:
+    """The models of one worker by name. Any thread may ask; one thread changes it."""
+
+    def __init__(self, mode: Enforcement) -> None:
+        self._mode = mode
+        self._lock = threading.Lock()
+        self._places: dict[str, _Place] = {}
+        self._gone: list[dict[str, object]] = []  # counts of models that were replaced
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models that are served, sorted."""
+        with self._lock:
+            return tuple(sorted(self._places))
+
+    def digest(self, model: str) -> str | None:
+        """Return the digest of the bundle that answers for a model, None without one."""
+        with self._lock:
+            place = self._places.get(model)
+        return place.served.identity.sha256 if place else None
+
+    def answer(self, model: str | None, body: bytes) -> tuple[bytes, Identity]:
+        """Answer a scoring request and count it; `model` may be None where one is served.
+
+        Raises UnknownModelError, SchemaError or ProofError.
+        """
+        began_ns = time.perf_counter_ns()
+        with self._using(model) as place:
+            try:
+                response, count = place.served.answer(body, self._mode)
+            except SchemaError:
+                with self._lock:
+                    place.counts.refused()
+                raise
+            except ProofError:
+                with self._lock:
+                    place.counts.failed()
+                raise
+            took_us = (time.perf_counter_ns() - began_ns) // 1000
+            with self._lock:
+                place.counts.answered(rows=count, us=took_us)
+            return response, place.served.identity
+
+    def put(self, served: Served) -> None:
+        """Let a model answer from now on; free its predecessor when it is done."""
+        self._replace(served.identity.model, _Place(served=served, counts=Counts()))
+
+    def drop(self, model: str) -> None:
+        """Answer no more for a model."""
+        self._replace(model, None)
+
+    def drain(self) -> list[dict[str, object]]:
+        """Return what was counted for each bundle since the last call, and start anew."""
+        with self._lock:
+            told, self._gone = self._gone, []
+            for place in self._places.values():
+                told.append(_table(place.served.identity, place.counts))
+                place.counts = Counts()
+        return told
+
+    @contextmanager
+    def _using(self, model: str | None) -> Iterator[_Place]:
+        with self._lock:
+            place = self._find(model)
+            place.users += 1
+        try:
+            yield place
+        finally:
+            with self._lock:
+                place.users -= 1
+
+    def _find(self, model: str | None) -> _Place:
+        served = ", ".join(sorted(self._places)) or "none yet"
+        if model is None:
+            if len(self._places) == 1:
+                return next(iter(self._places.values()))
+            raise UnknownModelError(
+                f"request: it names no model; POST to /models/NAME/invocations: {served}"
+            )
+        if model not in self._places:
+            raise UnknownModelError(f"model {model}: it is not served here; {served}")
+        return self._places[model]
+
+    def _replace(self, model: str, place: _Place | None) -> None:
+        with self._lock:
+            old = self._places.pop(model, None)
+            if place is not None:
+                self._places[model] = place
+        if old is None:
+            return
+        deadline_s = time.monotonic() + DRAIN_S
+        while old.users and time.monotonic() < deadline_s:
+            time.sleep(_GLANCE_S)
+        with self._lock:
+            if old.counts.requests:
+                self._gone.append(_table(old.served.identity, old.counts))
+        del old
+        give_back_memory()
+
+
+def _table(identity: Identity, counts: Counts) -> dict[str, object]:
+    return {
+        "model": identity.model,
+        "version": identity.version,
+        "flavor": identity.flavor,
+        "sha256": identity.sha256,
+        **counts.to_table(),
+    }

@@ -1,0 +1,229 @@
+"""The agent's folder: what it remembers of each model, and which bundles it holds.
+
+Knows names and files, not what is in a bundle (edgekit_agent.bundles does). Whatever it
+changes, a power cut leaves the old or the new, whole. docs/formats/device-state.md draws
+the folder.
+
+    tuf/                     trusted metadata, edgekit.trust's
+    incoming/                bundles on their way, edgekit_agent.partial's
+    bundles/<sha256>/        unpacked bundles, each renamed here when it was whole
+    models/<slug>/state.json one Record each
+    starts                   how often the agent started, for its boot id
+    lock                     held by the one agent that runs
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from edgekit import atomic
+from edgekit.errors import StoreError
+from edgekit.statement import slug
+from edgekit_agent.config import Subscription
+from edgekit_agent.record import Record
+
+log = logging.getLogger(__name__)
+
+_UNFINISHED = ".unpacking-"
+_DOOMED = ".deleting-"
+_GLANCE_S = 0.05
+_KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_BOOT_ID_CHARS = 8
+
+
+class Store:
+    """The state folder of one agent. Any process may read it; one at a time changes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    # --- the layout -------------------------------------------------------------------
+
+    @property
+    def tuf(self) -> Path:
+        """Trusted metadata."""
+        return self._folder / "tuf"
+
+    @property
+    def incoming(self) -> Path:
+        """Bundles on their way."""
+        return self._folder / "incoming"
+
+    @property
+    def bundles(self) -> Path:
+        """Unpacked bundles, a folder each, named by their digest."""
+        return self._folder / "bundles"
+
+    def bundle(self, sha256: str) -> Path:
+        """Return the folder of one unpacked bundle, whether it exists or not."""
+        return self.bundles / sha256
+
+    def unfinished(self, sha256: str) -> Path:
+        """Return where a bundle is unpacked before it is renamed."""
+        return self.bundles / f"{_UNFINISHED}{sha256}"
+
+    def prepare(self) -> None:
+        """Make the folders; StoreError when that cannot be."""
+        with _translated(self._folder):
+            for folder in (self.tuf, self.incoming, self.bundles, self._models):
+                folder.mkdir(parents=True, exist_ok=True)
+
+    # --- one agent at a time ----------------------------------------------------------
+
+    def lock(self, *, wait_s: float) -> int:
+        """Return a file descriptor that holds the folder, to be passed on to children.
+
+        A killed agent's children hold it until they have noticed: hence the wait. Raises
+        StoreError when another agent keeps it.
+        """
+        path = self._folder / "lock"
+        with _translated(path):
+            held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline_s = time.monotonic() + wait_s
+        while not _locked(held):
+            if time.monotonic() >= deadline_s:
+                os.close(held)
+                raise StoreError(
+                    f"{self._folder}: another agent uses this folder; stop it, or give"
+                    " this one its own state_dir"
+                )
+            time.sleep(_GLANCE_S)
+        return held
+
+    def begin(self) -> str:
+        """Count this start and return its id, never used before on this device.
+
+        The first part is the kernel's boot id, the second the number of the start.
+        """
+        path = self._folder / "starts"
+        try:
+            starts = int(path.read_text("ascii")) + 1
+        except (OSError, ValueError):
+            starts = 1
+        atomic.write_bytes(path, f"{starts}\n".encode())
+        return f"{_kernel_boot_id()}-{starts}"
+
+    # --- records ----------------------------------------------------------------------
+
+    def load(self, subscription: Subscription) -> Record:
+        """Return what is remembered of a model: a fresh record when there is nothing.
+
+        A record that the disk damaged is put aside and forgotten: the bundles stay, so
+        the next check finds them without a download.
+        """
+        fresh = Record(model=subscription.model, stage=subscription.stage)
+        path = self._record(subscription.model)
+        try:
+            record = Record.from_json(path.read_bytes(), subject=str(path))
+        except FileNotFoundError:
+            return fresh
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+        except StoreError as error:
+            log.error("%s; starting afresh", error)  # noqa: TRY400 - no traceback for users
+            with contextlib.suppress(OSError):
+                path.rename(path.with_suffix(".damaged"))
+            return fresh
+        return record
+
+    def save(self, record: Record) -> None:
+        """Persist a record; StoreError when the disk refuses."""
+        path = self._record(record.model)
+        with _translated(path):
+            if not path.parent.is_dir():
+                path.parent.mkdir(parents=True)
+                atomic.sync_folder(self._models)
+        atomic.write_bytes(path, record.to_json())
+
+    # --- room -------------------------------------------------------------------------
+
+    def discard(self, sha256: str) -> None:
+        """Delete one bundle."""
+        _remove(self.bundle(sha256))
+
+    def collect(self, needed: Collection[str]) -> None:
+        """Delete unpacked and partial bundles whose digests nobody needs."""
+        for entry in _entries(self.bundles):
+            digest = entry.name.removeprefix(_UNFINISHED)
+            if digest not in needed:
+                log.info("deleting %s: no model needs it", entry.name[:20])
+                _remove(entry)
+        for entry in _entries(self.incoming):
+            if entry.name.split(".", 1)[0] not in needed:
+                _remove(entry)
+
+    def used_bytes(self) -> int:
+        """Return the bytes of all bundles, partial ones included."""
+        folders = (self.bundles, self.incoming)
+        return sum(_size(file) for folder in folders for file in folder.rglob("*"))
+
+    def free_bytes(self) -> int:
+        """Return the bytes the disk still has for this process."""
+        with _translated(self._folder):
+            found = os.statvfs(self._folder)
+        return found.f_bavail * found.f_frsize
+
+    @property
+    def _models(self) -> Path:
+        return self._folder / "models"
+
+    def _record(self, model: str) -> Path:
+        return self._models / slug(model) / "state.json"
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _kernel_boot_id() -> str:
+    try:
+        return _KERNEL_BOOT_ID.read_text("ascii")[:_BOOT_ID_CHARS]
+    except OSError:
+        return "unknown"
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _size(file: Path) -> int:
+    try:
+        found = file.stat()
+    except OSError:  # deleted while we looked
+        return 0
+    return found.st_blocks * 512 if file.is_file() else 0
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or a folder; a folder loses its name first, so none is ever half."""
+    try:
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+            return
+        doomed = path
+        if not path.name.startswith(_DOOMED):
+            doomed = path.with_name(f"{_DOOMED}{path.name}")
+            path.rename(doomed)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        log.warning("%s: cannot be deleted: %s", path, error.strerror)

@@ -1,0 +1,128 @@
+"""The process that serves: loads models on command, answers local HTTP, can be replaced.
+
+It knows no broker, no trust and no plans. Commands come as JSON lines on standard input,
+its answers go to standard output; when the input ends, it ends.
+
+    {"do": "load", "model", "version", "flavor", "sha256"}  -> loaded | load-failed
+    {"do": "unload", "model"}                               -> unloaded
+    {"do": "stats"}                                         -> stats
+    {"do": "ping"}                                          -> pong
+    {"do": "stop"}     finish what is being answered, then end
+"""
+
+import argparse
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+
+from edgekit.document import Reader
+from edgekit.errors import EdgekitError, TransportError
+from edgekit.runtime import version
+from edgekit.schema import Enforcement
+from edgekit_agent import lines, memory
+from edgekit_agent.invocations import InvocationServer
+from edgekit_agent.serving import Identity, Served, Shelf
+from edgekit_agent.store import Store
+
+_FINISH_S = 5.0
+
+
+class Worker:
+    """Carries out the supervisor's commands. Loads happen one after the other, beside."""
+
+    def __init__(self, store: Store, shelf: Shelf, voice: lines.Voice) -> None:
+        self._store = store
+        self._shelf = shelf
+        self._voice = voice
+        self._changes: queue.SimpleQueue[Reader] = queue.SimpleQueue()
+
+    def start(self) -> None:
+        """Begin to carry out loads, and say so."""
+        threading.Thread(target=self._change, name="loader", daemon=True).start()
+        self._voice.say("ready", onnxruntime=version(), pid=os.getpid())
+
+    def obey(self, command: Reader) -> bool:
+        """Carry out one command; False when it was the last one."""
+        match command.text("do"):
+            case "ping":
+                self._voice.say("pong")
+            case "stats":
+                models = self._shelf.drain()
+                self._voice.say("stats", models=models, rss_bytes=memory.rss_bytes())
+            case "load" | "unload":
+                self._changes.put(command)
+            case "stop":
+                return False
+            case unknown:
+                command.fail(
+                    "do", f"load, unload, stats, ping or stop instead of {unknown}"
+                )
+        return True
+
+    def _change(self) -> None:
+        while True:
+            command = self._changes.get()
+            model = command.text("model")
+            if command.text("do") == "unload":
+                self._shelf.drop(model)
+                self._voice.say("unloaded", model=model)
+            else:
+                self._load(command, model)
+
+    def _load(self, command: Reader, model: str) -> None:
+        identity = Identity(
+            model=model,
+            version=command.text("version"),
+            flavor=command.text("flavor"),
+            sha256=command.sha256("sha256"),
+        )
+        began_s = time.monotonic()
+        try:
+            if self._shelf.digest(model) != identity.sha256:
+                self._shelf.put(Served.load(self._store, identity))
+        except (EdgekitError, MemoryError) as error:
+            self._voice.say(
+                "load-failed",
+                model=model,
+                sha256=identity.sha256,
+                error=type(error).__name__,
+                reason=str(error) or "out of memory",
+            )
+            return
+        took_ms = round((time.monotonic() - began_s) * 1000)
+        self._voice.say("loaded", model=model, sha256=identity.sha256, took_ms=took_ms)
+
+
+def main() -> None:
+    """Run until standard input ends or says stop."""
+    arguments = _arguments()
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="worker: %(message)s")
+    voice = lines.Voice.claim()
+    shelf = Shelf(Enforcement(arguments.enforcement))
+    server = InvocationServer(arguments.socket, shelf)
+    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+    worker = Worker(Store(arguments.state_dir), shelf, voice)
+    worker.start()
+    for document in lines.read(sys.stdin.buffer):
+        command = Reader(table=document, subject="command", error=TransportError)
+        if not worker.obey(command):
+            server.finish(_FINISH_S)
+            break
+    logging.shutdown()
+    os._exit(0)  # threads of connections and of onnxruntime have nothing left to do
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="edgekit_agent.worker", description=__doc__)
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--socket", type=Path, required=True)
+    parser.add_argument("--enforcement", default=Enforcement.STRICT.value)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import ConfigError
+from edgekit.schema import Enforcement
+from edgekit_agent.config import (
+    DEFAULT_PATH,
+    ENFORCEMENTS,
+    Environment,
+    Subscription,
+    load,
+    parse,
+)
+
+GOOD = """
+format = 1
+fleet = "demo"
+device = "pi-7"
+board = "raspberry-pi-4"
+arch = "aarch64"
+state_dir = "/var/lib/edgekit"
+runtime_dir = "/run/edgekit"
+enforcement = "strict"
+telemetry_interval_s = 30
+root = '''{"signed": {}}'''
+[broker]
+url = "mqtt://localhost:1883"
+[limits]
+model_ram_mb = 512
+model_flash_mb = 1024
+[[models]]
+name = "wine"
+stage = "production"
+"""
+
+
+def test_a_provisioning_file_is_read_whole() -> None:
+    config = parse(GOOD, subject="agent.toml")
+    assert config.device == "pi-7"
+    assert config.root == b'{"signed": {}}'
+    assert config.limits.model_ram_bytes == 512 * 2**20
+    assert config.models == (Subscription(model="wine", stage="production"),)
+    assert config.socket == Path("/run/edgekit/agent.sock")
+    assert config.subscription("wine").stage == "production"
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "sentence"),
+    [
+        ("device =", "devise =", "unknown key devise; did you mean device?"),
+        ("model_ram_mb", "model_ram", "unknown key model_ram; did you mean model_ram_mb?"),
+        ('stage = "p', 'stag = "p', "unknown key stag; did you mean stage?"),
+        ('"strict"', '"strickt"', "enforcement: one of strict, mlflow, off is expected"),
+        ("= 30", "= 0", "telemetry_interval_s: a whole number from 1 to 86400"),
+        ("format = 1", "format = 2", "format: a whole number from 1 to 1 is expected"),
+        ('"pi-7"', '" "', "device: a text that is not empty is expected"),
+        ('"/run/edgekit"', '"run"', "runtime_dir: an absolute path is expected"),
+        ("mqtt://", "http://", "mqtt://host:port"),
+        ("model_ram_mb = 512", "model_ram_mb = 0", "model_ram_mb: a whole number from 1"),
+        ("[[models]]", "[models]", "models: a list of objects is expected"),
+        ("fleet =", "fleet", "not TOML"),
+        ('"wine"', "7", "name: a text is expected"),
+    ],
+)
+def test_a_mistake_is_named_with_what_is_expected(
+    good: str, bad: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD.replace(good, bad, 1), subject="agent.toml")
+    assert sentence in str(caught.value)
+    assert str(caught.value).startswith(("agent.toml", "broker"))
+
+
+def test_a_model_may_be_named_only_once() -> None:
+    twice = GOOD + '[[models]]\nname = "wine"\nstage = "staging"\n'
+    with pytest.raises(ConfigError, match="each model once"):
+        parse(twice, subject="agent.toml")
+
+
+def test_a_missing_file_says_where_one_comes_from(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="edgekit device enroll"):
+        load(tmp_path / "agent.toml")
+
+
+def test_an_unknown_model_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="it has wine"):
+        parse(GOOD, subject="agent.toml").subscription("beer")
+
+
+def test_the_enforcements_are_those_of_the_schema() -> None:
+    assert set(ENFORCEMENTS) == {mode.value for mode in Enforcement}
+
+
+def test_the_environment_is_read_once_and_forgiving() -> None:
+    empty = Environment.read({})
+    assert (empty.config, empty.notify_socket, empty.watchdog_s) == (
+        DEFAULT_PATH,
+        None,
+        None,
+    )
+    full = Environment.read(
+        {"EDGEKIT_AGENT_CONFIG": "/a", "NOTIFY_SOCKET": "@x", "WATCHDOG_USEC": "30000000"}
+    )
+    assert (full.config, full.notify_socket, full.watchdog_s) == (Path("/a"), "@x", 30.0)
+    assert Environment.read({"WATCHDOG_USEC": "soon"}).watchdog_s is None
