@@ -1,0 +1,237 @@
+"""fleet.db: the devices that were enrolled, and the last that was heard of each.
+
+Knows no broker. What an enrolled device sends is kept byte for byte once it can be read,
+and counted as garbage otherwise; what anybody else sends is only counted. A repeated or
+late message changes nothing.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+from edgekit.database import Database
+from edgekit.errors import ConfigError, TransportError
+from edgekit.fleet.report import Presence, Report, Window
+
+T = TypeVar("T")
+
+FILE_NAME = "fleet.db"
+MAX_WINDOWS_A_DEVICE = 10_000
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE device (
+    name TEXT PRIMARY KEY,
+    board TEXT NOT NULL,
+    models TEXT NOT NULL,
+    enrolled_by TEXT NOT NULL,
+    enrolled_at TEXT NOT NULL
+);
+CREATE TABLE report (
+    device TEXT PRIMARY KEY REFERENCES device,
+    heard_at TEXT NOT NULL,
+    payload BLOB NOT NULL
+);
+CREATE TABLE presence (
+    device TEXT PRIMARY KEY REFERENCES device,
+    heard_at TEXT NOT NULL,
+    payload BLOB NOT NULL
+);
+CREATE TABLE telemetry (
+    device TEXT NOT NULL REFERENCES device,
+    boot_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    heard_at TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    PRIMARY KEY (device, boot_id, seq)
+);
+CREATE TABLE garbage (
+    device TEXT PRIMARY KEY,
+    messages INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    heard_at TEXT NOT NULL
+);
+"""
+STRANGERS = ""  # what devices that were never enrolled sent is counted under this name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """An enrolled device, and the (model, stage) pairs it was told to follow."""
+
+    name: str
+    board: str
+    models: tuple[tuple[str, str], ...]
+    enrolled_by: str
+    enrolled_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Garbage:
+    """How many messages of a device could not be used, and why the last one."""
+
+    device: str
+    messages: int
+    reason: str
+    heard_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """All that is known of one device; None where it was never heard."""
+
+    device: Device
+    report: Report | None
+    presence: Presence | None
+
+
+class Book(Database):
+    """The devices of one fleet."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, schema=_SCHEMA, version=_VERSION)
+
+    def enroll(self, device: Device) -> None:
+        """Add a device, or raise ConfigError when its name is taken."""
+        if self.rows("SELECT 1 FROM device WHERE name = ?", (device.name,)):
+            raise ConfigError(
+                f"device {device.name}: enrolled already; --again writes its file anew"
+            )
+        self.enroll_again(device)
+
+    def enroll_again(self, device: Device) -> None:
+        """Add a device, or replace what it was told; what it reported is kept."""
+        with self.transaction() as cursor:
+            cursor.execute(
+                "INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?)",
+                (
+                    device.name,
+                    device.board,
+                    json.dumps(device.models),
+                    device.enrolled_by,
+                    device.enrolled_at.isoformat(),
+                ),
+            )
+
+    def devices(self) -> tuple[Device, ...]:
+        """Return every enrolled device by name."""
+        return tuple(
+            Device(
+                name=name,
+                board=board,
+                models=tuple((model, stage) for model, stage in json.loads(models)),
+                enrolled_by=who,
+                enrolled_at=datetime.fromisoformat(at),
+            )
+            for name, board, models, who, at in self.rows(
+                "SELECT * FROM device ORDER BY name"
+            )
+        )
+
+    def known(self) -> tuple[Known, ...]:
+        """Return every enrolled device with the last that was heard of it."""
+        reports: dict[str, bytes] = dict(self.rows("SELECT device, payload FROM report"))
+        presences: dict[str, bytes] = dict(
+            self.rows("SELECT device, payload FROM presence")
+        )
+        return tuple(
+            Known(
+                device=one,
+                report=_parsed(Report.from_json, reports.get(one.name)),
+                presence=_parsed(Presence.from_json, presences.get(one.name)),
+            )
+            for one in self.devices()
+        )
+
+    def windows(self, device: str) -> tuple[Window, ...]:
+        """Return a device's telemetry windows in the order they were heard."""
+        query = "SELECT payload FROM telemetry WHERE device = ? ORDER BY rowid"
+        return tuple(Window.from_json(row[0]) for row in self.rows(query, (device,)))
+
+    def garbage(self) -> tuple[Garbage, ...]:
+        """Return what was counted instead of kept."""
+        query = "SELECT device, messages, reason, heard_at FROM garbage ORDER BY device"
+        return tuple(
+            Garbage(
+                device=device,
+                messages=messages,
+                reason=reason,
+                heard_at=datetime.fromisoformat(at),
+            )
+            for device, messages, reason, at in self.rows(query)
+        )
+
+    def hear_report(self, device: str, payload: bytes, now: datetime) -> bool:
+        """Take a reported state; False when it was late, unreadable or a stranger's."""
+        report = self._read(device, payload, Report.from_json, now)
+        if report is None:
+            return False
+        if report.device != device:
+            return self._refuse(device, f"reports as device {report.device}", now)
+        known = self.rows("SELECT payload FROM report WHERE device = ?", (device,))
+        last = Report.from_json(known[0][0]) if known else None
+        if last and last.boot_id == report.boot_id and last.seq >= report.seq:
+            return False
+        self._keep("INSERT OR REPLACE INTO report VALUES (?, ?, ?)", device, payload, now)
+        return True
+
+    def hear_presence(self, device: str, payload: bytes, now: datetime) -> bool:
+        """Take a presence message; False when it was unreadable or a stranger's."""
+        if self._read(device, payload, Presence.from_json, now) is None:
+            return False
+        self._keep("INSERT OR REPLACE INTO presence VALUES (?, ?, ?)", device, payload, now)
+        return True
+
+    def hear_telemetry(self, device: str, payload: bytes, now: datetime) -> bool:
+        """Take a window; False when it is known, unreadable or a stranger's."""
+        window = self._read(device, payload, Window.from_json, now)
+        if window is None:
+            return False
+        if window.device != device:
+            return self._refuse(device, f"counts as device {window.device}", now)
+        at = now.isoformat()
+        with self.transaction() as cursor:
+            cursor.execute(
+                "INSERT OR IGNORE INTO telemetry VALUES (?, ?, ?, ?, ?)",
+                (device, window.boot_id, window.seq, at, payload),
+            )
+            fresh = cursor.rowcount > 0
+            cursor.execute(
+                "DELETE FROM telemetry WHERE device = ? AND rowid <= ("
+                " SELECT rowid FROM telemetry WHERE device = ?"
+                " ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
+                (device, device, MAX_WINDOWS_A_DEVICE),
+            )
+        return fresh
+
+    def _read(
+        self, device: str, payload: bytes, parse: Callable[[bytes], T], now: datetime
+    ) -> T | None:
+        if not self.rows("SELECT 1 FROM device WHERE name = ?", (device,)):
+            self._refuse(STRANGERS, "never enrolled", now)
+            return None
+        try:
+            return parse(payload)
+        except TransportError as error:
+            self._refuse(device, str(error), now)
+            return None
+
+    def _keep(self, statement: str, device: str, payload: bytes, now: datetime) -> None:
+        with self.transaction() as cursor:
+            cursor.execute(statement, (device, now.isoformat(), payload))
+
+    def _refuse(self, device: str, reason: str, now: datetime) -> bool:
+        with self.transaction() as cursor:
+            cursor.execute(
+                "INSERT INTO garbage VALUES (?, 1, ?, ?) ON CONFLICT (device) DO UPDATE"
+                " SET messages = messages + 1, reason = excluded.reason,"
+                " heard_at = excluded.heard_at",
+                (device, reason, now.isoformat()),
+            )
+        return False
+
+
+def _parsed(parse: Callable[[bytes], T], payload: bytes | None) -> T | None:
+    return None if payload is None else parse(payload)

@@ -1,0 +1,69 @@
+"""Who runs what: one row for each model of each device. Pure, knows no file or broker."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from edgekit.fleet.book import Known
+from edgekit.fleet.report import ModelState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One model on one device.
+
+    `online` None: its presence was never heard. Empty texts: not known. `phase` tells what
+    an update is at; `since` is when the version began to serve, UTC.
+    """
+
+    device: str
+    board: str
+    online: bool | None
+    model: str
+    stage: str
+    version: str
+    flavor: str
+    sha256: str
+    since: str
+    phase: str
+    rollout: int | None
+    trouble: str
+
+
+def rows(fleet: Iterable[Known]) -> tuple[Row, ...]:
+    """Return a row for every model each device was told to follow, or reports."""
+    return tuple(row for known in fleet for row in _rows(known))
+
+
+def _rows(known: Known) -> Iterator[Row]:
+    reported = known.report.models if known.report else ()
+    states = {(state.model, state.stage): state for state in reported}
+    for model, stage in dict.fromkeys((*known.device.models, *states)):
+        yield _row(known, model, stage, states.get((model, stage)))
+
+
+def _row(known: Known, model: str, stage: str, state: ModelState | None) -> Row:
+    current = state.current if state else None
+    return Row(
+        device=known.device.name,
+        board=known.report.board if known.report else known.device.board,
+        online=known.presence.online if known.presence else None,
+        model=model,
+        stage=stage,
+        version=current.version if current else "",
+        flavor=current.flavor if current else "",
+        sha256=current.sha256 if current else "",
+        since=current.since if current else "",
+        phase=state.phase if state else "",
+        rollout=state.rollout if state else None,
+        trouble=_trouble(known, state),
+    )
+
+
+def _trouble(known: Known, state: ModelState | None) -> str:
+    if known.report is None:
+        return "never reported"
+    if state is None:
+        return "not followed by the device; enrolled anew since?"
+    if state.trouble is None:
+        return ""
+    return f"{state.trouble.kind}: {state.trouble.reason}"

@@ -1,0 +1,78 @@
+"""Listen to the devices of a fleet and write what they say into the book.
+
+A doer: it subscribes, receives and hands over. What counts is decided by the book.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import unquote
+
+from edgekit.fleet.book import Book
+from edgekit.transport import Arrival, Message, Transport
+from edgekit.wire import Topics
+
+RETAINED = ("state", "presence")
+ALL = (*RETAINED, "telemetry")
+QUIET_S = 1.0
+MOST_S = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """One ear on a fleet's broker; `now` is the time of day, `monotonic` in seconds."""
+
+    transport: Transport
+    topics: Topics
+    book: Book
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+
+    def until_quiet(self, *, quiet_s: float = QUIET_S, most_s: float = MOST_S) -> int:
+        """Take what the broker has retained; return how many messages told something new.
+
+        Ends when nothing came for `quiet_s` seconds, or after `most_s` in a fleet that is
+        never quiet.
+        """
+        self.transport.subscribe(*(self.topics.every(kind) for kind in RETAINED))
+        end = self.monotonic() + most_s
+        told = 0
+        while self.monotonic() < end:
+            arrival = self.transport.receive(quiet_s)
+            if arrival is None:
+                break
+            told += self._take(arrival)
+        return told
+
+    def follow(self, *, pause_s: float = QUIET_S) -> Iterator[bool]:
+        """Listen for ever, telemetry too; yield for each arrival whether it was news.
+
+        Yields False after `pause_s` seconds without one, so that the caller can look up.
+        """
+        self.transport.subscribe(*(self.topics.every(kind) for kind in ALL))
+        while True:
+            arrival = self.transport.receive(pause_s)
+            yield arrival is not None and self._take(arrival)
+
+    def _take(self, arrival: Arrival) -> bool:
+        if not isinstance(arrival, Message):
+            return False
+        return take(arrival, topics=self.topics, book=self.book, now=self.now())
+
+
+def take(message: Message, *, topics: Topics, book: Book, now: datetime) -> bool:
+    """Hand one message to the book; return whether it told something new."""
+    sender = topics.sender(message.topic)
+    kind = message.topic.rpartition("/")[2]
+    if sender is None or not message.payload:
+        return False
+    device = unquote(sender)
+    match kind:
+        case "state":
+            return book.hear_report(device, message.payload, now)
+        case "presence":
+            return book.hear_presence(device, message.payload, now)
+        case "telemetry":
+            return book.hear_telemetry(device, message.payload, now)
+        case _:
+            return False
