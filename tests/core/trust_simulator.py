@@ -213,6 +213,15 @@ class Simulator(Files):
         self.files["timestamp.json"] = data
         return data
 
+    def list_without_lengths(self, role: str) -> None:
+        """Offer what lists a role again, so that only its signatures bind it."""
+        if role in self.roles:
+            self.snapshot.meta[f"{role}.json"].length = None
+            self.offer_snapshot()
+        if role != "timestamp":
+            self.timestamp.snapshot_meta.length = None
+            self.offer_timestamp()
+
     def offer_root(self, *, also: tuple[CryptoSigner, ...] = ()) -> None:
         """Sign the root with its keys, and with the former ones in `also`."""
         metadata = Metadata(self.root)
