@@ -202,6 +202,6 @@ def _spread(values: Array) -> Array:
         middle = np.nan_to_num(np.nanmean(finite, axis=0))
         spread = np.nan_to_num(np.nanstd(finite, axis=0))
     overall = float(np.sqrt(np.mean(spread**2)))
-    floor = np.maximum(1e-3 * overall, 1e-6 * np.abs(middle))
+    floor = np.maximum(1e-6 * overall, 1e-6 * np.abs(middle))
     widest: Array = np.where(spread > floor, spread, np.maximum(floor, 1e-12))
     return widest

@@ -119,7 +119,8 @@ def page(report: Report) -> str:
     return template.substitute(
         title=escape(f"{identity.name} {identity.version}"),
         subtitle=escape(
-            f"{report.framework} model, task {report.task}, judged on {report.samples} samples"
+            f"{report.framework} model, task {report.task}, judged on {report.samples}"
+            " samples"
             f"{' with true labels' if report.true_labels else ''},"
             f" at most {report.max_drop:g} points may be lost"
         ),

@@ -24,6 +24,7 @@ LEVELS = 127
 _NODES_BYTES = 64  # what the Cast, the Mul and the second initialiser add, about
 _SAVED_BYTES = 3  # an int8 instead of a float32
 _SCALE_BYTES = 4
+_SMALLEST_SCALE = np.finfo(np.float32).tiny  # nothing is divided by zero
 
 
 def build(source: Source) -> Built | DoesNotApply:
@@ -56,7 +57,8 @@ def quantise(values: Array, channel_axis: int) -> tuple[Array, Array]:
     """Return int8 values and the float32 scale that broadcasts over them."""
     others = tuple(axis for axis in range(values.ndim) if axis != channel_axis)
     largest = np.abs(values).max(axis=others, keepdims=True)
-    scale = np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
+    scale = np.where(largest > 0, largest / LEVELS, 1.0)
+    scale = np.maximum(scale, _SMALLEST_SCALE).astype(np.float32)
     stored = np.clip(np.rint(values / scale), -LEVELS, LEVELS).astype(np.int8)
     trimmed = scale.reshape(scale.shape[channel_axis:])  # leading ones broadcast unsaid
     return stored, trimmed
