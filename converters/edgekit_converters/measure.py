@@ -96,7 +96,9 @@ def _run(folder: Path, timeout_s: float) -> Reader:
     if done.returncode != 0:
         lines = done.stderr.replace(f"{folder}/", "").strip().splitlines()
         last = lines[-1] if lines else "no message"
-        raise ProofError(f"it ended with exit code {done.returncode}: {last}")
+        if done.returncode == trial.FAILED:
+            raise ProofError(last)
+        raise ProofError(f"its process ended with {done.returncode}: {last}")
     return Reader(table=json.loads(done.stdout), subject="trial", error=ProofError)
 
 

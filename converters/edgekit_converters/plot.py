@@ -96,7 +96,7 @@ def _ticks(most: float) -> list[float]:
     """Return round numbers from zero to `most`, about _TICKS of them."""
     rough = most / _TICKS
     unit = 10.0 ** floor(log10(rough))
-    step = next(unit * k for k in (1, 2, 5, 10) if unit * k >= rough)
+    step = next(unit * k for k in (1, 2, 2.5, 5, 10) if unit * k >= rough)
     return [step * count for count in range(floor(most / step) + 1)]
 
 

@@ -115,5 +115,5 @@ if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]))
     except EdgekitError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - the answer to the parent
+        print(*str(error).split(), file=sys.stderr)  # noqa: T201 - the answer to the parent
         sys.exit(FAILED)

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from edgekit.errors import ProofError
+from edgekit_converters.measure import Trial, measure
+from tests.converters import networks
+from tests.converters.extractions import outputs_of
+
+pytestmark = pytest.mark.slow
+
+_MB = 2**20
+IMAGES = networks.images(100)
+
+
+@pytest.fixture(scope="module")
+def trial() -> Trial:
+    model = networks.classifier().SerializeToString()
+    return measure(model, session_options={}, feeds={"image": IMAGES})
+
+
+def test_every_row_is_answered_as_in_this_process(trial: Trial) -> None:
+    model = networks.classifier().SerializeToString()
+    expected = outputs_of(model, {"image": IMAGES})["probabilities"]
+    np.testing.assert_allclose(trial.outputs["probabilities"], expected, atol=1e-6)
+
+
+def test_the_figures_are_those_of_a_process_with_onnxruntime(trial: Trial) -> None:
+    cost = trial.cost
+    assert cost.model_bytes == len(networks.classifier().SerializeToString())
+    assert 30 * _MB < cost.peak_rss_bytes < 150 * _MB
+    assert 0 < cost.one_row_p50_us <= cost.one_row_p95_us
+    assert cost.batch_us_per_row > 0
+    assert cost.load_us > cost.one_row_p50_us
+    assert "one thread" in trial.measured_on
+
+
+def test_the_rows_of_the_samples_do_not_count_as_memory_of_the_model() -> None:
+    many = networks.images(60_000)
+    model = networks.classifier().SerializeToString()
+    few = measure(model, session_options={}, feeds={"image": IMAGES}).cost
+    cost = measure(model, session_options={}, feeds={"image": many}).cost
+    assert many.nbytes > 30 * _MB
+    assert cost.peak_rss_bytes - few.peak_rss_bytes < 8 * _MB
+
+
+def test_texts_go_in_and_come_out() -> None:
+    model = networks.model(
+        [networks.node("Identity", ["x"], "y")],
+        {},
+        inputs={"x": ["n"]},
+        outputs={"y": ["n"]},
+    )
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = 8  # a text
+    words = np.array(["red", "grün", ""], object)
+    trial = measure(model.SerializeToString(), session_options={}, feeds={"x": words})
+    assert trial.outputs["y"].tolist() == ["red", "grün", ""]
+
+
+def test_a_graph_with_a_fixed_batch_is_fed_that_many_rows_at_a_time() -> None:
+    model = networks.classifier()
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    trial = measure(
+        model.SerializeToString(), session_options={}, feeds={"image": IMAGES[:7]}
+    )
+    assert trial.outputs["probabilities"].shape == (7, networks.CLASSES)
+
+
+def test_a_model_that_cannot_be_loaded_is_refused_without_naming_a_path() -> None:
+    with pytest.raises(
+        ProofError, match=r"^model: onnxruntime .* cannot load it"
+    ) as caught:
+        measure(b"not a model", session_options={}, feeds={"image": IMAGES})
+    assert "/" not in str(caught.value)
+
+
+def test_a_model_that_fails_on_its_input_is_refused() -> None:
+    model = networks.classifier().SerializeToString()
+    with pytest.raises(ProofError, match="it failed on its input"):
+        measure(model, session_options={}, feeds={"image": IMAGES[:, :, :5]})
+
+
+def test_a_model_that_gives_another_number_of_rows_is_refused() -> None:
+    model = networks.model(
+        [networks.node("ReduceSum", ["x"], "y")],
+        {},
+        inputs={"x": ["n"]},
+        outputs={"y": [1]},
+    )
+    rows = np.ones(5, np.float32)
+    with pytest.raises(ProofError, match="output y: 1 rows for 5 rows of input"):
+        measure(model.SerializeToString(), session_options={}, feeds={"x": rows})
+
+
+def test_a_model_that_hangs_is_given_up() -> None:
+    model = networks.classifier().SerializeToString()
+    with pytest.raises(ProofError, match=r"it was not done after 0\.05 s"):
+        measure(model, session_options={}, feeds={"image": IMAGES}, timeout_s=0.05)
