@@ -1,0 +1,169 @@
+"""Decide what to do with an arriving chunk, and when to ask for what is missing.
+
+Knows no sockets, files or clock: payloads go in, verdicts and wants come out, time is an
+argument. Nothing of a chunk counts before its data match the chunk index, which signed
+metadata vouch for: a hostile publisher costs the chunks it spoils, and no more.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from edgekit.bundle import chunk_digest
+from edgekit.errors import TransportError, TrustError
+from edgekit.statement import DIGEST_BYTES, MAX_CHUNK_BYTES, BundleEntry
+from edgekit.wire import MAX_CHUNKS, Chunk, Want
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverRules:
+    """How much a device bears in flight, and when it asks again."""
+
+    window: int = 32  # chunks; 2 MiB by default, the broker queues as much for us
+    report_s: float = 0.5  # progress is reported at least so often
+    quiet_s: float = 1.0  # nothing came for so long: ask again, then twice as long …
+    most_quiet_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """A chunk that was missing; its data match the index."""
+
+    number: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """A genuine chunk that is here already."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """Not a chunk of this bundle, whoever sent it."""
+
+    reason: str
+
+
+Verdict = Accepted | Ignored | Refused
+
+
+class Receiver:
+    """The chunks of one bundle that are here, and the state of asking for the others."""
+
+    def __init__(
+        self,
+        *,
+        entry: BundleEntry,
+        index: bytes,
+        have: Iterable[int] = (),
+        rules: ReceiverRules | None = None,
+    ) -> None:
+        check_index(entry, index)
+        self._entry = entry
+        self._index = index
+        self._rules = rules or ReceiverRules()
+        self._missing = set(range(entry.chunks)) - set(have)
+        self._epoch = 0
+        self._last_sequence = 0
+        self._online = True
+        self._processed = 0  # genuine chunks since the last want
+        self._asked_at: float | None = None
+        self._patience_s = self._rules.quiet_s
+        self._said_goodbye = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk is here."""
+        return not self._missing
+
+    @property
+    def missing(self) -> frozenset[int]:
+        """The numbers of the chunks that are not here."""
+        return frozenset(self._missing)
+
+    def chunk(self, payload: bytes) -> Verdict:
+        """Judge what arrived on the blob's topic."""
+        try:
+            chunk = Chunk.decode(payload)
+        except TransportError as error:
+            return Refused(reason=str(error))
+        number = chunk.number
+        if number >= self._entry.chunks:
+            return Refused(reason=f"chunk {number} of {self._entry.chunks}")
+        if hashlib.sha256(chunk.data).digest() != chunk_digest(self._index, number):
+            return Refused(reason=f"chunk {number}: does not match the index")
+        # The last, not the greatest: one forged sequence number must not stick.
+        self._epoch, self._last_sequence = chunk.epoch, chunk.sequence
+        self._processed += 1
+        if number not in self._missing:
+            return Ignored(number=number)
+        self._missing.discard(number)
+        return Accepted(number=number, data=chunk.data)
+
+    def lost(self, numbers: Iterable[int]) -> None:
+        """Take note that chunks were damaged after they had been accepted."""
+        self._missing.update(numbers)
+        self._said_goodbye = False
+        self._asked_at = None
+
+    def session_ended(self) -> None:
+        """Ask for nothing until the session is back."""
+        self._online = False
+
+    def session_began(self) -> None:
+        """Ask at once: what was in flight when the session ended is gone."""
+        self._online = True
+        self._epoch = self._last_sequence = 0
+        self._asked_at = None
+
+    def want(self, now: float) -> Want | None:
+        """Return the want that is due, taking it as sent, or None."""
+        if not self._online or self._said_goodbye or self.wait_s(now) > 0:
+            return None
+        if self._processed or self._asked_at is None:
+            self._patience_s = self._rules.quiet_s
+        else:
+            self._patience_s = min(2 * self._patience_s, self._rules.most_quiet_s)
+        self._said_goodbye = self.complete
+        self._processed = 0
+        self._asked_at = now
+        return Want(
+            sha256=self._entry.sha256,
+            epoch=self._epoch,
+            last_sequence=self._last_sequence,
+            window=self._rules.window,
+            chunks=self._entry.chunks,
+            missing=frozenset(self._missing),
+        )
+
+    def wait_s(self, now: float) -> float:
+        """Return for how long no want is due unless chunks come."""
+        if not self._online or self._said_goodbye:
+            return self._rules.most_quiet_s
+        if self._asked_at is None or self.complete:
+            return 0.0
+        if 2 * self._processed >= self._rules.window:
+            return 0.0
+        pause_s = self._rules.report_s if self._processed else self._patience_s
+        return max(0.0, self._asked_at + pause_s - now)
+
+
+def check_index(entry: BundleEntry, index: bytes) -> None:
+    """Raise TrustError unless `index` is the chunk index that `entry` vouches for."""
+    if not 0 < entry.chunk_bytes <= MAX_CHUNK_BYTES:
+        raise TrustError(
+            f"{entry.flavor}: chunks of {entry.chunk_bytes} bytes, up to"
+            f" {MAX_CHUNK_BYTES} are expected"
+        )
+    if not 0 < entry.chunks <= MAX_CHUNKS:
+        raise TrustError(f"{entry.flavor}: {entry.chunks} chunks, up to {MAX_CHUNKS}")
+    if len(index) != entry.chunks * DIGEST_BYTES:
+        raise TrustError(
+            f"{entry.flavor}: chunk index of {len(index)} bytes,"
+            f" {entry.chunks * DIGEST_BYTES} are expected"
+        )
+    if hashlib.sha256(index).hexdigest() != entry.index_sha256:
+        raise TrustError(f"{entry.flavor}: the chunk index is not the signed one")

@@ -1,0 +1,208 @@
+"""One blob, many devices: everybody finishes, and nothing is sent without need."""
+
+import pytest
+
+from edgekit.depot.schedule import Schedule, ScheduleRules, Sending
+from edgekit.wire import Want
+from tests.simulation import Device, Simulation
+
+SHA = "ab" * 32
+AT_ONCE = ScheduleRules(gather_s=0)
+
+
+def want(
+    missing: set[int], *, epoch: int = 0, last: int = 0, window: int = 4, chunks: int = 10
+) -> Want:
+    return Want(
+        sha256=SHA,
+        epoch=epoch,
+        last_sequence=last,
+        window=window,
+        chunks=chunks,
+        missing=frozenset(missing),
+    )
+
+
+def drain(schedule: Schedule, now: float) -> list[int]:
+    numbers = []
+    while (sending := schedule.next(now)) is not None:
+        numbers.append(sending.number)
+    return numbers
+
+
+def schedule_of(chunks: int = 10, rules: ScheduleRules = AT_ONCE) -> Schedule:
+    return Schedule(chunks=chunks, epoch=7, rules=rules)
+
+
+def test_sendings_are_numbered_from_one() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want({3, 5}), 0)
+    assert schedule.next(0) == Sending(sequence=1, number=3)
+    assert schedule.next(0) == Sending(sequence=2, number=5)
+    assert schedule.next(0) is None
+
+
+def test_a_device_never_has_more_in_flight_than_its_window() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want(set(range(10))), 0)
+    assert drain(schedule, 0) == [0, 1, 2, 3]
+    schedule.hear("a", want(set(range(2, 10)), epoch=7, last=2), 0.1)
+    assert drain(schedule, 0.1) == [4, 5]
+
+
+def test_a_repeated_request_is_not_echoed() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want({1, 2, 3}), 0)
+    drain(schedule, 0)
+    for at in (0.1, 0.5, 1.0, 1.9):
+        schedule.hear("a", want({1, 2, 3}), at)
+        assert drain(schedule, at) == []
+
+
+def test_two_devices_are_served_by_one_sending() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want({1, 2}), 0)
+    schedule.hear("b", want({2, 1}), 0)
+    assert drain(schedule, 0) == [1, 2]
+
+
+def test_a_chunk_that_was_passed_over_is_sent_again() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want({0, 1, 2}), 0)
+    drain(schedule, 0)
+    schedule.hear("a", want({1}, epoch=7, last=3), 0.1)
+    assert drain(schedule, 0.1) == [1]
+
+
+def test_a_late_joiner_does_not_restart_the_others() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want(set(range(10)), window=100), 0)
+    assert [schedule.next(0) for _ in range(5)][-1] == Sending(sequence=5, number=4)
+    schedule.hear("b", want(set(range(10)), window=100), 0)
+    assert drain(schedule, 0) == [5, 6, 7, 8, 9, 0, 1, 2, 3, 4]
+
+
+def test_a_device_gone_quiet_with_its_window_lost_is_served_when_it_asks_again() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want({1, 2}), 0)
+    drain(schedule, 0)
+    schedule.hear("a", want({1, 2}), AT_ONCE.patience_s + 0.1)
+    assert drain(schedule, AT_ONCE.patience_s + 0.1) == [1, 2]
+
+
+def test_patience_doubles_while_nothing_gets_through() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want({1}), 0)
+    drain(schedule, 0)
+    sent_at = []
+    for tick in range(1, 1200):
+        schedule.hear("a", want({1}), tick / 10)
+        if drain(schedule, tick / 10):
+            sent_at.append(tick / 10)
+    assert sent_at == pytest.approx([2, 6, 14, 30, 62], abs=0.2)
+
+
+def test_a_restarted_device_gets_what_was_in_flight_at_once() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want(set(range(10))), 0)
+    drain(schedule, 0)
+    schedule.hear("a", want(set(range(2, 10)), epoch=7, last=2), 0.1)
+    drain(schedule, 0.1)
+    schedule.hear("a", want(set(range(2, 10))), 0.2)
+    assert drain(schedule, 0.2) == [6, 7, 8, 9]
+
+
+def test_an_older_report_delivered_late_changes_nothing() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want(set(range(10))), 0)
+    drain(schedule, 0)
+    schedule.hear("a", want(set(range(4, 10)), epoch=7, last=4), 0.1)
+    drain(schedule, 0.1)
+    schedule.hear("a", want(set(range(1, 10)), epoch=7, last=1), 0.2)
+    assert drain(schedule, 0.2) == []
+
+
+def test_a_report_of_what_was_never_sent_does_not_starve_the_device() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want({1}, epoch=7, last=4_000_000), 0)
+    assert drain(schedule, 0) == [1]
+    schedule.hear("a", want({1}, epoch=7, last=4_000_000), 0.1)
+    assert drain(schedule, 0.1) == []
+    schedule.hear("a", want({1}, epoch=7, last=4_000_000), 5)
+    assert drain(schedule, 5) == [1]
+
+
+def test_a_goodbye_frees_the_others_of_a_device() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want({1}), 0)
+    schedule.hear("a", want(set()), 0)
+    assert schedule.devices == frozenset()
+    assert schedule.next(0) is None
+
+
+def test_silent_devices_are_forgotten() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want({1}), 0)
+    schedule.hear("b", want({1}), 100)
+    assert schedule.forget_silent(130) == {"a"}
+    assert schedule.devices == {"b"}
+
+
+def test_the_first_request_waits_for_others_to_join() -> None:
+    schedule = schedule_of(rules=ScheduleRules(gather_s=0.5))
+    schedule.hear("a", want({1}), 0)
+    assert schedule.next(0.4) is None
+    assert schedule.wait_s(0.4) == pytest.approx(0.1)
+    schedule.hear("b", want({2}), 0.4)
+    assert drain(schedule, 0.5) == [1, 2]
+    assert schedule.wait_s(0.5) is None
+
+
+def test_quiet_devices_hold_nobody_up() -> None:
+    schedule = schedule_of()
+    for name in ("a", "b", "c"):
+        schedule.hear(name, want(set(range(10)), window=2), 0)
+    assert drain(schedule, 0) == [0, 1]
+    schedule.hear("a", want(set(range(2, 10)), epoch=7, last=2, window=2), 0.1)
+    assert drain(schedule, 0.1) == []  # b and c, the majority, have no room
+    assert drain(schedule, AT_ONCE.quiet_s + 0.05) == [2, 3]
+
+
+def test_a_very_slow_device_is_not_buried_under_repeats() -> None:
+    slow = Device("slow", delay_s=0.1, seconds_per_chunk=4.0)
+    run = Simulation(60, [slow], window=4).run()
+    assert run.unfinished == []
+    assert len(run.sent) <= 2 * 60
+
+
+def test_one_slow_device_does_not_slow_nine_fast_ones() -> None:
+    fast = [Device(f"fast-{n}") for n in range(9)]
+    alone = Simulation(400, [Device("x")]).run()
+    slow = Device("slow", seconds_per_chunk=0.05, delay_s=0.1, queue=200)
+    mixed = Simulation(400, [*fast, slow]).run()
+    assert alone.devices[0].finished_at is not None
+    for device in fast:
+        assert device.finished_at is not None
+        assert device.finished_at < 1.3 * alone.devices[0].finished_at
+    assert mixed.unfinished == []
+    assert len(mixed.sent) <= 2 * 400
+
+
+def test_fifty_devices_cost_what_one_costs() -> None:
+    fleet = Simulation(300, [Device(f"d{n}", delay_s=0.003 * n) for n in range(50)]).run()
+    assert fleet.unfinished == []
+    assert len(fleet.sent) == 300
+
+
+def least_sendings_without_coding(chunks: int, devices: int, loss: float) -> float:
+    """Each chunk is sent until the last of the devices has it."""
+    tries = (1 - (1 - loss**t) ** devices for t in range(1, 100))
+    return chunks * (1 + sum(tries))
+
+
+def test_a_hundred_lossy_devices_cost_what_repair_without_coding_must() -> None:
+    lossy = [Device(f"d{n}", loss=0.05, delay_s=0.02) for n in range(100)]
+    fleet = Simulation(300, lossy, window=32).run()
+    assert fleet.unfinished == []
+    assert fleet.needless == []
+    assert len(fleet.sent) < 1.05 * least_sendings_without_coding(300, 100, 0.05)
