@@ -3,7 +3,18 @@
 import click
 
 from edgekit import __version__
-from edgekit.cli import boards, convert
+from edgekit.cli import (
+    boards,
+    convert,
+    device,
+    fleet,
+    init,
+    keys,
+    release,
+    renew,
+    rollback,
+    trace,
+)
 from edgekit.cli.failure import FailingGroup
 
 
@@ -20,3 +31,11 @@ def main() -> None:
 
 main.add_command(boards.command)
 main.add_command(convert.command)
+main.add_command(device.command)
+main.add_command(fleet.command)
+main.add_command(init.command)
+main.add_command(keys.command)
+main.add_command(release.command)
+main.add_command(renew.command)
+main.add_command(rollback.command)
+main.add_command(trace.command)

@@ -54,6 +54,10 @@ CREATE TABLE garbage (
     heard_at TEXT NOT NULL
 );
 """
+_LAST_WINDOWS = (
+    "SELECT device, payload FROM telemetry WHERE rowid IN"
+    " (SELECT MAX(rowid) FROM telemetry GROUP BY device)"
+)
 STRANGERS = ""  # what devices that were never enrolled sent is counted under this name
 
 
@@ -85,6 +89,7 @@ class Known:
     device: Device
     report: Report | None
     presence: Presence | None
+    window: Window | None  # the last one heard
 
 
 class Book(Database):
@@ -136,11 +141,13 @@ class Book(Database):
         presences: dict[str, bytes] = dict(
             self.rows("SELECT device, payload FROM presence")
         )
+        windows: dict[str, bytes] = dict(self.rows(_LAST_WINDOWS))
         return tuple(
             Known(
                 device=one,
                 report=_parsed(Report.from_json, reports.get(one.name)),
                 presence=_parsed(Presence.from_json, presences.get(one.name)),
+                window=_parsed(Window.from_json, windows.get(one.name)),
             )
             for one in self.devices()
         )

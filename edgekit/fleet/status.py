@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from edgekit.fleet.book import Known
-from edgekit.fleet.report import ModelState
+from edgekit.fleet.report import ModelState, ModelWindow, Serving
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,8 @@ class Row:
     phase: str
     rollout: int | None
     trouble: str
+    requests: int | None = None
+    p95_us: int | None = None
 
 
 def rows(fleet: Iterable[Known]) -> tuple[Row, ...]:
@@ -43,6 +45,7 @@ def _rows(known: Known) -> Iterator[Row]:
 
 def _row(known: Known, model: str, stage: str, state: ModelState | None) -> Row:
     current = state.current if state else None
+    counted = _counted(known, current)
     return Row(
         device=known.device.name,
         board=known.report.board if known.report else known.device.board,
@@ -56,7 +59,14 @@ def _row(known: Known, model: str, stage: str, state: ModelState | None) -> Row:
         phase=state.phase if state else "",
         rollout=state.rollout if state else None,
         trouble=_trouble(known, state),
+        requests=counted.requests if counted else None,
+        p95_us=counted.p95_us if counted else None,
     )
+
+
+def _counted(known: Known, current: Serving | None) -> ModelWindow | None:
+    windows = known.window.models if known.window and current else ()
+    return next((one for one in windows if current and one.sha256 == current.sha256), None)
 
 
 def _trouble(known: Known, state: ModelState | None) -> str:

@@ -121,6 +121,17 @@ def parse(uri: str) -> ModelUri:
             raise _improper(uri)
 
 
+def model_name(uri: str) -> str:
+    """Return the registered model's name in a URI; RegistryError where it has none."""
+    wanted = parse(uri)
+    if isinstance(wanted, RunUri):
+        raise RegistryError(
+            f"{uri}: not a registered version, only those are released; register it with"
+            " mlflow.register_model()"
+        )
+    return wanted.name
+
+
 def _suffixed(uri: str, name: str, suffix: str) -> ModelUri:
     if suffix.isdecimal():
         return VersionUri(name=name, version=str(int(suffix)))

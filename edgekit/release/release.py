@@ -13,6 +13,7 @@ from edgekit.conversion import ConversionRequest, Converter, Progress
 from edgekit.errors import BoardError, RegistryError
 from edgekit.manifest import ModelIdentity
 from edgekit.registry import ModelVersion, Registry, source_digest
+from edgekit.registry.uri import model_name
 from edgekit.release import cache, packing
 from edgekit.release.cache import Chosen, Options
 from edgekit.release.history import Action, Entry
@@ -54,13 +55,15 @@ def release(  # noqa: PLR0913 - what, to where, how, with what, when, and who li
     ConfigError when a key is missing: whatever was released before stays as it is.
     """
     workplace.repository.pointer(stage=stage, model="")  # an unknown stage is said first
+    model_name(model_uri)  # only registered versions are released
     version = source.registry.resolve(model_uri)
-    if not version.registered:
-        raise RegistryError(
-            f"{model_uri}: not a registered version, only those are released; register it"
-            " with mlflow.register_model()"
-        )
-    chosen = _converted(version, options, source, workplace.flavors, progress)
+    folder = cache.folder_of(workplace.flavors, version, options)
+    chosen = cache.find(folder)
+    if chosen:
+        progress(f"{version.uri}: converted before, in {folder}")
+    else:
+        workplace.refuse_without_keys(stage)  # rather now than after the conversion
+        chosen = _convert(version, options, source, folder, progress)
     packed = _packed(chosen, workplace.repository.folder, progress)
     already = workplace.record(model=version.name, version=version.version)
     progress(f"signing {version.name} {version.version} for {stage}")
@@ -81,18 +84,13 @@ def release(  # noqa: PLR0913 - what, to where, how, with what, when, and who li
     )
 
 
-def _converted(
+def _convert(
     version: ModelVersion,
     options: Options,
     source: Source,
-    flavors: Path,
+    folder: Path,
     progress: Progress,
 ) -> tuple[Chosen, ...]:
-    folder = cache.folder_of(flavors, version, options)
-    found = cache.find(folder)
-    if found:
-        progress(f"{version.uri}: converted before, in {folder}")
-        return found
     cache.clear(folder)
     with tempfile.TemporaryDirectory(dir=folder, prefix="source-") as fresh:
         model_folder = source.registry.download(version, Path(fresh) / "model")

@@ -10,13 +10,13 @@ from datetime import datetime
 from pathlib import Path
 
 from edgekit.document import Reader
-from edgekit.errors import TrustError
+from edgekit.errors import ConfigError, TrustError
 from edgekit.release.history import Action, Entry
 from edgekit.release.ledger import Ledger
 from edgekit.statement import MODELS_ROLE, ReleaseRecord, StagePointer, stage_role
 from edgekit.trust.keys import SignerLookup
 from edgekit.trust.layout import metadata_file
-from edgekit.trust.repository import Repository
+from edgekit.trust.repository import ONLINE_ROLES, Repository
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,19 @@ class Workplace:
             now=now,
         )
         return None if unchanged else self._enter(pointer, action, now)
+
+    def refuse_without_keys(self, stage: str) -> None:
+        """Raise ConfigError when a new release to `stage` could not be signed here."""
+        needed = {MODELS_ROLE, stage_role(stage), *ONLINE_ROLES}
+        for state in self.repository.roles():
+            here = [
+                k for k in state.keys.keyids if state.role in needed and self.signers(k)
+            ]
+            if state.role in needed and len(here) < state.keys.threshold:
+                raise ConfigError(
+                    f"{state.role}: {len(here)} of the {state.keys.threshold} keys it needs"
+                    " are at hand; put its key files into the keys folder"
+                )
 
     def record(self, *, model: str, version: str) -> ReleaseRecord | None:
         """Return the release record of a version, None when it was never released."""

@@ -1,0 +1,143 @@
+"""`edgekit fleet`: who runs what, since when. Options, calls, output."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from edgekit.cli.options import fleet_option, json_option, print_json
+from edgekit.cli.talk import say, show_table
+from edgekit.fleet.book import STRANGERS, Book
+from edgekit.fleet.folder import FleetFolder
+from edgekit.fleet.status import Row, rows
+from edgekit.fleet.watch import Listener
+from edgekit.mqtt import MqttTransport
+from edgekit.wire import Topics
+
+_HEADINGS = (
+    "DEVICE",
+    "BOARD",
+    "ONLINE",
+    "MODEL",
+    "STAGE",
+    "VERSION",
+    "FLAVOR",
+    "SINCE",
+    "PHASE",
+    "REQUESTS",
+    "P95 MS",
+    "TROUBLE",
+)
+_ONLINE = {True: "yes", False: "no", None: ""}
+_REDRAW_S = 0.5
+
+
+@click.group(name="fleet")
+def command() -> None:
+    """See who runs what.
+
+    Devices report to the broker, which keeps each one's last word; these commands read
+    it there and write it into fleet.db.
+    """
+
+
+@command.command(name="status")
+@click.option("--offline", is_flag=True, help="Only what fleet.db knows; ask no broker.")
+@fleet_option
+@json_option
+def status(*, offline: bool, fleet_folder: Path, as_json: bool) -> None:
+    """Show every device: what it serves of each model, since when, and its trouble.
+
+    Times are UTC. REQUESTS and P95 are of its last telemetry window. An empty ONLINE
+    means that the device was never heard.
+    """
+    folder = FleetFolder(path=fleet_folder)
+    with folder.book() as book:
+        if not offline:
+            with _listener(folder, book) as listener:
+                listener.until_quiet()
+        found = rows(book.known())
+        if as_json:
+            print_json([asdict(row) for row in found])
+        else:
+            show_table(_HEADINGS, [_cells(row) for row in found])
+        for sentence in _garbage(book):
+            say(sentence)
+
+
+@command.command(name="watch")
+@fleet_option
+def watch(*, fleet_folder: Path) -> None:
+    """Show the same table live, until interrupted (Ctrl-C)."""
+    folder = FleetFolder(path=fleet_folder)
+    with folder.book() as book, _listener(folder, book) as listener:
+        console = Console()
+        drawn_at = 0.0
+        with Live(console=console, auto_refresh=False) as live:
+            try:
+                for _news in listener.follow(pause_s=_REDRAW_S):
+                    if time.monotonic() - drawn_at >= _REDRAW_S:
+                        live.update(_table(rows(book.known())), refresh=True)
+                        drawn_at = time.monotonic()
+            except KeyboardInterrupt:
+                return
+
+
+@contextmanager
+def _listener(folder: FleetFolder, book: Book) -> Iterator[Listener]:
+    config = folder.config()
+    transport = MqttTransport.connect(
+        config.broker, client_id=f"edgekit-operator-{uuid4().hex[:8]}"
+    )
+    try:
+        yield Listener(
+            transport=transport,
+            topics=Topics(fleet=config.fleet),
+            book=book,
+            now=lambda: datetime.now(UTC),
+            monotonic=time.monotonic,
+        )
+    finally:
+        transport.close()
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.device,
+        row.board,
+        _ONLINE[row.online],
+        row.model,
+        row.stage,
+        row.version,
+        row.flavor,
+        row.since,
+        row.phase,
+        "" if row.requests is None else str(row.requests),
+        "" if row.p95_us is None else f"{row.p95_us / 1000:.2f}",
+        row.trouble,
+    )
+
+
+def _table(found: tuple[Row, ...]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in _HEADINGS:
+        table.add_column(heading, overflow="fold")
+    for row in found:
+        style = "red" if row.trouble else "dim" if not row.online else ""
+        table.add_row(*(Text(cell or "-") for cell in _cells(row)), style=style)
+    return table
+
+
+def _garbage(book: Book) -> Iterator[str]:
+    for one in book.garbage():
+        who = "devices never enrolled" if one.device == STRANGERS else one.device
+        yield f"note: {one.messages} unusable message(s) from {who}; the last: {one.reason}"

@@ -1,0 +1,79 @@
+"""`edgekit rollback`: let a stage run what it ran before. Options, one call, output."""
+
+from pathlib import Path
+
+import click
+
+from edgekit.cli.options import (
+    fleet_option,
+    json_option,
+    passphrase_option,
+    print_json,
+    read_passphrase,
+)
+from edgekit.cli.talk import account, now
+from edgekit.fleet.folder import FleetFolder
+from edgekit.release.rollback import rollback
+from edgekit.release.workplace import Workplace
+
+
+@click.command(name="rollback")
+@click.argument("model")
+@click.option("--stage", required=True, help="The stage that goes back.")
+@click.option(
+    "--to",
+    "version",
+    metavar="VERSION",
+    help="A version this stage ran once.  [default: what ran before]",
+)
+@fleet_option
+@passphrase_option
+@json_option
+def command(  # noqa: PLR0913 - one argument for each option
+    *,
+    model: str,
+    stage: str,
+    version: str | None,
+    fleet_folder: Path,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Let a stage run what it ran before, as the ledger has it.
+
+    MODEL is the registered model's name. Nothing is converted and MLflow is not asked:
+    the old bundles are signed already. Only the stage's key is needed. Repeated, it goes
+    further back. The MLflow stage or alias stays where it is; move it too, or the next
+    `edgekit release` of it comes to the version you went back from.
+
+    \b
+    Example:
+      edgekit rollback wine --stage production
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    folder = FleetFolder(path=fleet_folder)
+    with folder.ledger() as ledger:
+        repository = folder.repository()
+        workplace = Workplace(
+            repository=repository,
+            ledger=ledger,
+            flavors=folder.flavors,
+            signers=folder.keys().signers(read_passphrase(passphrase_file)),
+            who=account(),
+        )
+        entry = rollback(
+            model=model, stage=stage, version=version, workplace=workplace, now=now()
+        )
+    if as_json:
+        print_json(
+            {
+                "model": entry.model,
+                "stage": entry.stage,
+                "version": entry.version,
+                "rollout": entry.rollout,
+                "bundles": dict(entry.bundles),
+            }
+        )
+        return
+    click.echo(
+        f"{entry.model} in {entry.stage} goes back to version {entry.version},"
+        f" rollout {entry.rollout}"
+    )
