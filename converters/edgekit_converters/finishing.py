@@ -3,7 +3,7 @@
 Knows ONNX and the runtime, no framework. The same model gives the same bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from onnx import GraphProto, ModelProto, TensorProto, checker, helper, version_converter
@@ -12,10 +12,11 @@ from edgekit.binding import feeds
 from edgekit.errors import ConversionError, EdgekitError
 from edgekit.manifest import Binding, RuntimeNeeds, TensorInput
 from edgekit.runtime import Session
-from edgekit.table import Array, Table
+from edgekit.table import Array, Table, rows, take
 from edgekit_converters.passes.constants import drop_dead
 from edgekit_converters.passes.walk import rename
 
+_BATCH_ROWS = 256
 _BATCH = "rows"  # the name of the first dimension of every input and output
 
 
@@ -44,6 +45,23 @@ def keep_outputs(model: ModelProto, names: Mapping[str, str]) -> ModelProto:
     for output, name in zip(graph.output, new.values(), strict=True):
         output.name = name
     return drop_dead(model)
+
+
+def declare_inputs(model: ModelProto, inputs: Sequence[TensorInput]) -> None:
+    """Write the inputs' names and shapes as the binding has them, the batch left open."""
+    graph = model.graph
+    wanted = {tensor.name: tensor for tensor in inputs}
+    names = {value.name: value.name.removesuffix(":0") for value in graph.input}
+    rename(graph, names)
+    for value in graph.input:
+        open_ended = [
+            size if size >= 0 else f"{value.name}_{axis}"
+            for axis, size in enumerate(wanted[value.name].shape)
+        ]
+        element = value.type.tensor_type.elem_type
+        value.CopyFrom(
+            helper.make_tensor_value_info(value.name, element, [_BATCH, *open_ended[1:]])
+        )
 
 
 def declare_shapes(model: ModelProto, arrays: Mapping[str, Array]) -> None:
@@ -112,16 +130,34 @@ def needs(model: ModelProto) -> RuntimeNeeds:
 
 
 def run(model: ModelProto, inputs: Sequence[TensorInput], table: Table) -> dict[str, Array]:
-    """Return the graph's raw outputs on a table; ConversionError if it cannot run."""
+    """Return the graph's raw array outputs, or raise ConversionError if it cannot run.
+
+    Rows go through in batches, so the first dimension must be the rows'.
+    """
     binding = Binding(inputs=tuple(inputs), outputs=())
     try:
         session = Session.load(model.SerializeToString(), needs(model))
-        raw = session.run(feeds(binding, table))
+        batches = [session.run(feeds(binding, batch)) for batch in _batches(table)]
     except EdgekitError as error:
         raise ConversionError(
             f"model: it was converted, but the result does not run: {error}"
         ) from error
-    return {name: value for name, value in raw.items() if isinstance(value, np.ndarray)}
+    return {
+        name: np.concatenate([batch[name] for batch in batches])
+        for name, value in batches[0].items()
+        if isinstance(value, np.ndarray)
+    }
+
+
+def head(table: Table) -> Table:
+    """Return the first rows, as many as go through in one batch."""
+    return next(_batches(table))
+
+
+def _batches(table: Table) -> Iterator[Table]:
+    number = rows(table)
+    for start in range(0, number, _BATCH_ROWS):
+        yield take(table, list(range(start, min(start + _BATCH_ROWS, number))))
 
 
 def _free(graph: GraphProto, name: str) -> str:

@@ -72,7 +72,7 @@ def convert(job: Job) -> Extraction:
             probabilities=answers.probabilities,
             score=answers.score,
         ),
-        task=sklearn_native.task(model, answers.prediction),
+        task=sklearn_native.task(model, source.predict_fn, answers.prediction),
         framework="scikit-learn",
         predict=source.predict_fn,
         source_bytes=source.source_bytes,
@@ -163,10 +163,10 @@ def _bind(
     function: str,
 ) -> tuple[ModelProto, tuple[TensorOutput, ...]]:
     """Keep the outputs that the original has too, and say how they return to it."""
-    raw = finishing.run(graph, tensors, table)
+    raw = finishing.run(graph, tensors, finishing.head(table))
     names = [output.name for output in graph.graph.output]
     main = names[_LABEL if function == "predict" else min(_BESIDE, len(names) - 1)]
-    if main not in raw or raw[main].size != answers.prediction.size:
+    if main not in raw or not _alike(raw[main], answers.prediction):
         raise ConversionError(
             f"model: its ONNX form has no output of shape {answers.prediction.shape},"
             f" as {function} answers"
@@ -187,7 +187,9 @@ def _bind(
 
 
 def _alike(raw: Array, answer: Array) -> bool:
-    return raw.size == answer.size and raw.shape[0] == answer.shape[0]
+    """Whether raw, of the first rows only, holds as many numbers a row as the answer."""
+    first = answer[: len(raw)]
+    return len(raw) == len(first) and raw.size == first.size
 
 
 def _output(name: str, tensor: str, role: OutputRole, answer: Array) -> TensorOutput:

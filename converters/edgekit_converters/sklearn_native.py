@@ -96,8 +96,10 @@ def ask(model: Any, function: str, table: Table, taken: Inputs) -> Answers:  # n
         ) from error
 
 
-def task(model: Any, prediction: Array) -> Task:  # noqa: ANN401 - scikit-learn has no types
+def task(model: Any, function: str, prediction: Array) -> Task:  # noqa: ANN401
     """Return what kind of answer the model gives."""
+    if function == "decision_function":
+        return Task.OTHER
     if is_outlier_detector(model):
         return Task.ANOMALY
     if is_classifier(model) or is_clusterer(model) or prediction.dtype.kind != "f":

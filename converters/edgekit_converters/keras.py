@@ -1,0 +1,181 @@
+"""Keras models, in Keras 3's archive or in HDF5 (Keras 2 and 3), to ONNX.
+
+Files that would run their own code (Lambda layers, classes of other modules) are refused
+before loading, unless that was allowed.
+"""
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py  # type: ignore[import-untyped]  # it ships none
+import keras
+import tensorflow as tf
+
+from edgekit.errors import ConversionError
+from edgekit_converters.extraction import Extraction
+from edgekit_converters.frameworks import Kind
+from edgekit_converters.job import Job
+from edgekit_converters.ports import Port
+from edgekit_converters.tensorflow_graph import TensorFlowModel, extract, port
+
+MAX_CONFIG_BYTES = 64 * 2**20
+_SUFFIXES = {Kind.KERAS_ZIP: ".keras", Kind.KERAS_H5: ".h5"}
+_OWN_MODULES = ("keras", "tf_keras", "tensorflow.keras", "builtins")
+_LOADING = (
+    ArithmeticError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    tf.errors.OpError,
+)
+
+
+def convert(job: Job) -> Extraction:
+    """Load the model, ask it about the samples, and convert it.
+
+    ConversionError when it must not be loaded, cannot be, or has no faithful ONNX form.
+    """
+    config = _config(job)
+    foreign = sorted(set(_foreign(config)))
+    if foreign and not job.trust_pickle:
+        raise ConversionError(
+            f"{job.source.path.name}: loading it would run code of {', '.join(foreign)}."
+            " If you trust where it comes from, allow it with --trust-pickle; otherwise"
+            " replace it by Keras's own layers"
+        )
+    return extract(job, _function(job, _load(job)))
+
+
+def _config(job: Job) -> object:
+    path = job.source.path
+    try:
+        if job.source.kind is Kind.KERAS_H5:
+            with h5py.File(path, "r") as stored:
+                text = stored.attrs.get("model_config")
+            if text is None:
+                raise ConversionError(
+                    f"{path.name}: it holds weights only; save the whole model"
+                    " (model.save), not its weights"
+                )
+        else:
+            with zipfile.ZipFile(path) as archive:
+                if archive.getinfo("config.json").file_size > MAX_CONFIG_BYTES:
+                    raise ConversionError(f"{path.name}: its config.json is too long")
+                text = archive.read("config.json")
+        config: object = json.loads(text)
+    except (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise ConversionError(f"{path.name}: a damaged Keras file: {error}") from error
+    return config
+
+
+def _foreign(config: object) -> Iterator[str]:
+    """Yield what a configuration names that is not Keras's own, and Lambda layers."""
+    if isinstance(config, list):
+        for entry in config:
+            yield from _foreign(entry)
+    if not isinstance(config, dict):
+        return
+    name, module = config.get("class_name"), config.get("module")
+    if name in {"Lambda", "__lambda__"}:
+        yield "a Lambda layer"
+    if isinstance(module, str) and not _is_own(module):
+        yield f"{module}.{name}"
+    for entry in config.values():
+        yield from _foreign(entry)
+
+
+def _is_own(module: str) -> bool:
+    return any(module == own or module.startswith(f"{own}.") for own in _OWN_MODULES)
+
+
+def _load(job: Job) -> Any:  # noqa: ANN401 - Keras has no types
+    """Load under the suffix that the bytes ask for: Keras goes by the file's name."""
+    path = job.source.path
+    with tempfile.TemporaryDirectory() as folder:
+        named = Path(folder) / f"model{_SUFFIXES[job.source.kind]}"
+        named.symlink_to(path.resolve())
+        try:
+            return keras.models.load_model(
+                named,
+                compile=False,
+                custom_objects=_keras_2_layers(),
+                safe_mode=not job.trust_pickle,
+            )
+        except _LOADING as error:
+            raise ConversionError(
+                f"{path.name}: Keras {keras.__version__} cannot load it"
+                f" ({type(error).__name__}: {' '.join(str(error).split())[:300]});"
+                " export it as a SavedModel (model.export) where it was made"
+            ) from error
+
+
+def _keras_2_layers() -> dict[str, Any]:
+    """Return layers that take Keras 2's arguments which Keras 3 dropped."""
+    dropped = {
+        keras.layers.DepthwiseConv2D: ("groups", 1),
+        keras.layers.LSTM: ("time_major", False),
+        keras.layers.GRU: ("time_major", False),
+        keras.layers.SimpleRNN: ("time_major", False),
+    }
+    return {layer.__name__: _tolerant(layer, *gone) for layer, gone in dropped.items()}
+
+
+def _tolerant(layer: Any, gone: str, harmless: object) -> Any:  # noqa: ANN401
+    def from_config(cls: Any, config: dict[str, object]) -> Any:  # noqa: ANN401
+        if config.get(gone, harmless) != harmless:
+            raise ValueError(f"{gone}={config[gone]} has no equal in Keras 3")
+        rest = {key: value for key, value in config.items() if key != gone}
+        return layer.from_config.__func__(cls, rest)
+
+    return type(layer.__name__, (layer,), {"from_config": classmethod(from_config)})
+
+
+def _function(job: Job, model: Any) -> TensorFlowModel:  # noqa: ANN401 - Keras has no types
+    name = job.source.path.name
+    if not getattr(model, "inputs", None):
+        raise ConversionError(
+            f"{name}: a subclassed model that does not tell its inputs; export it as a"
+            " SavedModel (model.export) and log that"
+        )
+    ports = tuple(_port(each, number) for number, each in enumerate(model.inputs))
+
+    nested = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+    def call(*given: Any) -> list[Any]:  # noqa: ANN401 - TensorFlow has no types
+        packed = keras.tree.pack_sequence_as(nested, list(given))
+        return list(keras.tree.flatten(model(packed, training=False)))
+
+    return TensorFlowModel(
+        name=name,
+        call=call,
+        ports=ports,
+        outputs=_output_names(model),
+        framework="keras",
+    )
+
+
+def _port(tensor: Any, number: int) -> Port:  # noqa: ANN401 - Keras has no types
+    plain = port(tensor.name, tensor)
+    return Port(
+        name=plain.name,
+        dtype=plain.dtype,
+        shape=(-1, *plain.shape[1:]),  # a batch size that was fixed is only a hint
+        tensor=f"input{number}",
+    )
+
+
+def _output_names(model: Any) -> tuple[str, ...]:  # noqa: ANN401 - Keras has no types
+    if len(model.outputs) == 1:
+        return ("",)
+    if isinstance(model.output, dict):
+        return tuple(sorted(model.output))  # the order that keras.tree flattens in
+    return tuple(model.output_names)

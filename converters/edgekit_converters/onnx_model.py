@@ -1,0 +1,248 @@
+"""ONNX in: one self-contained file, checked, its inputs and outputs bound.
+
+The graph itself is not changed: what comes out answers as what came in. Runs no code of
+the model's; refuses data outside its folder.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from onnx import ModelProto, TensorProto, ValueInfoProto, external_data_helper, helper
+from onnx.checker import ValidationError
+
+from edgekit.binding import Predictions
+from edgekit.errors import ConversionError
+from edgekit.manifest import Binding, OutputRole, Signature, TensorOutput
+from edgekit.table import Array
+from edgekit_converters import finishing, inputs, samples
+from edgekit_converters.encoding import decode
+from edgekit_converters.extraction import Extraction, Task
+from edgekit_converters.inputs import TEXT, Field, Inputs
+from edgekit_converters.job import Job
+from edgekit_converters.labels import as_answers
+from edgekit_converters.passes.walk import graphs, nodes
+from edgekit_converters.ports import Port, bind_inputs
+from edgekit_converters.runtimes import Supported
+from edgekit_converters.versions import installed
+
+_CLASS_LABELS = {
+    "classlabels_ints",
+    "classlabels_int64s",
+    "classlabels_strings",
+}
+_MATRIX = 2
+
+
+def convert(job: Job) -> Extraction:
+    """Read the model, check it, and ask it about the samples.
+
+    ConversionError for what is not ONNX, reaches out of its folder or is too new.
+    """
+    source = job.source
+    name = source.path.name
+    graph = _load(source.path)
+    _check_versions(name, graph, job.supported)
+    classes = _classes(graph)
+    finishing.strip_zipmaps(graph)
+    _drop_constant_inputs(graph)
+    signed = inputs.from_signature(source.signature)
+    ports = tuple(_port(name, value) for value in graph.graph.input)
+    takes = signed or _derived(ports)
+    tensors = bind_inputs(takes, ports, subject=name)
+    given = samples.read(job.samples, source.example, takes, job.target)
+    finishing.tidy(graph)
+    answers = finishing.run(graph, tensors, given.table)
+    outputs, named = _outputs(graph, answers, lone=not source.configuration)
+    by_role = {output.role: output for output in outputs}
+    beside = by_role.get(OutputRole.PROBABILITY)
+    prediction = _prediction(outputs, answers)
+    return Extraction(
+        model=finishing.encode(graph),
+        binding=Binding(
+            inputs=tensors,
+            outputs=outputs,
+            classes=classes if beside and len(classes) == beside.shape[1] else (),
+        ),
+        signature=source.signature if signed else Signature(inputs=takes.schema()),
+        signature_derived=signed is None,
+        samples=given.table,
+        labels=as_answers(given.labels, answers[outputs[0].tensor]),
+        original=Predictions(
+            prediction=prediction if named else prediction[""],
+            probabilities=answers[beside.tensor] if beside else None,
+        ),
+        task=Task.CLASSIFICATION if beside else Task.OTHER,
+        framework="onnx",
+        predict="run",
+        source_bytes=source.source_bytes,
+        tools=installed("onnx"),
+    )
+
+
+def _load(path: Path) -> ModelProto:
+    """Read a model and draw its external data in."""
+    try:
+        model = decode(path.read_bytes())
+    except OSError as error:
+        raise ConversionError(f"{path.name}: cannot be read: {error.strerror}") from error
+    if not model.graph.output:
+        raise ConversionError(f"{path.name}: not an ONNX model: it has no outputs")
+    outside = [t for t in _tensors(model) if external_data_helper.uses_external_data(t)]
+    for tensor in outside:
+        _check_external(tensor, path)
+    try:
+        for tensor in outside:
+            external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+            tensor.data_location = TensorProto.DEFAULT
+            del tensor.external_data[:]
+    except (OSError, ValueError, ValidationError) as error:
+        raise ConversionError(f"{path.name}: its external data: {error}") from error
+    return model
+
+
+def _tensors(model: ModelProto) -> Iterator[TensorProto]:
+    for graph in graphs(model.graph):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for function in model.functions:
+        for node in function.node:
+            yield from (attribute.t for attribute in node.attribute)
+    for node in nodes(model.graph):
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+
+
+def _check_external(tensor: TensorProto, path: Path) -> None:
+    about = {entry.key: entry.value for entry in tensor.external_data}
+    location = about.get("location", "")
+    folder = path.parent.resolve()
+    file = folder.joinpath(location).resolve()
+    if not file.is_relative_to(folder) or file == folder:
+        raise ConversionError(
+            f"{path.name}: tensor {tensor.name} wants data from {location}, outside the"
+            " model's folder"
+        )
+    if not file.is_file():
+        raise ConversionError(
+            f"{path.name}: its data file {location} is missing; copy it beside the model"
+        )
+    try:
+        end = int(about.get("offset", 0)) + int(about.get("length", 0))
+    except ValueError as error:
+        raise ConversionError(f"{path.name}: tensor {tensor.name}: {error}") from error
+    if end > file.stat().st_size:
+        raise ConversionError(
+            f"{path.name}: tensor {tensor.name} ends at byte {end} of {location}, which has"
+            f" {file.stat().st_size}"
+        )
+
+
+def _check_versions(name: str, model: ModelProto, supported: Supported) -> None:
+    limits = {"": supported.opset, "ai.onnx": supported.opset}
+    limits["ai.onnx.ml"] = supported.ml_opset
+    for opset in model.opset_import:
+        most = limits.get(opset.domain)
+        if most is not None and opset.version > most:
+            raise ConversionError(
+                f"{name}: opset {opset.version} of {opset.domain or 'ai.onnx'}, the oldest"
+                f" onnxruntime of the boards runs up to {most}; export it with that opset"
+            )
+
+
+def _drop_constant_inputs(model: ModelProto) -> None:
+    """Let initialisers be constants only: old exporters list them as inputs too."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for value in list(model.graph.input):
+        if value.name in constants:
+            model.graph.input.remove(value)
+
+
+def _port(name: str, value: ValueInfoProto) -> Port:
+    if not value.type.HasField("tensor_type"):
+        raise ConversionError(
+            f"{name}: input {value.name} is no tensor; export it with plain tensors"
+        )
+    tensor = value.type.tensor_type
+    shape = tuple(
+        size.dim_value if size.HasField("dim_value") else -1 for size in tensor.shape.dim
+    )
+    dtype = TEXT
+    if tensor.elem_type != TensorProto.STRING:
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return Port(name=value.name, dtype=dtype, shape=shape, tensor=value.name)
+
+
+def _derived(ports: tuple[Port, ...]) -> Inputs:
+    lone = len(ports) == 1
+    fields = tuple(
+        Field(name="" if lone else p.name, dtype=p.dtype, shape=p.shape) for p in ports
+    )
+    return Inputs(fields=fields, tensors=True)
+
+
+def _classes(model: ModelProto) -> tuple[str, ...]:
+    """Return the labels of the last classifier in the graph."""
+    for node in reversed(model.graph.node):
+        for attribute in node.attribute:
+            if attribute.name in _CLASS_LABELS:
+                texts = [text.decode() for text in attribute.strings]
+                return tuple(texts or (str(number) for number in attribute.ints))
+    return ()
+
+
+def _outputs(
+    model: ModelProto, answers: dict[str, Array], *, lone: bool
+) -> tuple[tuple[TensorOutput, ...], bool]:
+    """Bind the outputs, and tell whether the caller gets them by name.
+
+    A label with probabilities beside it becomes what a classifier answers. Otherwise
+    MLflow returns ONNX's outputs by name; a bare file's only output comes as it is.
+    """
+    names = [output.name for output in model.graph.output]
+    for name in names:
+        if name not in answers:
+            raise ConversionError(
+                f"model: output {name} is a sequence or a map; export it with plain tensors"
+            )
+    if _is_classifier(names, answers):
+        label, beside = names
+        return (
+            _output("", label, OutputRole.PREDICTION, answers[label]),
+            _output("probabilities", beside, OutputRole.PROBABILITY, answers[beside]),
+        ), False
+    named = not lone or len(names) > 1
+    return tuple(
+        _output(name if named else "", name, OutputRole.PREDICTION, answers[name])
+        for name in names
+    ), named
+
+
+def _is_classifier(names: list[str], answers: dict[str, Array]) -> bool:
+    if len(names) != _MATRIX:
+        return False
+    label, beside = (answers[name] for name in names)
+    return (
+        label.dtype.kind in "iO"
+        and label.size == len(label)
+        and beside.dtype.kind == "f"
+        and beside.ndim == _MATRIX
+        and bool(np.all((beside >= 0) & (beside <= 1)))
+    )
+
+
+def _output(name: str, tensor: str, role: OutputRole, answer: Array) -> TensorOutput:
+    dtype = TEXT if answer.dtype == object else answer.dtype.name
+    shape = (-1, *answer.shape[1:])
+    return TensorOutput(name=name, tensor=tensor, role=role, dtype=dtype, shape=shape)
+
+
+def _prediction(
+    outputs: tuple[TensorOutput, ...], answers: dict[str, Array]
+) -> dict[str, Array]:
+    return {
+        output.name: answers[output.tensor]
+        for output in outputs
+        if output.role is OutputRole.PREDICTION
+    }
