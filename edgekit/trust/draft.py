@@ -180,15 +180,22 @@ class Draft:
 
     def _refuse_earlier(self, now: datetime) -> None:
         """Devices take the latest signed time for the earliest possible one."""
-        last = self._timestamp.signed
-        if ISSUED_FIELD not in last.unrecognized_fields or TIMESTAMP in self._touched:
-            return  # the first timestamp, or new keys that lift the devices' floor
+        last = self._current.timestamp.signed
+        if ISSUED_FIELD not in last.unrecognized_fields or self._revokes_online_key():
+            return  # the first timestamp, or a change that lifts the devices' floor
         if now < issued(last):
             raise ConfigError(
                 f"clock: it is {now:{TIME_FORMAT}}, but the last timestamp was signed at"
                 f" {issued(last):{TIME_FORMAT}}; set the clock, or rotate the timestamp key"
                 " if that one was wrong"
             )
+
+    def _revokes_online_key(self) -> bool:
+        before, after = self._current.root.signed, self._root.signed
+        return TIMESTAMP in self._current.stale or any(
+            set(before.roles[role].keyids) - set(after.roles[role].keyids)
+            for role in (SNAPSHOT, TIMESTAMP)
+        )
 
 
 def _sign(role: str, metadata: AnyMetadata, keys: RoleKeys, signers: SignerLookup) -> None:
