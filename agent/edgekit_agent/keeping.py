@@ -6,7 +6,7 @@ loaded is asked for.
 
 from dataclasses import replace
 
-from edgekit_agent.events import Collect, Discard, LoadFailed
+from edgekit_agent.events import Collect, Discard, LoadFailed, StopUpdate
 from edgekit_agent.record import (
     WITH_CANDIDATE,
     Attempt,
@@ -144,3 +144,16 @@ def _undo(
 
 def _setback(event: LoadFailed, at: Moment, concerned: Release | None) -> Trouble:
     return trouble(TroubleKind.NOT_NOW, event.error, event.reason, at, concerned)
+
+
+def unpersisted(
+    before: ModelState, intended: Step, reason: str, at: Moment, policy: Policy
+) -> Step:
+    """The disk refuses to remember a record: serve on, but enter no phase unwritten."""
+    if intended.state.at_rest:
+        return intended  # after a power cut, an older record leads here again
+    failures = before.failures + 1
+    setback = trouble(TroubleKind.NOT_NOW, DAMAGED, reason, at, before.record.candidate)
+    noted = replace(changed(before, trouble=setback), failures=failures)
+    back = rest(later(noted, at, policy.delay_s(failures)))
+    return Step(state=back, actions=(StopUpdate(), *reload(back).actions))

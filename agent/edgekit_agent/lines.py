@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import BinaryIO, TextIO
+from typing import IO, TextIO
 
 MAX_LINE_BYTES = 256 * 1024
 
@@ -19,7 +19,7 @@ def encode(document: Mapping[str, object]) -> bytes:
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
 
-def read(stream: BinaryIO) -> Iterator[dict[str, object]]:
+def read(stream: IO[bytes]) -> Iterator[dict[str, object]]:
     """Yield objects until the stream ends; a line that is none ends it too."""
     while line := stream.readline(MAX_LINE_BYTES):
         try:
@@ -34,7 +34,7 @@ def read(stream: BinaryIO) -> Iterator[dict[str, object]]:
 class Voice:
     """A child's way to speak to the supervisor. Any thread may."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
         self._lock = threading.Lock()
 

@@ -9,7 +9,9 @@ the folder.
     bundles/<sha256>/        unpacked bundles, each renamed here when it was whole
     models/<slug>/state.json one Record each
     starts                   how often the agent started, for its boot id
-    lock                     held by the one agent that runs
+
+A file system that has become read-only is no reason not to serve: what only reads, and the
+lock, which is on the folder itself, work there too.
 """
 
 import contextlib
@@ -81,9 +83,8 @@ class Store:
         A killed agent's children hold it until they have noticed: hence the wait. Raises
         StoreError when another agent keeps it.
         """
-        path = self._folder / "lock"
-        with _translated(path):
-            held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _translated(self._folder):
+            held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         deadline_s = time.monotonic() + wait_s
         while not _locked(held):
             if time.monotonic() >= deadline_s:
@@ -98,14 +99,19 @@ class Store:
     def begin(self) -> str:
         """Count this start and return its id, never used before on this device.
 
-        The first part is the kernel's boot id, the second the number of the start.
+        The first part is the kernel's boot id, the second the number of the start, or by
+        chance where the disk cannot count.
         """
         path = self._folder / "starts"
         try:
-            starts = int(path.read_text("ascii")) + 1
+            starts = str(int(path.read_text("ascii")) + 1)
         except (OSError, ValueError):
-            starts = 1
-        atomic.write_bytes(path, f"{starts}\n".encode())
+            starts = "1"
+        try:
+            atomic.write_bytes(path, f"{starts}\n".encode())
+        except StoreError as error:
+            log.warning("%s; this start is not counted", error)
+            starts = f"x{os.urandom(4).hex()}"
         return f"{_kernel_boot_id()}-{starts}"
 
     # --- records ----------------------------------------------------------------------
@@ -113,8 +119,8 @@ class Store:
     def load(self, subscription: Subscription) -> Record:
         """Return what is remembered of a model: a fresh record when there is nothing.
 
-        A record that the disk damaged is put aside and forgotten: the bundles stay, so
-        the next check finds them without a download.
+        A record that the disk damaged is put aside and forgotten, one that cannot be read
+        is left: the bundles stay, so the next check finds them without a download.
         """
         fresh = Record(model=subscription.model, stage=subscription.stage)
         path = self._record(subscription.model)
@@ -123,7 +129,8 @@ class Store:
         except FileNotFoundError:
             return fresh
         except OSError as error:
-            raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
+            log.error("%s: cannot be read: %s", path, error.strerror)  # noqa: TRY400 - no traceback for users
+            return fresh
         except StoreError as error:
             log.error("%s; starting afresh", error)  # noqa: TRY400 - no traceback for users
             with contextlib.suppress(OSError):
@@ -161,6 +168,11 @@ class Store:
         """Return the bytes of all bundles, partial ones included."""
         folders = (self.bundles, self.incoming)
         return sum(_size(file) for folder in folders for file in folder.rglob("*"))
+
+    def held_bytes(self, sha256: str) -> int:
+        """Return the bytes of one bundle that are here, packed and unpacked."""
+        partial = sum(_size(file) for file in self.incoming.glob(f"{sha256}*"))
+        return partial + sum(_size(file) for file in self.bundle(sha256).rglob("*"))
 
     def free_bytes(self) -> int:
         """Return the bytes the disk still has for this process."""

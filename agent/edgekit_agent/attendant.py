@@ -1,0 +1,180 @@
+"""Keep a worker running, carry commands to it, and tell what becomes of it.
+
+Knows the worker's lines; edgekit_agent.watch decides when it is started and killed.
+"""
+
+import logging
+import queue
+from dataclasses import dataclass
+
+from edgekit.document import Reader
+from edgekit.errors import TransportError
+from edgekit_agent import telemetry
+from edgekit_agent.child import Child, Ended, News, Said
+from edgekit_agent.events import Event, Loaded, LoadFailed, WorkerDied, WorkerReady
+from edgekit_agent.record import Release
+from edgekit_agent.watch import Condition, Order, Patience, Watch
+
+log = logging.getLogger(__name__)
+
+_AFTER_THE_OTHERS = 500  # of 1000, when memory runs out: updater and proof go first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something happened to a model's serving; to every model's when `model` is None."""
+
+    model: str | None
+    event: Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """What the worker counted since it was last asked."""
+
+    models: tuple[dict[str, object], ...]
+    rss_bytes: int
+
+
+class Attendant:
+    """One worker after another."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        inbox: queue.SimpleQueue[News],
+        patience: Patience | None = None,
+    ) -> None:
+        self._arguments = arguments
+        self._inbox = inbox
+        self._patience = patience or Patience()
+        self._watch = Watch()
+        self._child: Child | None = None
+        self._killed_for = ""
+        self.onnxruntime = ""
+
+    @property
+    def up(self) -> bool:
+        """Whether the worker takes commands."""
+        return self._watch.condition is Condition.UP
+
+    @property
+    def rss_bytes(self) -> int:
+        """The worker's resident size, 0 without one."""
+        return self._child.rss_bytes if self._child else 0
+
+    def owns(self, child: Child) -> bool:
+        """Whether a process is the worker."""
+        return child is self._child
+
+    def tick(self, now_s: float) -> None:
+        """Start, ask or kill the worker, where that is due."""
+        self._watch, order = self._watch.due(now_s, self._patience)
+        match order:
+            case Order.START:
+                self._start(now_s)
+            case Order.PING:
+                self._say(do="ping")
+            case Order.KILL:
+                self._killed_for = f"it was silent in condition {self._watch.condition}"
+                self._kill()
+            case None:
+                pass
+
+    def load(self, model: str, release: Release) -> None:
+        """Have a model loaded and served. Without a worker: its start will ask again."""
+        if self.up:
+            self._watch = self._watch.load_asked()
+            self._say(
+                do="load",
+                model=model,
+                version=release.version,
+                flavor=release.flavor,
+                sha256=release.sha256,
+            )
+
+    def ask_stats(self) -> None:
+        """Have the worker tell what it counted."""
+        self._say(do="stats")
+
+    def heard(self, news: News, now_s: float) -> Notice | Stats | None:
+        """Return what the worker's news mean."""
+        match news:
+            case Ended(how=how):
+                return self._died(how, now_s)
+            case Said(document=document):
+                self._watch = self._watch.heard(now_s)
+                subject = "worker"
+                said = Reader(table=document, subject=subject, error=TransportError)
+                try:
+                    return self._understand(said, now_s)
+                except TransportError as error:
+                    self._killed_for = str(error)
+                    self._kill()
+                    return None
+
+    def stop(self, wait_s: float) -> None:
+        """Let the worker answer what it is answering, then end it."""
+        if self._child is not None:
+            self._child.say(do="stop")
+            self._child.wait(wait_s)
+
+    def _start(self, now_s: float) -> None:
+        try:
+            self._child = Child(
+                "worker",
+                *self._arguments,
+                inbox=self._inbox,
+                expendable=_AFTER_THE_OTHERS,
+            )
+        except OSError as error:
+            log.error("worker: cannot be started: %s", error.strerror)  # noqa: TRY400 - no traceback for users
+            self._watch = self._watch.died(now_s, self._patience)
+            return
+        log.info("worker: started, process %d", self._child.pid)
+
+    def _understand(self, said: Reader, now_s: float) -> Notice | Stats | None:
+        match said.text("event"):
+            case "ready":
+                self._watch = self._watch.ready(now_s)
+                self.onnxruntime = said.text("onnxruntime")
+                return Notice(model=None, event=WorkerReady())
+            case "loaded":
+                self._watch = self._watch.load_ended()
+                event = Loaded(sha256=said.sha256("sha256"))
+                log.info("%s: loaded in %s ms", said.text("model"), said.integer("took_ms"))
+                return Notice(model=said.text("model"), event=event)
+            case "load-failed":
+                self._watch = self._watch.load_ended()
+                return Notice(model=said.text("model"), event=_load_failed(said))
+            case "stats":
+                models = said.children("models")
+                return Stats(
+                    models=tuple(telemetry.checked(entry.table) for entry in models),
+                    rss_bytes=said.integer("rss_bytes"),
+                )
+        return None  # pong
+
+    def _died(self, how: str, now_s: float) -> Notice:
+        reason = f"the worker ended: {self._killed_for or how}"
+        log.warning("%s", reason)
+        self._killed_for = ""
+        self._child = None
+        self._watch = self._watch.died(now_s, self._patience)
+        return Notice(model=None, event=WorkerDied(reason=reason))
+
+    def _say(self, **command: object) -> None:
+        if self._child is not None:
+            self._child.say(**command)
+
+    def _kill(self) -> None:
+        if self._child is not None:
+            self._child.kill()
+
+
+def _load_failed(said: Reader) -> LoadFailed:
+    return LoadFailed(
+        sha256=said.sha256("sha256"),
+        error=said.text("error"),
+        reason=said.text("reason"),
+    )

@@ -1,0 +1,93 @@
+"""Put an agent together from its provisioning file and run it until it is told to stop.
+
+The composition root: the only place that knows every part of the supervisor.
+"""
+
+import hashlib
+import logging
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edgekit import __version__
+from edgekit.errors import StoreError
+from edgekit.mqtt import LastWill, MqttTransport, SessionOptions
+from edgekit.statement import slug
+from edgekit.wire import Topics
+from edgekit_agent import report
+from edgekit_agent.config import Config, Environment
+from edgekit_agent.notify import Notifier
+from edgekit_agent.state import Moment, Policy
+from edgekit_agent.store import Store
+from edgekit_agent.supervisor import Settings, Supervisor
+
+log = logging.getLogger(__name__)
+
+LOCK_WAIT_S = 15.0
+
+
+def run(path: Path, config: Config, environment: Environment) -> None:
+    """Run the agent of the provisioning file at `path`; return after an orderly stop.
+
+    Raises StoreError when the state folder cannot be used, ConfigError when the broker's
+    files cannot.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
+    log.info("edgekit-agent %s: device %s", __version__, config.device)
+    store = Store(config.state_dir)
+    store.prepare()
+    lock = store.lock(wait_s=LOCK_WAIT_S)
+    _make(config.runtime_dir)
+    topics = Topics(fleet=config.fleet)
+    transport = MqttTransport.connect(
+        config.broker,
+        client_id=f"edgekit-{slug(config.device)}",
+        will=LastWill(topic=topics.presence(config.device), payload=report.offline()),
+        # what is on the disk is served before any broker answers
+        options=SessionOptions(patient=True),
+    )
+    supervisor = Supervisor(
+        config,
+        _settings(path, config, environment, lock),
+        store=store,
+        transport=transport,
+        notifier=Notifier(environment.notify_socket),
+        clock=now,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: supervisor.stop())
+    supervisor.run()
+
+
+def now() -> Moment:
+    """Return this moment."""
+    utc = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Moment(s=time.monotonic(), utc=utc)
+
+
+def spread(device: str) -> float:
+    """Return a device's own share of every delay, 0 to 1, always the same."""
+    return int.from_bytes(hashlib.sha256(device.encode()).digest()[:4]) / 2**32
+
+
+def _settings(path: Path, config: Config, environment: Environment, lock: int) -> Settings:
+    state_dir = ("--state-dir", str(config.state_dir))
+    limit = str(config.limits.model_ram_bytes)
+    socket = ("--socket", str(config.socket))
+    return Settings(
+        updater=(str(path.absolute()),),
+        proof=(*state_dir, "--max-rss-bytes", limit),
+        worker=(*state_dir, *socket, "--enforcement", config.enforcement),
+        lock=lock,
+        policy=Policy(spread=spread(config.device)),
+        watchdog_s=environment.watchdog_s,
+    )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be made: {error.strerror}") from error

@@ -1,0 +1,193 @@
+"""Run updaters and proofs, one of each at a time, and turn what they say into events.
+
+Knows how the two processes are started and what their lines mean; decides nothing.
+"""
+
+import logging
+import queue
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from edgekit.document import Reader
+from edgekit.errors import TransportError
+from edgekit_agent.child import Child, Ended, News, Said
+from edgekit_agent.events import (
+    Event,
+    Fetched,
+    NothingReleased,
+    ProofBroke,
+    ProofRefused,
+    Proved,
+    Resolved,
+    UpdateFailed,
+)
+from edgekit_agent.record import release_from
+
+log = logging.getLogger(__name__)
+
+_DAMAGED = "StoreError"
+_FIRST_TO_DIE = 900  # of 1000, when memory runs out: before the worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A process to run for a model: a module of the agent and its arguments."""
+
+    model: str
+    sha256: str  # of the bundle it is about, "" before that is known
+    module: str
+    arguments: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Running:
+    job: Job
+    child: Child
+    heard_s: float
+    concluded: bool = False
+
+
+@dataclass(slots=True)
+class Slot:
+    """Room for one process; the jobs that wait for it are started in order."""
+
+    inbox: queue.SimpleQueue[News]
+    silent_s: float  # a process that says nothing for so long hangs
+    pass_fds: Collection[int] = ()
+    _running: _Running | None = None
+    _waiting: deque[Job] = field(default_factory=deque)
+
+    def submit(self, job: Job, now_s: float) -> None:
+        """Run a job now, or when the one that runs has ended."""
+        self._waiting.append(job)
+        self._next(now_s)
+
+    def tell(self, model: str, **document: object) -> None:
+        """Say something to the process that runs for a model, if one does."""
+        if self._running is not None and self._running.job.model == model:
+            self._running.child.say(**document)
+
+    def cancel(self, model: str) -> None:
+        """End what runs or waits for a model; nothing more is heard of it."""
+        self._waiting = deque(job for job in self._waiting if job.model != model)
+        if self._running is not None and self._running.job.model == model:
+            self._running.concluded = True
+            self._running.child.kill()
+
+    def stop(self) -> None:
+        """End everything, now."""
+        self._waiting.clear()
+        if self._running is not None:
+            self._running.child.kill()
+            self._running.child.wait(1.0)
+
+    def owns(self, child: Child) -> bool:
+        """Whether a process belongs here."""
+        return self._running is not None and self._running.child is child
+
+    def heard(self, news: News, now_s: float) -> tuple[Job, Reader | str] | None:
+        """Return what a job said, or how it ended if it had not concluded."""
+        running = self._running
+        if running is None or news.child is not running.child:
+            return None
+        running.heard_s = now_s
+        over = running.concluded
+        match news:
+            case Said(document=document):
+                subject = running.job.module
+                said: Reader | str = Reader(
+                    table=document, subject=subject, error=TransportError
+                )
+            case Ended(how=how):
+                said = how
+                self._running = None
+                self._next(now_s)
+        return None if over else (running.job, said)
+
+    def conclude(self) -> None:
+        """Expect nothing more from what runs."""
+        if self._running is not None:
+            self._running.concluded = True
+
+    def check(self, now_s: float) -> None:
+        """Kill a process that hangs (its end is news); start one that could not be."""
+        running = self._running
+        if running is not None and now_s - running.heard_s > self.silent_s:
+            log.warning("%s: silent for %.0f s, killed", running.job.module, self.silent_s)
+            running.heard_s = now_s
+            running.child.kill()
+        self._next(now_s)
+
+    def _next(self, now_s: float) -> None:
+        if self._running is not None or not self._waiting:
+            return
+        job = self._waiting[0]
+        try:
+            child = Child(
+                job.module,
+                *job.arguments,
+                inbox=self.inbox,
+                expendable=_FIRST_TO_DIE,
+                pass_fds=self.pass_fds,
+            )
+        except OSError as error:  # no process, no memory: the next check tries again
+            log.warning("%s: cannot be started: %s", job.module, error.strerror)
+            return
+        self._waiting.popleft()
+        self._running = _Running(job=job, child=child, heard_s=now_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """The event that a line stands for, if any, and whether the process is done with it."""
+
+    event: Event | None
+    last: bool = True
+
+
+def update_meaning(said: Reader | str) -> Meaning:
+    """Return what an updater's line, or its silent end, means.
+
+    Raises TransportError for a line that means nothing.
+    """
+    if isinstance(said, str):
+        reason = f"the updater ended without an answer: {said}"
+        return Meaning(UpdateFailed(error="UpdaterEnded", reason=reason))
+    event = said.text("event")
+    if event == "progress":
+        return Meaning(None, last=False)
+    return Meaning(_update_event(event, said), last=event != "resolved")
+
+
+def _update_event(event: str, said: Reader) -> Event:
+    match event:
+        case "resolved":
+            release = release_from(said.child("release"))
+            return Resolved(release=release, stored=said.flag("stored"))
+        case "nothing":
+            return NothingReleased()
+        case "fetched":
+            return Fetched(sha256=said.sha256("sha256"))
+        case "failed":
+            return UpdateFailed(
+                error=said.text("error"),
+                reason=said.text("reason"),
+                final=said.flag("final"),
+            )
+    return said.fail("event", "a known event")
+
+
+def proof_meaning(said: Reader | str, sha256: str) -> Meaning:
+    """Return what a proof's line, or its silent end, means, as update_meaning does."""
+    if isinstance(said, str):
+        reason = f"the proof ended without a verdict: {said}"
+        return Meaning(ProofBroke(sha256=sha256, error="ProofEnded", reason=reason))
+    match said.text("event"):
+        case "proved":
+            return Meaning(Proved(sha256=sha256))
+        case "refused":
+            error, reason = said.text("error"), said.text("reason")
+            broke = ProofBroke if error == _DAMAGED else ProofRefused
+            return Meaning(broke(sha256=sha256, error=error, reason=reason))
+    return said.fail("event", "a known event")

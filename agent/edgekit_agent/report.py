@@ -1,0 +1,72 @@
+"""What a device tells its fleet about itself, as JSON. Knows no transport.
+
+docs/formats/device-state.md is its page.
+"""
+
+from collections.abc import Iterable
+
+from edgekit import __version__
+from edgekit.document import canonical_json
+from edgekit_agent.config import Config
+from edgekit_agent.record import Record
+from edgekit_agent.state import ModelState
+
+FORMAT = 1
+
+
+def model_table(record: Record) -> dict[str, object]:
+    """Return what is told of one model, from what is persisted."""
+    current = record.current
+    return {
+        "model": record.model,
+        "stage": record.stage,
+        "phase": record.phase.value,
+        "rollout": current.rollout if current else None,
+        "current": current and current.to_table(),
+        "previous": record.previous and record.previous.to_table(),
+        "candidate": record.candidate and record.candidate.to_table(),
+        "attempts": record.attempt.count if record.attempt else 0,
+        "trouble": record.trouble and record.trouble.to_table(),
+    }
+
+
+def reported_state(  # noqa: PLR0913 - the parts of a report
+    config: Config,
+    states: Iterable[ModelState],
+    *,
+    boot_id: str,
+    seq: int,
+    at: str,
+    onnxruntime: str,
+) -> bytes:
+    """Return the retained report. `loaded`: the worker answers with current, right now."""
+    return canonical_json(
+        {
+            "format": FORMAT,
+            "device": config.device,
+            "board": config.board,
+            "agent": __version__,
+            "onnxruntime": onnxruntime,
+            "boot_id": boot_id,
+            "seq": seq,
+            "at": at,
+            "models": [
+                {**model_table(state.record), "loaded": _loaded(state)} for state in states
+            ],
+        }
+    )
+
+
+def online(*, boot_id: str, at: str) -> bytes:
+    """Return the presence of a device that is here."""
+    return canonical_json({"online": True, "boot_id": boot_id, "at": at})
+
+
+def offline() -> bytes:
+    """Return the presence of a device that is gone: its goodbye, and its last will."""
+    return canonical_json({"online": False})
+
+
+def _loaded(state: ModelState) -> bool:
+    current = state.record.current
+    return current is not None and current.sha256 == state.loaded

@@ -1,0 +1,317 @@
+"""The resident process: receive, step the rules, carry out, report.
+
+Knows no onnxruntime, numpy or tuf: what needs them runs in children that can be killed.
+One loop owns all state; other threads only put news into its inbox.
+"""
+
+import hashlib
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from edgekit.errors import EdgekitError
+from edgekit.transport import Arrival, Connected, Disconnected, Message, Transport
+from edgekit.wire import Topics
+from edgekit_agent.attendant import Attendant, Notice, Stats
+from edgekit_agent.child import Ended, News, Said
+from edgekit_agent.config import Config
+from edgekit_agent.events import (
+    Action,
+    Announced,
+    Collect,
+    Discard,
+    Event,
+    Load,
+    Offline,
+    Online,
+    Proceed,
+    Prove,
+    Started,
+    StartUpdate,
+    StopUpdate,
+    Ticked,
+)
+from edgekit_agent.jobs import Job, Slot, proof_meaning, update_meaning
+from edgekit_agent.notify import Notifier
+from edgekit_agent.reporter import Reporter
+from edgekit_agent.roster import Roster
+from edgekit_agent.state import Moment, Policy
+from edgekit_agent.store import Store
+from edgekit_agent.watch import Patience
+
+log = logging.getLogger(__name__)
+
+TIMESTAMP = "timestamp.json"
+_MAX_ARRIVALS = 64  # that wait in the inbox; the transport's own queue is behind it
+_RECEIVE_S = 1.0
+_MAX_DEFECTS = 10  # then a fresh process may do better
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Somebody asked for an orderly end."""
+
+
+Item = Arrival | News | Stop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How the agent is run: arguments of its children, patience, service manager.
+
+    Each command is the arguments that every child of the kind gets.
+    """
+
+    updater: tuple[str, ...]
+    proof: tuple[str, ...]
+    worker: tuple[str, ...]
+    lock: int  # the descriptor that holds the store: passed on to who changes it
+    policy: Policy = field(default_factory=Policy)
+    patience: Patience = field(default_factory=Patience)
+    updater_silent_s: float = 600.0
+    proof_silent_s: float = 300.0
+    stop_s: float = 8.0
+    loop_s: float = 1.0
+    watchdog_s: float | None = None
+
+
+class Supervisor:
+    """Run with run(); any thread, or a signal handler, may call stop()."""
+
+    def __init__(  # noqa: PLR0913 - the parts an agent consists of
+        self,
+        config: Config,
+        settings: Settings,
+        *,
+        store: Store,
+        transport: Transport,
+        notifier: Notifier,
+        clock: Callable[[], Moment],
+    ) -> None:
+        self._config = config
+        self._settings = settings
+        self._store = store
+        self._transport = transport
+        self._notifier = notifier
+        self._clock = clock
+        self._topics = Topics(fleet=config.fleet)
+        self._inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self._arrivals = threading.BoundedSemaphore(_MAX_ARRIVALS)
+        news: queue.SimpleQueue[News] = self._inbox  # type: ignore[assignment]  # it takes more
+        self._roster = Roster(store, config.models, settings.policy)
+        self._reporter = Reporter(config, transport, store.begin())
+        self._worker = Attendant(*settings.worker, inbox=news, patience=settings.patience)
+        self._updates = Slot(
+            inbox=news, silent_s=settings.updater_silent_s, pass_fds=(settings.lock,)
+        )
+        self._proofs = Slot(inbox=news, silent_s=settings.proof_silent_s)
+        self._announced = b""  # digest of the newest timestamp seen
+        self._reported = -1
+        self._fed_s = 0.0
+        self._defects = 0  # in a row
+        self._running = True
+
+    def stop(self) -> None:
+        """Ask for an orderly end."""
+        self._inbox.put(Stop())
+
+    def run(self) -> None:
+        """Run until stop() is called."""
+        self._begin()
+        while self._running:
+            try:
+                self._turn()
+                self._defects = 0
+            except Exception:  # the outermost loop: one bad message must not end serving
+                self._defects += 1
+                log.exception("a defect of the agent; it goes on")
+                if self._defects >= _MAX_DEFECTS:
+                    raise
+        self._end()
+
+    # --- the loop ---------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        at = self._clock()
+        self._worker.tick(at.s)  # first of all, serve
+        self._reporter.begin(at)
+        self._each(Started())
+        self._store.collect(self._roster.needed)
+        self._transport.subscribe(self._topics.file(TIMESTAMP))
+        threading.Thread(target=self._pump, name="transport", daemon=True).start()
+        self._notifier.ready()
+
+    def _turn(self) -> None:
+        try:
+            item = self._inbox.get(timeout=self._settings.loop_s)
+        except queue.Empty:
+            item = None
+        if item is not None:
+            self._handle(item)
+        self._tick()
+
+    def _pump(self) -> None:
+        """Bring arrivals to the inbox, a bounded number ahead of the loop."""
+        while self._running:
+            arrival = self._transport.receive(_RECEIVE_S)
+            if arrival is not None:
+                self._arrivals.acquire()
+                self._inbox.put(arrival)
+
+    def _handle(self, item: Item) -> None:
+        match item:
+            case Message() | Connected() | Disconnected():
+                self._arrivals.release()
+                self._arrived(item)
+            case Said() | Ended():
+                self._news(item)
+            case Stop():
+                self._running = False
+            case _ as never:
+                assert_never(never)
+
+    def _tick(self) -> None:
+        at = self._clock()
+        self._worker.tick(at.s)
+        self._updates.check(at.s)
+        self._proofs.check(at.s)
+        self._each(Ticked())
+        if self._reporter.window_due(at):
+            self._roster.save_again()
+            self._end_window(at)
+        if self._roster.changes != self._reported:
+            self._report(at)
+        watchdog_s = self._settings.watchdog_s
+        if watchdog_s and at.s - self._fed_s >= watchdog_s / 3:
+            self._fed_s = at.s
+            self._notifier.alive()
+
+    def _end(self) -> None:
+        log.info("stopping")
+        self._notifier.stopping()
+        self._updates.stop()
+        self._proofs.stop()
+        self._worker.stop(self._settings.stop_s)
+        self._reporter.goodbye()
+        self._transport.close()
+
+    # --- what arrives -----------------------------------------------------------------
+
+    def _arrived(self, arrival: Arrival) -> None:
+        match arrival:
+            case Connected():
+                log.info("broker: connected")
+                at = self._clock()
+                self._reporter.present(at)
+                self._report(at)
+                self._each(Online())
+            case Disconnected(reason=reason):
+                log.warning("broker: %s; connecting again, serving on", reason)
+                self._each(Offline())
+            case Message(topic=topic, payload=payload):
+                if topic == self._topics.file(TIMESTAMP):
+                    self._timestamp(payload)
+            case _ as never:
+                assert_never(never)
+
+    def _timestamp(self, payload: bytes) -> None:
+        """A new timestamp announces something new; the one we know, a returned depot."""
+        digest = hashlib.sha256(payload).digest()
+        fresh = digest != self._announced
+        self._announced = digest
+        self._each(Announced() if fresh else Online())
+
+    def _news(self, news: News) -> None:
+        now_s = self._clock().s
+        if self._worker.owns(news.child):
+            match self._worker.heard(news, now_s):
+                case Notice(model=None, event=event):
+                    self._each(event)
+                case Notice(model=model, event=event) if model in self._roster.names:
+                    self._apply(str(model), event)
+                case Stats() as stats:
+                    self._reporter.window(stats, self._clock())
+                case _:
+                    pass
+            return
+        for slot in (self._updates, self._proofs):
+            if slot.owns(news.child):
+                self._job(slot, news, now_s)
+                return
+
+    def _job(self, slot: Slot, news: News, now_s: float) -> None:
+        heard = slot.heard(news, now_s)
+        if heard is None:
+            return
+        job, said = heard
+        try:
+            updates = slot is self._updates
+            meaning = update_meaning(said) if updates else proof_meaning(said, job.sha256)
+        except EdgekitError as error:
+            log.error("%s", error)  # noqa: TRY400 - no traceback for users
+            news.child.kill()  # its end is news, and stands for a failure
+            return
+        if meaning.last:
+            slot.conclude()
+        if meaning.event is not None:
+            self._apply(job.model, meaning.event)
+
+    # --- what is done -----------------------------------------------------------------
+
+    def _each(self, event: Event) -> None:
+        for model in self._roster.names:
+            self._apply(model, event)
+
+    def _apply(self, model: str, event: Event) -> None:
+        for action in self._roster.apply(model, event, self._clock()):
+            self._carry_out(model, action)
+
+    def _carry_out(self, model: str, action: Action) -> None:
+        now_s = self._clock().s
+        match action:
+            case StartUpdate():
+                arguments = (*self._settings.updater, "--model", model)
+                job = Job(model=model, sha256="", module="updater", arguments=arguments)
+                self._updates.submit(job, now_s)
+            case Proceed():
+                self._updates.tell(model, do="proceed")
+            case StopUpdate():
+                self._updates.cancel(model)
+            case Prove(release=release):
+                arguments = (*self._settings.proof, "--sha256", release.sha256)
+                job = Job(
+                    model=model, sha256=release.sha256, module="proof", arguments=arguments
+                )
+                self._proofs.submit(job, now_s)
+            case Load(release=release):
+                self._worker.load(model, release)
+            case Discard(sha256=sha256):
+                self._store.discard(sha256)
+            case Collect():
+                self._store.collect(self._roster.needed)
+            case _ as never:
+                assert_never(never)
+
+    # --- what is told -----------------------------------------------------------------
+
+    def _end_window(self, at: Moment) -> None:
+        if self._worker.up:
+            self._worker.ask_stats()
+        else:
+            self._reporter.window(Stats(models=(), rss_bytes=0), at)
+
+    def _report(self, at: Moment) -> None:
+        self._reported = self._roster.changes
+        self._reporter.state(self._roster.states, at, onnxruntime=self._worker.onnxruntime)
+        self._notifier.status(_status(self._roster))
+
+
+def _status(roster: Roster) -> str:
+    return ", ".join(
+        f"{state.record.model}: {state.record.phase}"
+        + (f" version {state.record.current.version}" if state.record.current else "")
+        for state in roster.states
+    )

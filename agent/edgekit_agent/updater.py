@@ -1,0 +1,263 @@
+"""The process that finds out what to run, and fetches it. Lives for one update.
+
+It refreshes trusted metadata, resolves the stage's pointer, chooses the bundle that fits
+and asks the supervisor before it fetches; then it unpacks the bundle into the store. It
+may be killed at any moment: nothing verified is lost. Each line on standard output is one
+JSON object, as edgekit_agent.jobs reads them.
+"""
+
+import argparse
+import hashlib
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edgekit.errors import EdgekitError, StoreError, TransportError, TrustError
+from edgekit.mqtt import MqttTransport
+from edgekit.statement import DIGEST_BYTES, BundleEntry, slug
+from edgekit.transport import Transport
+from edgekit.trust.client import TrustClient, Vouched
+from edgekit.wire import Topics
+from edgekit_agent import admission, bundles, config, lines, machine, memory
+from edgekit_agent.config import Config, Subscription
+from edgekit_agent.fetch import fetch_bundle
+from edgekit_agent.metadata import RetainedFiles
+from edgekit_agent.record import Release
+from edgekit_agent.store import Store
+
+log = logging.getLogger(__name__)
+
+ANSWER_S = 120.0  # the supervisor is near, and may be busy for a moment
+STALLED_S = 120.0  # a fetch without one new byte for so long is given up for now
+PROGRESS_S = 1.0
+
+
+class UnfitBundleError(TrustError):
+    """What was signed arrived whole, and must not run: fetching it again is pointless."""
+
+
+class Update:
+    """One model's update, in the order in which its parts must happen."""
+
+    def __init__(
+        self,
+        settings: Config,
+        wanted: Subscription,
+        *,
+        store: Store,
+        transport: Transport,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        self._config = settings
+        self._wanted = wanted
+        self._store = store
+        self._transport = transport
+        self._topics = Topics(fleet=settings.fleet)
+        self._files = RetainedFiles(transport, self._topics)
+        self._progress = progress
+
+    def resolve(self) -> Vouched | None:
+        """Return what both roles vouch for; TrustError or TransportError otherwise."""
+        client = TrustClient(
+            self._store.tuf,
+            self._config.root,
+            self._files,
+            datetime.now(UTC),
+            fleet=self._config.fleet,
+        )
+        client.refresh()
+        return client.resolve(stage=self._wanted.stage, model=self._wanted.model)
+
+    def choose(self, vouched: Vouched) -> BundleEntry:
+        """Return the bundle for this device; AdmissionError when none fits.
+
+        What this pointer made it run, or try, is chosen again: a choice does not change
+        with the memory that happens to be free.
+        """
+        record = self._store.load(self._wanted)
+        kept = {
+            known.sha256
+            for known in (record.current, record.attempt)
+            if known is not None and known.rollout == vouched.pointer.rollout
+        }
+        for entry in vouched.entries:
+            if entry.sha256 in kept:
+                return entry
+        subject = f"{vouched.pointer.model} {vouched.pointer.version}"
+        return admission.choose(subject, vouched.entries, self._room(vouched))
+
+    def fetch(self, vouched: Vouched, entry: BundleEntry) -> None:
+        """Bring the bundle into the store, whole and verified.
+
+        Raises TransportError or StoreError to be tried again, UnfitBundleError when that
+        is pointless, TrustError when somebody spoils what is on its way.
+        """
+        path = self._fetch_file(entry, self._index(entry))
+        try:
+            manifest = bundles.add(self._store, entry.sha256, path)
+        except TrustError as error:
+            if _file_digest(path) == entry.sha256:
+                raise UnfitBundleError(str(error)) from error
+            path.unlink(missing_ok=True)
+            raise StoreError(f"{path}: it changed on the disk") from error
+        pointer = vouched.pointer
+        told = (manifest.model.name, manifest.model.version, manifest.flavor)
+        if told != (pointer.model, pointer.version, entry.flavor):
+            self._store.discard(entry.sha256)
+            raise UnfitBundleError(
+                f"bundle {entry.sha256[:12]}: its manifest says {' '.join(told)},"
+                f" {pointer.model} {pointer.version} {entry.flavor} is expected"
+            )
+        path.unlink(missing_ok=True)
+
+    def _room(self, vouched: Vouched) -> admission.Room:
+        store, limits = self._store, self._config.limits
+        return admission.Room(
+            board=self._config.board,
+            isas=machine.isas(),
+            onnxruntime=machine.onnxruntime(),
+            model_ram_bytes=limits.model_ram_bytes,
+            model_flash_bytes=limits.model_flash_bytes,
+            used_bytes=store.used_bytes(),
+            free_bytes=store.free_bytes(),
+            available_bytes=memory.available_bytes(),
+            held={e.sha256: store.held_bytes(e.sha256) for e in vouched.entries},
+        )
+
+    def _index(self, entry: BundleEntry) -> bytes:
+        name = f"index/{entry.index_sha256}"
+        index = self._files.file(name, entry.chunks * DIGEST_BYTES)
+        if index is None:
+            raise TransportError(f"{name}: the depot does not offer it yet")
+        if hashlib.sha256(index).hexdigest() != entry.index_sha256:
+            raise TrustError(
+                f"{name}: its digest is another one; a depot must not alter it"
+            )
+        return index
+
+    def _fetch_file(self, entry: BundleEntry, index: bytes) -> Path:
+        """Fetch for as long as bytes keep coming."""
+        here = -1
+
+        def progress(now_here: int, length: int) -> None:
+            nonlocal here
+            here = now_here
+            self._progress(now_here, length)
+
+        while True:
+            before = here
+            deadline = time.monotonic() + STALLED_S
+            try:
+                return fetch_bundle(
+                    self._transport,
+                    self._topics,
+                    self._config.device,
+                    entry,
+                    index,
+                    self._store.incoming,
+                    progress=progress,
+                    deadline=deadline,
+                )
+            except TransportError:
+                if here <= max(before, 0):
+                    raise
+
+
+class Progress:
+    """Tells the supervisor how far the fetch is, now and then."""
+
+    def __init__(self, voice: lines.Voice) -> None:
+        self._voice = voice
+        self._told_s = 0.0
+
+    def __call__(self, here: int, length: int) -> None:
+        """Tell, if it is time."""
+        now_s = time.monotonic()
+        if now_s - self._told_s >= PROGRESS_S:
+            self._told_s = now_s
+            self._voice.say("progress", bytes=here, of=length)
+
+
+def update(
+    one: Update, store: Store, voice: lines.Voice, answered: threading.Event
+) -> None:
+    """Resolve, ask, fetch; tell each step. Raises EdgekitError."""
+    vouched = one.resolve()
+    if vouched is None:
+        voice.say("nothing")
+        return
+    entry = one.choose(vouched)
+    stored = bundles.holds(store, entry.sha256)
+    release = Release(
+        version=vouched.pointer.version,
+        flavor=entry.flavor,
+        sha256=entry.sha256,
+        rollout=vouched.pointer.rollout,
+    )
+    voice.say("resolved", release=release.to_table(), stored=stored)
+    if not answered.wait(ANSWER_S):
+        raise TransportError("updater: the supervisor did not answer")
+    if not stored:
+        one.fetch(vouched, entry)
+    voice.say("fetched", sha256=entry.sha256)
+
+
+def main() -> None:
+    """Update one model and tell how it went."""
+    arguments = _arguments()
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="updater: %(message)s"
+    )
+    voice = lines.Voice.claim()
+    answered = threading.Event()
+    lines.end_with(sys.stdin, lambda _line: answered.set())
+    try:
+        _run(arguments, voice, answered)
+    except EdgekitError as error:
+        voice.say(
+            "failed",
+            error=type(error).__name__,
+            reason=str(error),
+            final=isinstance(error, UnfitBundleError),
+        )
+
+
+def _run(
+    arguments: argparse.Namespace, voice: lines.Voice, answered: threading.Event
+) -> None:
+    settings = config.load(arguments.config)
+    wanted = settings.subscription(arguments.model)
+    store = Store(settings.state_dir)
+    store.prepare()
+    client_id = f"edgekit-{slug(settings.device)}-updater"
+    transport = MqttTransport.connect(settings.broker, client_id=client_id)
+    try:
+        one = Update(
+            settings, wanted, store=store, transport=transport, progress=Progress(voice)
+        )
+        update(one, store, voice, answered)
+    finally:
+        transport.close()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="edgekit_agent.updater", description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--model", required=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

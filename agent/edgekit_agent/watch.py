@@ -1,0 +1,99 @@
+"""Decide when the worker is started, asked whether it lives, and killed.
+
+Pure: (watch, now) to (watch, order). Knows no process.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class Condition(StrEnum):
+    """What is known of the worker."""
+
+    DOWN = "down"
+    STARTING = "starting"
+    UP = "up"
+
+
+class Order(StrEnum):
+    """What to do with it."""
+
+    START = "start"
+    PING = "ping"
+    KILL = "kill"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long the worker may be silent. Loading holds it up: it is allowed `load_s`.
+
+    After its first death it is started again at once, then after ever longer delays,
+    until one has lived for `calm_s`.
+    """
+
+    start_s: float = 120.0
+    ping_s: float = 10.0
+    silent_s: float = 30.0
+    load_s: float = 300.0
+    again_s: float = 1.0
+    again_most_s: float = 60.0
+    calm_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """One worker after another, over time (seconds that never jump)."""
+
+    condition: Condition = Condition.DOWN
+    since_s: float = 0.0  # of the condition; when DOWN, not started again before
+    heard_s: float = 0.0
+    asked_s: float = 0.0
+    loading: int = 0
+    deaths: int = 0  # in a row
+
+    def due(self, now_s: float, patience: Patience) -> tuple["Watch", Order | None]:
+        """Return what to do now, if anything."""
+        match self.condition:
+            case Condition.DOWN if now_s >= self.since_s:
+                started = replace(self, condition=Condition.STARTING, since_s=now_s)
+                return started, Order.START
+            case Condition.STARTING if now_s - self.since_s > patience.start_s:
+                return self, Order.KILL
+            case Condition.UP:
+                return self._alive(now_s, patience)
+            case _:
+                return self, None
+
+    def ready(self, now_s: float) -> "Watch":
+        """Note that it said it is ready."""
+        return replace(
+            self, condition=Condition.UP, since_s=now_s, heard_s=now_s, asked_s=now_s
+        )
+
+    def heard(self, now_s: float) -> "Watch":
+        """Note a sign of life."""
+        return replace(self, heard_s=now_s)
+
+    def load_asked(self) -> "Watch":
+        """Note that it was told to load a model."""
+        return replace(self, loading=self.loading + 1)
+
+    def load_ended(self) -> "Watch":
+        """Note that it has loaded a model, or could not."""
+        return replace(self, loading=max(0, self.loading - 1))
+
+    def died(self, now_s: float, patience: Patience) -> "Watch":
+        """Note its end, and plan the next start."""
+        lived = self.condition is Condition.UP and now_s - self.since_s >= patience.calm_s
+        deaths = 0 if lived else self.deaths
+        delay_s = patience.again_s * 2.0 ** min(deaths - 1, 30) if deaths else 0.0
+        delay_s = min(delay_s, patience.again_most_s)
+        return Watch(since_s=now_s + delay_s, deaths=deaths + 1)
+
+    def _alive(self, now_s: float, patience: Patience) -> tuple["Watch", Order | None]:
+        allowed_s = patience.load_s if self.loading else patience.silent_s
+        if now_s - self.heard_s > allowed_s:
+            return self, Order.KILL
+        if now_s - self.asked_s >= patience.ping_s:
+            return replace(self, asked_s=now_s), Order.PING
+        return self, None
