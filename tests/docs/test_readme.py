@@ -1,4 +1,4 @@
-"""The README and the tutorials do what they show, in order, in an empty folder."""
+"""The README and the guides do what they show, in order, in an empty folder."""
 
 import os
 import sys
@@ -9,7 +9,8 @@ import pytest
 from tests.docs.blocks import Shell, check, steps
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/tutorial*.md"))]
+TUTORIALS = sorted(f"docs/{path.name}" for path in ROOT.glob("docs/tutorial*.md"))
+DOCUMENTS = ["README.md", "docs/operations.md", *TUTORIALS]
 
 
 def environment(home: Path) -> dict[str, str]:
