@@ -214,7 +214,7 @@ def _show(conversion: Conversion) -> None:
         table.add_row(*_cells(one))
     console.print(table)
     for one in conversion.candidates:
-        _line(console, one.flavor, f"{_verdict(one)}: {one.reason}")
+        _line(console, one.flavor, one.reason)
     if conversion.choices:
         console.print()
     for name, flavor in conversion.choices.items():

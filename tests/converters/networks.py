@@ -10,8 +10,11 @@ SIDE = 12
 SCOPE = "StatefulPartitionedCall/sequential_1"  # as an exporter names things
 
 
-def classifier(*, seed: int = 7, filters: int = 16) -> ModelProto:
-    """A small convolutional classifier, verbosely named, as an exporter writes it."""
+def classifier(*, seed: int = 7, filters: int = 16, undecided: bool = False) -> ModelProto:
+    """A small convolutional classifier, verbosely named, as an exporter writes it.
+
+    An undecided one tells its classes apart by less than a step of int8.
+    """
     rng = np.random.default_rng(seed)
     constants = {
         "w1": rng.normal(0, 0.4, (filters, 1, 3, 3)),
@@ -21,6 +24,9 @@ def classifier(*, seed: int = 7, filters: int = 16) -> ModelProto:
         "w3": rng.normal(0, 0.3, (2 * filters, CLASSES)),
         "b3": rng.normal(0, 0.1, CLASSES),
     }
+    if undecided:
+        constants["w3"] = constants["w3"][:, :1] + 1e-3 * constants["w3"]
+        constants["b3"] = np.zeros(CLASSES)
     nodes = [
         node("Conv", ["image", inner("w1"), inner("b1")], inner("conv1")),
         node("Relu", [inner("conv1")], inner("relu1")),

@@ -66,11 +66,17 @@ def test_stored_weights_need_no_session_option(flavor: str) -> None:
     assert built(flavor, networks.classifier(), image=IMAGES).session_options == {}
 
 
-def test_static_int8_asks_for_exact_sums() -> None:
+def test_static_int8_stores_weights_that_no_processor_saturates() -> None:
     flavor = built("int8-static", networks.classifier(), image=IMAGES)
-    assert flavor.session_options == {"session.x64quantprecision": "1"}
+    kinds = {t.data_type for t in flavor.model.graph.initializer}
+    assert kinds == {TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT32}
+    assert flavor.session_options == {}
+
+
+def test_static_int8_leaves_the_softmax_and_what_is_fused_in_float() -> None:
+    flavor = built("int8-static", networks.classifier(), image=IMAGES)
     operators = [n.op_type for n in flavor.model.graph.node]
-    assert operators.count("QuantizeLinear") == 6  # the softmax stays in float
+    assert operators.count("QuantizeLinear") == 6
     assert flavor.note == "3 operators in int8, ranges from 128 of the samples"
 
 

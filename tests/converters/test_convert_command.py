@@ -1,0 +1,138 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+from mlflow.models import infer_signature
+from mlflow.sklearn import save_model
+from sklearn.compose import ColumnTransformer
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from edgekit.cli import main
+
+pytestmark = [
+    pytest.mark.slow,
+    # MLflow of itself, when a model is saved.
+    pytest.mark.filterwarnings("ignore:(?s).*Any type hint is inferred:UserWarning"),
+]
+
+
+def edgekit(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an MLflow model of a pipeline with texts, and samples.csv."""
+    folder = tmp_path_factory.mktemp("machine")
+    rng = np.random.default_rng(4)
+    rows = pd.DataFrame(
+        {
+            "load": rng.normal(5, 2, 400),
+            "heat": rng.normal(60, 9, 400),
+            "site": rng.choice(["north", "south", "harbour"], 400),
+        }
+    )
+    worn = (rows["heat"] + 4 * rows["load"] > 80) & (rows["site"] != "harbour")
+    state = np.where(worn, "worn", "good").astype(object)
+    pipeline = make_pipeline(
+        ColumnTransformer(
+            [
+                ("numbers", StandardScaler(), ["load", "heat"]),
+                ("site", OneHotEncoder(), ["site"]),
+            ]
+        ),
+        MLPClassifier((48, 32), max_iter=80, random_state=1, early_stopping=True),
+    )
+    pipeline.fit(rows, state)
+    save_model(
+        pipeline,
+        folder / "model",
+        signature=infer_signature(rows, pipeline.predict(rows)),
+        serialization_format="cloudpickle",
+        pip_requirements=["scikit-learn"],
+    )
+    rows.assign(state=state).to_csv(folder / "samples.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def converted(machine: Path) -> Result:
+    return edgekit(
+        *("convert", machine / "model", "--quantize", "--trust-pickle"),
+        *("--samples", machine / "samples.csv", "--target", "state"),
+        *("--board", "raspberry-pi-zero-2-w", "--max-drop", "2"),
+        *("--out", machine / "flavors", "--json"),
+    )
+
+
+def test_a_pipeline_with_texts_becomes_flavors_for_a_board(converted: Result) -> None:
+    assert converted.exit_code == 0, converted.stderr
+    document = json.loads(converted.stdout)
+    assert document["choices"]["raspberry-pi-zero-2-w"].startswith("int8")
+    assert document["samples"] == 400
+    int8 = next(one for one in document["candidates"] if one["flavor"] == "int8")
+    assert int8["accepted"]
+    assert "accuracy" in int8["reason"]
+    for name in ("model.onnx", "manifest.json", "golden.json"):
+        assert (Path(int8["folder"]) / name).is_file()
+    assert Path(document["report_html"]).is_file()
+
+
+def test_talk_goes_to_standard_error_and_data_to_standard_output(
+    converted: Result,
+) -> None:
+    assert "fp32: measuring" in converted.stderr
+    assert "measuring" not in converted.stdout
+
+
+def test_the_table_names_every_candidate_its_verdict_and_why(machine: Path) -> None:
+    result = edgekit(
+        *("convert", machine / "model", "--trust-pickle"),
+        *("--samples", machine / "samples.csv", "--board", "raspberry-pi-4"),
+        *("--out", machine / "plain"),
+    )
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    heading = next(line for line in lines if "FLAVOR" in line)
+    assert heading.split()[:3] == ["FLAVOR", "VERDICT", "MODEL"]
+    assert any(line.split()[:2] == ["fp32", "kept"] for line in lines)
+    assert "fp32  0 of 400 labels change (0.00 points)" in lines
+    assert "raspberry-pi-4  gets fp32" in lines
+
+
+def test_a_pickle_is_refused_without_trust_and_nothing_is_written(machine: Path) -> None:
+    out = machine / "untrusted"
+    result = edgekit(
+        *("convert", machine / "model", "--samples", machine / "samples.csv"),
+        *("--out", out),
+    )
+    assert result.exit_code == 5
+    assert "--trust-pickle" in result.stderr
+    assert not out.exists()
+
+
+def test_a_board_nobody_knows_is_refused_before_any_work(machine: Path) -> None:
+    result = edgekit("convert", machine / "model", "--board", "rapsberry-pi-4")
+    assert result.exit_code == 6
+    assert "did you mean raspberry-pi-4?" in result.stderr
+
+
+def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    result = edgekit("convert", tmp_path / "nothing.onnx")
+    assert result.exit_code == 3
+    assert "nothing.onnx: no such file or folder" in result.stderr
+
+
+def test_a_negative_drop_is_a_usage_error() -> None:
+    assert edgekit("convert", "model.onnx", "--max-drop", "-1").exit_code == 2
+
+
+def test_help_teaches_by_example() -> None:
+    said = edgekit("convert", "--help").stdout
+    assert "edgekit convert models:/wine/Production --quantize" in said
+    assert "Exit code 5" in said
