@@ -25,6 +25,8 @@ from edgekit.manifest import (
     Tolerance,
 )
 from edgekit.statement import BundleEntry
+from edgekit_agent import bundles
+from edgekit_agent.store import Store
 
 OPSET = 17
 COLUMNS = ("a", "b")
@@ -148,3 +150,12 @@ def made(  # noqa: PLR0913 - each knob breaks one thing
 def lighter(entry: BundleEntry, **changes: object) -> BundleEntry:
     """Return an entry with some fields changed."""
     return replace(entry, **changes)  # type: ignore[arg-type]  # BundleEntry's own fields
+
+
+def stored(store: Store, what: Made) -> str:
+    """Put a bundle into a store, as an updater does; return its digest."""
+    path = store.incoming / what.sha256
+    path.write_bytes(what.data)
+    bundles.add(store, what.sha256, path)
+    path.unlink()
+    return what.sha256

@@ -17,13 +17,6 @@ from tests.agent.making import Made, made
 WINE = Subscription(model="wine", stage="production")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    found = Store(tmp_path / "state")
-    found.prepare()
-    return found
-
-
 def fetched(store: Store, what: Made) -> Path:
     path = store.incoming / what.sha256
     path.write_bytes(what.data)
@@ -136,9 +129,9 @@ def test_an_unknown_model_has_a_fresh_record(store: Store) -> None:
     assert store.load(WINE) == Record(model="wine", stage="production")
 
 
-def test_a_model_name_is_no_path(store: Store, tmp_path: Path) -> None:
+def test_a_model_name_is_no_path(store: Store, folder: Path) -> None:
     store.save(Record(model="../../a b/☃", stage="p"))
-    outside = set(tmp_path.iterdir()) - {tmp_path / "state"}
+    outside = set(folder.iterdir()) - {folder / "state"}
     assert outside == set()
 
 
@@ -175,10 +168,20 @@ def test_a_full_disk_is_a_store_error_and_keeps_the_old_record(
     assert store.load(WINE) == full_record()
 
 
-def test_an_unwritable_folder_is_a_store_error(tmp_path: Path) -> None:
-    (tmp_path / "state").write_text("a file where a folder should be")
+def test_an_unusable_folder_is_a_store_error(folder: Path) -> None:
+    (folder / "file").write_text("a file where a folder should be")
     with pytest.raises(StoreError):
-        Store(tmp_path / "state").prepare()
+        Store(folder / "file").prepare()
+
+
+def test_a_disk_that_cannot_count_still_gives_a_new_id(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(_descriptor: int) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "fsync", read_only)
+    assert store.begin() != store.begin()
 
 
 def test_two_agents_cannot_use_one_folder(store: Store) -> None:
@@ -197,9 +200,10 @@ def test_the_lock_of_a_killed_agent_is_free(store: Store) -> None:
         "Store(Path(sys.argv[1])).lock(wait_s=0); print('held', flush=True)\n"
         "time.sleep(60)"
     )
-    folder = str(store.tuf.parent)
     with subprocess.Popen(
-        [sys.executable, "-c", code, folder], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(store.tuf.parent)],
+        stdout=subprocess.PIPE,
+        text=True,
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"

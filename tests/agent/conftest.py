@@ -1,0 +1,26 @@
+"""Folders for agents: a Unix socket's path must be short, pytest's folders are long."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgekit_agent.store import Store
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder with a short path."""
+    path = Path(tempfile.mkdtemp(prefix="ek-"))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def store(folder: Path) -> Store:
+    """A prepared store."""
+    found = Store(folder / "state")
+    found.prepare()
+    return found

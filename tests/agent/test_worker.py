@@ -1,0 +1,305 @@
+"""The real worker process: what it answers, and what it survives."""
+
+import http.client
+import json
+import queue
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import ConfigError, SchemaError, TransportError
+from edgekit.manifest import MODEL_NAME
+from edgekit_agent import client
+from edgekit_agent.child import Child, Ended, News, Said
+from edgekit_agent.store import Store
+from tests.agent.making import Made, made, stored
+
+pytestmark = pytest.mark.slow
+
+ROWS = b'{"dataframe_records": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]}'
+
+
+class Hands:
+    """Drives a worker as the supervisor does."""
+
+    def __init__(
+        self, store: Store, socket_path: Path, enforcement: str = "strict"
+    ) -> None:
+        self.store = store
+        self.socket = socket_path
+        self.inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
+        self.child = Child(
+            "worker",
+            "--state-dir",
+            str(store.tuf.parent),
+            "--socket",
+            str(socket_path),
+            "--enforcement",
+            enforcement,
+            inbox=self.inbox,
+            expendable=500,
+        )
+        self.ready = self.next()
+
+    def next(self) -> dict[str, object]:
+        news = self.inbox.get(timeout=30)
+        assert isinstance(news, Said), news
+        return news.document
+
+    def load(self, what: Made) -> dict[str, object]:
+        stored(self.store, what)
+        return self.load_stored(what)
+
+    def load_stored(self, what: Made) -> dict[str, object]:
+        identity = what.manifest.model
+        self.child.say(
+            do="load",
+            model=identity.name,
+            version=identity.version,
+            flavor=what.manifest.flavor,
+            sha256=what.sha256,
+        )
+        return self.next()
+
+    def predict(self, body: bytes = ROWS, model: str = "wine") -> list[float]:
+        found = json.loads(client.predict(self.socket, model, body).body)["predictions"]
+        assert isinstance(found, list)
+        return found
+
+    def raw(
+        self, method: str, path: str, body: bytes = b"", kind: str = "application/json"
+    ) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(str(self.socket))
+        connection.request(method, path, body, {"Content-Type": kind})
+        response = connection.getresponse()
+        answer = response.read()
+        connection.close()
+        return response.status, answer
+
+
+@pytest.fixture
+def hands(store: Store, folder: Path) -> Iterator[Hands]:
+    found = Hands(store, folder / "agent.sock")
+    yield found
+    found.child.kill()
+    found.child.wait(5)
+
+
+def test_a_stored_bundle_is_loaded_and_answers(hands: Hands) -> None:
+    assert hands.ready["event"] == "ready"
+    told = hands.load(made(version="7"))
+    assert (told["event"], told["sha256"]) == ("loaded", made(version="7").sha256)
+    assert hands.predict() == [6.0, 14.0]
+    found = client.predict(hands.socket, "wine", ROWS)
+    assert (found.version, found.flavor, found.sha256) == (
+        "7",
+        "fp32",
+        made(version="7").sha256,
+    )
+
+
+def test_health_is_known_before_and_after_a_model(hands: Hands) -> None:
+    assert hands.raw("GET", "/ping")[0] == 404
+    hands.load(made())
+    assert hands.raw("GET", "/ping") == (200, b"\n")
+    assert hands.raw("GET", "/health")[0] == 200
+    assert hands.raw("GET", "/version")[0] == 200
+
+
+def test_rows_that_do_not_fit_get_mlflows_sentence(hands: Hands) -> None:
+    hands.load(made())
+    with pytest.raises(SchemaError, match=r"Model is missing inputs \['b'\]\."):
+        hands.predict(b'{"dataframe_records": [{"a": 1}]}')
+    status, body = hands.raw("POST", "/invocations", b'{"dataframe_records": [{"a": 1}]}')
+    assert status == 400
+    assert json.loads(body)["error_code"] == "INVALID_PARAMETER_VALUE"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind", "status"),
+    [
+        ("/invocations", b"{", "application/json", 400),
+        ("/invocations", b"[]", "application/json", 400),
+        ("/invocations", b"a,b\n1,2", "text/csv", 415),
+        ("/invocations", ROWS, "", 415),
+        ("/models/beer/invocations", ROWS, "application/json", 404),
+        ("/elsewhere", ROWS, "application/json", 404),
+        ("/models/%2e%2e%2fwine/invocations", ROWS, "application/json", 404),
+    ],
+)
+def test_bad_requests_are_refused_and_the_next_is_served(
+    hands: Hands, path: str, body: bytes, kind: str, status: int
+) -> None:
+    hands.load(made())
+    assert hands.raw("POST", path, body, kind)[0] == status
+    assert hands.predict() == [6.0, 14.0]
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"POST /invocations HTTP/1.1\r\n\r\n",
+        b"POST /invocations HTTP/1.1\r\nContent-Length: 999999999999\r\n\r\n",
+        b"POST /invocations HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
+        b"\x00\xff\r\n\r\n",
+        b"POST /invocations HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+)
+def test_hostile_requests_cost_one_connection(hands: Hands, request_head: bytes) -> None:
+    hands.load(made())
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(hands.socket))
+        connection.sendall(request_head)
+        answer = connection.recv(4096)
+        assert b" 4" in answer.split(b"\r\n", 1)[0] or b"Bad request" in answer
+    assert hands.predict() == [6.0, 14.0]
+
+
+def test_more_connections_than_places_are_told_to_come_back(hands: Hands) -> None:
+    hands.load(made())
+    open_ones = []
+    for _ in range(32):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(str(hands.socket))
+        open_ones.append(connection)
+    time.sleep(0.3)
+    assert hands.raw("GET", "/ping")[0] == 503
+    for connection in open_ones:
+        connection.close()
+    deadline = time.monotonic() + 10
+    while hands.raw("GET", "/ping")[0] != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_two_models_are_served_by_name(hands: Hands) -> None:
+    hands.load(made())
+    hands.load(made(model="a b/ö", scale=10.0))
+    assert hands.predict(model="a b/ö") == [30.0, 70.0]
+    assert hands.predict(model="wine") == [6.0, 14.0]
+    with pytest.raises(ConfigError, match="a b/ö, wine"):
+        hands.predict(model="beer")
+    assert hands.raw("POST", "/invocations", ROWS)[0] == 404
+
+
+def test_a_swap_under_load_loses_no_request(hands: Hands) -> None:
+    old, new = made(version="1", scale=2.0), made(version="2", scale=3.0)
+    hands.load(old)
+    stored(hands.store, new)
+    answers: list[list[float]] = []
+    failures: list[str] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            try:
+                answers.append(hands.predict())
+            except (TransportError, SchemaError, ConfigError) as error:
+                failures.append(str(error))
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for swap in range(10):
+        time.sleep(0.05)
+        assert hands.load_stored(new if swap % 2 == 0 else old)["event"] == "loaded"
+    ended.set()
+    for asker in askers:
+        asker.join()
+    assert failures == []
+    assert {tuple(answer) for answer in answers} == {(6.0, 14.0), (9.0, 21.0)}
+
+
+def test_a_damaged_bundle_keeps_the_old_model_serving(hands: Hands) -> None:
+    hands.load(made())
+    new = made(version="2", scale=3.0)
+    digest = stored(hands.store, new)
+    path = hands.store.bundle(digest) / MODEL_NAME
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(content)
+    told = hands.load_stored(new)
+    assert (told["event"], told["error"]) == ("load-failed", "StoreError")
+    assert hands.predict() == [6.0, 14.0]
+
+
+def test_an_unloadable_model_keeps_the_old_one_serving(hands: Hands) -> None:
+    hands.load(made())
+    told = hands.load(made(version="2", opset=99))
+    assert (told["event"], told["error"]) == ("load-failed", "ProofError")
+    assert hands.predict() == [6.0, 14.0]
+
+
+def test_what_was_answered_is_counted_once(hands: Hands) -> None:
+    hands.load(made())
+    hands.predict()
+    with pytest.raises(SchemaError):
+        hands.predict(b'{"dataframe_records": [{"a": 1}]}')
+    hands.load(made(version="2", scale=3.0))
+    hands.predict()
+    hands.child.say(do="stats")
+    told = hands.next()
+    models = told["models"]
+    assert isinstance(models, list)
+    counted = {m["version"]: (m["requests"], m["rows"]) for m in models}
+    assert counted == {"1": (2, 2), "2": (1, 2)}
+    assert [m["schema_violations"] for m in models] == [1, 0]
+    hands.child.say(do="stats")
+    models = hands.next()["models"]
+    assert isinstance(models, list)
+    assert [m["requests"] for m in models] == [0]
+
+
+def test_an_orderly_stop_answers_what_it_is_answering(hands: Hands) -> None:
+    hands.load(made())
+    hands.predict()
+    hands.child.say(do="stop")
+    assert isinstance(hands.inbox.get(timeout=10), Ended)
+
+
+def test_a_worker_does_not_outlive_its_supervisor(hands: Hands) -> None:
+    process = hands.child._process  # noqa: SLF001 - stands for the supervisor's death
+    assert process.stdin is not None
+    process.stdin.close()
+    assert isinstance(hands.inbox.get(timeout=10), Ended)
+
+
+def test_a_new_worker_takes_over_the_socket_of_a_killed_one(
+    hands: Hands, store: Store
+) -> None:
+    hands.child.kill()
+    hands.inbox.get(timeout=10)
+    second = Hands(store, hands.socket)
+    try:
+        second.load(made())
+        assert second.predict() == [6.0, 14.0]
+    finally:
+        second.child.kill()
+        second.child.wait(5)
+
+
+@pytest.mark.parametrize(
+    ("enforcement", "accepted"), [("strict", False), ("mlflow", True), ("off", True)]
+)
+def test_the_configured_enforcement_is_used(
+    store: Store, folder: Path, enforcement: str, *, accepted: bool
+) -> None:
+    found = Hands(store, folder / "agent.sock", enforcement)
+    try:
+        found.load(made())
+        body = b'{"dataframe_records": [{"a": 12345678901234567890123, "b": 2}]}'
+        if accepted:
+            assert found.predict(body) == [pytest.approx(2 * 12345678901234567890123)]
+        else:
+            with pytest.raises(SchemaError):
+                found.predict(body)
+    finally:
+        found.child.kill()
+        found.child.wait(5)
