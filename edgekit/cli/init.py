@@ -15,7 +15,7 @@ from edgekit.cli.talk import now, say
 from edgekit.errors import ConfigError
 from edgekit.fleet.config import FleetConfig, RegistrySettings, ReleaseSettings
 from edgekit.fleet.folder import FleetFolder
-from edgekit.fleet.founding import RootPolicy, default_selector, found
+from edgekit.fleet.founding import RootPolicy, default_selector, found, refuse_occupied
 from edgekit.trust.layout import ROOT, TARGETS
 
 
@@ -104,6 +104,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     made = FleetFolder(path=folder)
     for board in boards:
         made.board(board)
+    refuse_occupied(folder)
     passphrase = read_passphrase(passphrase_file, confirm=True)
     say("making keys")
     found(folder, fleet, root=policy, passphrase=passphrase, now=now())

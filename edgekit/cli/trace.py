@@ -65,6 +65,7 @@ def command(
         return
     if not traces:
         say(f"{device}: serves nothing, as far as fleet.db knows")
+        return
     click.echo("\n\n".join("\n".join(_lines(one)) for one in traces))
 
 

@@ -54,7 +54,7 @@ def found(
     now: datetime,
 ) -> None:
     """Make a fleet folder; ConfigError when there is something in it already."""
-    _refuse_occupied(folder)
+    refuse_occupied(folder)
     place = folder.resolve()
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -95,6 +95,7 @@ def _fill(
     config.write(folder, fleet)
 
 
-def _refuse_occupied(folder: Path) -> None:
+def refuse_occupied(folder: Path) -> None:
+    """Raise ConfigError when there is something in a folder already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder}: not empty; a new or empty folder is expected")

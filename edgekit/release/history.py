@@ -65,8 +65,8 @@ def target(
         found = before(entries)
         if found is None:
             raise ConfigError(
-                f"{subject}: version {current.version} is the only one ever released;"
-                " there is nothing to go back to"
+                f"{subject}: nothing ran before version {current.version}; a version it"
+                " ran later can be named with --to"
             )
         return found
     if version == current.version:

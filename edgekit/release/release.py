@@ -92,12 +92,13 @@ def _convert(
     progress: Progress,
 ) -> tuple[Chosen, ...]:
     cache.clear(folder)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="source-") as fresh:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".source-") as fresh:
         model_folder = source.registry.download(version, Path(fresh) / "model")
         request = _request(version, options, model_folder, folder)
         conversion = source.converter(request, progress)
         if not conversion.choices:
             raise BoardError(f"{version.uri}: no flavor fits any of its boards")
+        progress(f"{version.uri}: the report is {conversion.report_html}")
         try:
             source.registry.log_conversion(version, conversion, request)
         except RegistryError as error:

@@ -151,8 +151,8 @@ def test_a_named_version_is_found_as_it_last_ran() -> None:
             ["1"],
             None,
             (
-                "wine in stage s: version 1 is the only one ever released; there is nothing"
-                " to go back to"
+                "wine in stage s: nothing ran before version 1; a version it ran later can"
+                " be named with --to"
             ),
         ),
         (["1", "2"], "2", "wine in stage s: version 2 is what it runs already"),

@@ -185,8 +185,10 @@ def test_a_registry_that_refuses_the_log_does_not_stop_the_release(
 def test_progress_is_told(workshop: Workshop) -> None:
     workshop.release("models:/wine/3")
 
+    (report,) = (workshop.folder / "flavors").rglob("report.json")
     assert workshop.talk == [
         "converting",
+        f"models:/wine/3: the report is {report}",
         "packing fp32",
         "packing int8",
         "signing wine 3 for production",

@@ -1,0 +1,285 @@
+import json
+import shutil
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from edgekit import board
+from edgekit.cli import device as device_command
+from edgekit.errors import TransportError
+from edgekit.fleet.folder import FleetFolder
+from edgekit.mqtt import MqttTransport
+from edgekit.wire import Topics
+from tests.core.commands import fleet_in, run
+from tests.core.reports import PRESENT, SHA, model_state, state, window
+from tests.fakes import FakeBroker, FakeTransport
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TOPICS = Topics(fleet="demo")
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(device_command, "now", lambda: NOW)
+    monkeypatch.setattr(device_command, "account", lambda: "ada")
+    return fleet_in(tmp_path)
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
+    made = FakeBroker()
+
+    def connect(_address: object, *, client_id: str) -> FakeTransport:
+        return made.connect(client_id)
+
+    monkeypatch.setattr(MqttTransport, "connect", connect)
+    return made
+
+
+def test_enrolling_writes_the_file_and_says_where_it_goes(fleet: Path) -> None:
+    result = run("device", "enroll", "pi-7", "--board=raspberry-pi-4", fleet=fleet)
+
+    assert result.stdout == (
+        "pi-7 enrolled as raspberry-pi-4, follows wine:production\n"
+        f"copy {fleet}/devices/pi-7.toml to it as /etc/edgekit/agent.toml\n"
+    )
+    table = tomllib.loads((fleet / "devices" / "pi-7.toml").read_text())
+    repository = FleetFolder(path=fleet).repository()
+    assert table["root"].encode() == repository.trusted_root()
+    assert table["fleet"] == repository.fleet == "demo"
+    assert table["broker"] == {"url": "mqtt://localhost:1883"}
+
+
+def test_every_setting_can_be_chosen(fleet: Path, tmp_path: Path) -> None:
+    out = tmp_path / "agent.toml"
+    result = run(
+        "device",
+        "enroll",
+        "hall 2/press",
+        "--board=gateway-256mb",
+        "--model=wine:staging",
+        "--model=anomaly detector",
+        f"--out={out}",
+        "--state-dir=/srv/edgekit",
+        "--runtime-dir=/srv/run",
+        "--enforcement=mlflow",
+        "--telemetry-interval=5",
+        "--broker=mqtts://broker.plant",
+        "--username=press",
+        "--password-file=/etc/edgekit/password",
+        "--ca-file=/etc/edgekit/ca.pem",
+        "--json",
+        fleet=fleet,
+    )
+
+    models = [
+        {"model": "wine", "stage": "staging"},
+        {"model": "anomaly detector", "stage": "production"},
+    ]
+    assert json.loads(result.stdout) == {
+        "device": "hall 2/press",
+        "board": "gateway-256mb",
+        "models": models,
+        "enrolled_at": NOW.isoformat(),
+        "enrolled_by": "ada",
+        "file": str(out),
+    }
+    table = tomllib.loads(out.read_text())
+    assert table["broker"] == {
+        "url": "mqtts://broker.plant",
+        "username": "press",
+        "password_file": "/etc/edgekit/password",
+        "ca_file": "/etc/edgekit/ca.pem",
+    }
+    assert (table["state_dir"], table["runtime_dir"]) == ("/srv/edgekit", "/srv/run")
+    assert (table["enforcement"], table["telemetry_interval_s"]) == ("mlflow", 5)
+
+
+def test_a_board_of_ones_own_is_kept_with_the_fleet(fleet: Path, tmp_path: Path) -> None:
+    shipped = Path(board.__file__).parents[1] / "boards" / "raspberry-pi-4.toml"
+    own = tmp_path / "mine.toml"
+    own.write_text(shipped.read_text().replace('"raspberry-pi-4"', '"press-controller"'))
+
+    assert run("device", "enroll", "p1", f"--board={own}", fleet=fleet).exit_code == 0
+    own.unlink()
+
+    assert FleetFolder(path=fleet).board("press-controller").name == "press-controller"
+    again = run("device", "enroll", "p2", "--board=press-controller", fleet=fleet)
+    assert again.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "sentence"),
+    [
+        (["--board=raspberry-pi"], 6, "board raspberry-pi: no such profile; did you mean"),
+        (
+            ["--board=raspberry-pi-4", "--model=wine:prod"],
+            3,
+            "--model wine:prod: no stage prod in this fleet; it has production, staging",
+        ),
+        (
+            ["--board=raspberry-pi-4", "--state-dir=state"],
+            3,
+            "device pi-7: state: an absolute path is expected",
+        ),
+        (
+            ["--board=raspberry-pi-4", "--password-file=/x"],
+            3,
+            "password_file needs username",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_and_nobody_is_enrolled(
+    fleet: Path, options: list[str], code: int, sentence: str
+) -> None:
+    result = run("device", "enroll", "pi-7", *options, fleet=fleet)
+
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert sentence in result.stderr
+    assert run("device", "list", "--json", fleet=fleet).stdout == "[]\n"
+    assert not (fleet / "devices").exists()
+
+
+def test_a_name_that_is_taken_needs_again(fleet: Path) -> None:
+    arguments = ("device", "enroll", "pi-7", "--board=raspberry-pi-4")
+    run(*arguments, fleet=fleet)
+    before = (fleet / "devices" / "pi-7.toml").read_text()
+
+    taken = run(*arguments, "--model=other", fleet=fleet)
+    assert (taken.exit_code, taken.stderr) == (
+        3,
+        "error: device pi-7: enrolled already; --again writes its file anew\n",
+    )
+    assert (fleet / "devices" / "pi-7.toml").read_text() == before
+    assert run(*arguments, "--model=other", "--again", fleet=fleet).exit_code == 0
+    assert "other" in (fleet / "devices" / "pi-7.toml").read_text()
+
+
+def test_devices_are_listed(fleet: Path) -> None:
+    run("device", "enroll", "pi-7", "--board=raspberry-pi-4", fleet=fleet)
+    run(
+        "device",
+        "enroll",
+        "gateway",
+        "--board=gateway-256mb",
+        "--model=a:staging",
+        "--model=b",
+        fleet=fleet,
+    )
+
+    assert run("device", "list", fleet=fleet).stdout == (
+        "DEVICE   BOARD           FOLLOWS                  ENROLLED          BY\n"
+        "gateway  gateway-256mb   a:staging, b:production  2026-03-01 12:00  ada\n"
+        "pi-7     raspberry-pi-4  wine:production          2026-03-01 12:00  ada\n"
+    )
+
+
+def enroll_two(fleet: Path) -> None:
+    for name in ("pi-7", "pi-8"):
+        run("device", "enroll", name, "--board=raspberry-pi-4", fleet=fleet)
+
+
+def test_status_tells_what_the_broker_has_kept(fleet: Path, broker: FakeBroker) -> None:
+    enroll_two(fleet)
+    device = broker.connect("pi-7")
+    device.publish(TOPICS.state("pi-7"), state(), retain=True)
+    device.publish(TOPICS.presence("pi-7"), PRESENT, retain=True)
+    broker.inject(TOPICS.state("eve"), state("eve"), retain=True)
+
+    result = run("fleet", "status", fleet=fleet)
+
+    assert result.stdout == (
+        "DEVICE  BOARD           ONLINE  MODEL  STAGE       VERSION  FLAVOR  SINCE         "
+        "        PHASE    REQUESTS  P95 MS  TROUBLE\n"
+        "pi-7    raspberry-pi-4  yes     wine   production  3        int8   "
+        " 2026-03-01T11:00:00Z  serving  -         -       -\n"
+        "pi-8    raspberry-pi-4  -       wine   production  -        -       -             "
+        "        -        -         -       never reported\n"
+    )
+    assert result.stderr == (
+        "note: 1 unusable message(s) from devices never enrolled; the last: never"
+        " enrolled\n"
+    )
+
+
+def test_status_offline_tells_what_was_heard_before(
+    fleet: Path, broker: FakeBroker
+) -> None:
+    enroll_two(fleet)
+    trouble = {"kind": "rejected", "error": "TrustError", "reason": "forged", "at": "then"}
+    broker.inject(
+        TOPICS.state("pi-7"), state(models=[model_state(trouble=trouble)]), retain=True
+    )
+    run("fleet", "status", fleet=fleet)
+    broker.kill()
+
+    rows = json.loads(run("fleet", "status", "--offline", "--json", fleet=fleet).stdout)
+
+    assert rows[0]["trouble"] == "rejected: forged"
+    assert (rows[0]["version"], rows[0]["sha256"]) == ("3", SHA)
+
+
+def test_a_broker_that_is_down_is_a_transport_error(
+    fleet: Path, broker: FakeBroker
+) -> None:
+    broker.kill()
+    result = run("fleet", "status", fleet=fleet)
+
+    assert result.exit_code == TransportError.exit_code
+    assert result.stdout == ""
+
+
+def test_watching_draws_until_it_is_interrupted(
+    fleet: Path, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enroll_two(fleet)
+    broker.inject(TOPICS.state("pi-7"), state(), retain=True)
+    received = FakeTransport.receive
+    monkeypatch.setenv("COLUMNS", "200")
+    arrivals = []
+
+    def interrupted(transport: FakeTransport, timeout_s: float) -> object:
+        arrivals.append(timeout_s)
+        if len(arrivals) == 2:
+            broker.inject(TOPICS.telemetry("pi-7"), window())
+        if len(arrivals) > 4:
+            raise KeyboardInterrupt
+        return received(transport, timeout_s)
+
+    monkeypatch.setattr(FakeTransport, "receive", interrupted)
+
+    result = run("fleet", "watch", fleet=fleet)
+
+    assert result.exit_code == 0
+    line = next(line for line in result.stdout.splitlines() if line.startswith("pi-7"))
+    assert line.split()[3:8] == ["wine", "production", "3", "int8", "2026-03-01T11:00:00Z"]
+    with FleetFolder(path=fleet).book() as book:
+        assert len(book.windows("pi-7")) == 1
+
+
+def test_one_devices_trace_is_asked_by_its_name(fleet: Path, broker: FakeBroker) -> None:
+    enroll_two(fleet)
+    broker.inject(TOPICS.presence("pi-7"), PRESENT, retain=True)
+    run("fleet", "status", fleet=fleet)
+
+    result = run("trace", "--device=pi-7", fleet=fleet)
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "pi-7: serves nothing, as far as fleet.db knows\n"
+
+
+def test_outside_a_fleet_no_database_is_made(tmp_path: Path) -> None:
+    for arguments in (["device", "list"], ["fleet", "status"], ["trace", "a@b"]):
+        result = run(*arguments, fleet=tmp_path)
+        assert result.exit_code == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_repository_is_said(fleet: Path) -> None:
+    shutil.rmtree(fleet / "repository")
+    result = run("device", "enroll", "pi-7", "--board=raspberry-pi-4", fleet=fleet)
+
+    assert result.exit_code == 3
+    assert "no repository in it" in result.stderr
