@@ -31,8 +31,13 @@ NOT_IMPORTED = {
     "edgekit-core": {
         "edgekit-converters": "found through the entry point group edgekit.converters",
     },
-    "edgekit-agent": {},
-    "edgekit-converters": {},
+    "edgekit-agent": {
+        "numpy": "used through edgekit.runtime; one file says what a device installs",
+        "onnxruntime": "used through edgekit.runtime; the same",
+    },
+    "edgekit-converters": {
+        "onnxruntime": "used through edgekit.runtime; flavors are measured with it",
+    },
 }
 STANDARD = sys.stdlib_module_names | {"compression"}  # compression.zstd came with 3.14
 DEVICE = {
