@@ -76,12 +76,17 @@ def prepare(model: BaseEstimator) -> None:
             part.flatten_transform = False  # shapes transform(), never predict()
         if isinstance(part, KBinsDiscretizer) and part.encode == "onehot":
             part.encode = "onehot-dense"  # the same numbers; ONNX has no sparse ones
-        if isinstance(part, KBinsDiscretizer):
+        if isinstance(part, KBinsDiscretizer) and hasattr(part, "bin_edges_"):
             part.bin_edges_ = _each(rounded_up, part.bin_edges_)
-        if isinstance(part, BaseHistGradientBoosting):
+        if isinstance(part, BaseHistGradientBoosting) and hasattr(part, "_predictors"):
             _round_histogram_trees(part)
-        if isinstance(part, SimpleImputer) and part.statistics_.dtype == object:
+        if isinstance(part, SimpleImputer) and _fills_texts(part):
             part.missing_values = _NO_TEXT  # skl2onnx refuses NaN among texts
+
+
+def _fills_texts(imputer: SimpleImputer) -> bool:
+    known = getattr(imputer, "statistics_", None)  # the unfitted original stays in a part
+    return known is not None and known.dtype == object
 
 
 def picks_columns(model: BaseEstimator) -> bool:
