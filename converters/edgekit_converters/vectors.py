@@ -16,7 +16,7 @@ from edgekit.manifest import Binding, Tolerance
 from edgekit.table import Array, Table, rows, take
 
 MAX_ROWS = 16
-MIN_BUDGET_BYTES = 1_024
+MIN_BUDGET_BYTES = 2_048
 BUDGET_SHARE = 0.1  # of the model's bytes: proof must not dominate small models
 MAX_BUDGET_BYTES = 256 * 1_024
 _CLEAR_MARGIN = 0.05  # between the two likeliest classes

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from mlflow import MlflowClient
 from mlflow.models import infer_signature
 from mlflow.sklearn import save_model
 from sklearn.compose import ColumnTransformer
@@ -13,11 +14,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from edgekit.cli import main
+from edgekit.manifest import Manifest
 
 pytestmark = [
     pytest.mark.slow,
     # MLflow of itself, when a model is saved.
     pytest.mark.filterwarnings("ignore:(?s).*Any type hint is inferred:UserWarning"),
+    # MLflow 3.17 on SQLAlchemy 2.1.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
 ]
 
 
@@ -130,6 +134,34 @@ def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_negative_drop_is_a_usage_error() -> None:
     assert edgekit("convert", "model.onnx", "--max-drop", "-1").exit_code == 2
+
+
+def test_a_registered_model_is_pinned_converted_and_logged_back(
+    machine: Path, tmp_path: Path
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    training = client.create_experiment("training", str(tmp_path / "artifacts"))
+    run = client.create_run(training)
+    client.log_artifacts(run.info.run_id, str(machine / "model"), "model")
+    client.create_registered_model("machine state")
+    client.create_model_version(
+        "machine state", f"{run.info.artifact_uri}/model", run.info.run_id
+    )
+    client.set_registered_model_alias("machine state", "production", "1")
+    result = edgekit(
+        *("convert", "models:/machine state@production", "--registry", uri),
+        *("--trust-pickle", "--samples", machine / "samples.csv"),
+        *("--out", tmp_path / "flavors", "--json"),
+    )
+    assert result.exit_code == 0, result.stderr
+    manifest = Manifest.from_json((tmp_path / "flavors/fp32/manifest.json").read_bytes())
+    assert manifest.model.name == "machine state"
+    assert (manifest.model.version, manifest.model.run_id) == ("1", run.info.run_id)
+    logged = client.get_run(json.loads(result.stdout)["run_id"])
+    assert logged.info.status == "FINISHED"
+    assert logged.data.metrics["samples"] == 400
+    assert logged.data.tags["edgekit.source"] == "models:/machine state/1"
 
 
 def test_help_teaches_by_example() -> None:
