@@ -37,15 +37,15 @@ class Stats:
 
 
 class Attendant:
-    """One worker after another."""
+    """One worker after another; `command` is a module and its arguments."""
 
     def __init__(
         self,
-        *arguments: str,
+        *command: str,
         inbox: queue.SimpleQueue[News],
         patience: Patience | None = None,
     ) -> None:
-        self._arguments = arguments
+        self._command = command
         self._inbox = inbox
         self._patience = patience or Patience()
         self._watch = Watch()
@@ -122,8 +122,7 @@ class Attendant:
     def _start(self, now_s: float) -> None:
         try:
             self._child = Child(
-                "worker",
-                *self._arguments,
+                *self._command,
                 inbox=self._inbox,
                 expendable=_AFTER_THE_OTHERS,
             )

@@ -39,8 +39,8 @@ News = Said | Ended
 class Child:
     """One process of the agent, started now.
 
-    `expendable` (0 to 1000) tells the kernel whom to kill first when memory runs out: the
-    supervisor, which stays at 0, survives its children.
+    `module` is run as `python -m` does. `expendable` (0 to 1000) tells the kernel whom to
+    kill first when memory runs out: the supervisor, which stays at 0, survives.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Child:
         expendable: int,
         pass_fds: Collection[int] = (),
     ) -> None:
-        command = [sys.executable, "-m", f"edgekit_agent.{module}", *arguments]
+        command = [sys.executable, "-m", module, *arguments]
         self.module = module
         self._inbox = inbox
         self._process = subprocess.Popen(  # noqa: S603 - our own module and arguments

@@ -76,10 +76,11 @@ def _settings(path: Path, config: Config, environment: Environment, lock: int) -
     state_dir = ("--state-dir", str(config.state_dir))
     limit = str(config.limits.model_ram_bytes)
     socket = ("--socket", str(config.socket))
+    enforcement = ("--enforcement", config.enforcement)
     return Settings(
-        updater=(str(path.absolute()),),
-        proof=(*state_dir, "--max-rss-bytes", limit),
-        worker=(*state_dir, *socket, "--enforcement", config.enforcement),
+        updater=("edgekit_agent.updater", str(path.absolute())),
+        proof=("edgekit_agent.proof", *state_dir, "--max-rss-bytes", limit),
+        worker=("edgekit_agent.worker", *state_dir, *socket, *enforcement),
         lock=lock,
         policy=Policy(spread=spread(config.device)),
         watchdog_s=environment.watchdog_s,

@@ -32,12 +32,16 @@ _FIRST_TO_DIE = 900  # of 1000, when memory runs out: before the worker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A process to run for a model: a module of the agent and its arguments."""
+    """A process to run for a model; `command` is a module and its arguments."""
 
     model: str
     sha256: str  # of the bundle it is about, "" before that is known
-    module: str
-    arguments: tuple[str, ...]
+    command: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        """What is run."""
+        return self.command[0]
 
 
 @dataclass(slots=True)
@@ -125,8 +129,7 @@ class Slot:
         job = self._waiting[0]
         try:
             child = Child(
-                job.module,
-                *job.arguments,
+                *job.command,
                 inbox=self.inbox,
                 expendable=_FIRST_TO_DIE,
                 pass_fds=self.pass_fds,

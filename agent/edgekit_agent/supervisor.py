@@ -60,9 +60,9 @@ Item = Arrival | News | Stop
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How the agent is run: arguments of its children, patience, service manager.
+    """How the agent is run: its children's commands, patience, service manager.
 
-    Each command is the arguments that every child of the kind gets.
+    A command is a Python module and the arguments that every child of the kind gets.
     """
 
     updater: tuple[str, ...]
@@ -273,19 +273,16 @@ class Supervisor:
         now_s = self._clock().s
         match action:
             case StartUpdate():
-                arguments = (*self._settings.updater, "--model", model)
-                job = Job(model=model, sha256="", module="updater", arguments=arguments)
-                self._updates.submit(job, now_s)
+                command = (*self._settings.updater, "--model", model)
+                self._updates.submit(Job(model=model, sha256="", command=command), now_s)
             case Proceed():
                 self._updates.tell(model, do="proceed")
             case StopUpdate():
                 self._updates.cancel(model)
             case Prove(release=release):
-                arguments = (*self._settings.proof, "--sha256", release.sha256)
-                job = Job(
-                    model=model, sha256=release.sha256, module="proof", arguments=arguments
-                )
-                self._proofs.submit(job, now_s)
+                digest = release.sha256
+                command = (*self._settings.proof, "--sha256", digest)
+                self._proofs.submit(Job(model=model, sha256=digest, command=command), now_s)
             case Load(release=release):
                 self._worker.load(model, release)
             case Discard(sha256=sha256):

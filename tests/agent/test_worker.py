@@ -33,7 +33,7 @@ class Hands:
         self.socket = socket_path
         self.inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
         self.child = Child(
-            "worker",
+            "edgekit_agent.worker",
             "--state-dir",
             str(store.tuf.parent),
             "--socket",

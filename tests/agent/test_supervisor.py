@@ -1,0 +1,442 @@
+"""The real loop, worker and proof; the broker and what is released are a test's own."""
+
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgekit.errors import EdgekitError
+from edgekit.mqtt import LastWill
+from edgekit.wire import Topics
+from edgekit_agent import client, report
+from edgekit_agent.config import Config, parse
+from edgekit_agent.daemon import now
+from edgekit_agent.notify import Notifier
+from edgekit_agent.state import Policy
+from edgekit_agent.store import Store
+from edgekit_agent.supervisor import Settings, Supervisor
+from edgekit_agent.watch import Patience
+from tests.agent.making import Made, made
+from tests.fakes import FakeBroker, FakeTransport
+
+pytestmark = pytest.mark.slow
+
+WAIT_S = 30.0
+ROWS = b'{"dataframe_records": [{"a": 1, "b": 2}]}'
+TOPICS = Topics(fleet="demo")
+QUICK = Policy(settle_s=0.2, backoff_s=0.2, probation_s=600.0)
+
+
+def configuration(folder: Path, models: tuple[str, ...]) -> Config:
+    tables = "".join(f'[[models]]\nname = "{m}"\nstage = "production"\n' for m in models)
+    return parse(
+        f"""
+        format = 1
+        fleet = "demo"
+        device = "pi-7"
+        board = "raspberry-pi-4"
+        state_dir = "{folder}/state"
+        runtime_dir = "{folder}"
+        telemetry_interval_s = 1
+        root = "{{}}"
+        [broker]
+        url = "mqtt://localhost:1"
+        [limits]
+        model_ram_mb = 4096
+        model_flash_mb = 100
+        {tables}
+        """,
+        subject="agent.toml",
+    )
+
+
+class Agent:
+    """One device: starts and stops the supervisor, releases what it should fetch."""
+
+    def __init__(self, folder: Path, *models: str) -> None:
+        self.folder = folder
+        self.config = configuration(folder, models or ("wine",))
+        self.store = Store(self.config.state_dir)
+        self.store.prepare()
+        self.broker = FakeBroker()
+        self.plan: dict[str, dict[str, Any]] = {}
+        self.rollout = 0
+        self.transport: FakeTransport | None = None
+        self.supervisor: Supervisor | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = -1
+        self._write_plan()
+
+    def start(self, policy: Policy = QUICK, **settings: float) -> "Agent":
+        device = self.config.device
+        will = LastWill(topic=TOPICS.presence(device), payload=report.offline())
+        self.transport = self.broker.connect("pi-7", will)
+        self._lock = self.store.lock(wait_s=10)
+        state_dir = ("--state-dir", str(self.config.state_dir))
+        socket = ("--socket", str(self.config.socket))
+        patience = Patience(again_s=0.1, silent_s=3.0, ping_s=0.5, start_s=30.0)
+        self.supervisor = Supervisor(
+            self.config,
+            Settings(
+                updater=(
+                    "tests.agent.fake_updater",
+                    str(self.folder / "plan.json"),
+                    str(self.config.state_dir),
+                ),
+                proof=("edgekit_agent.proof", *state_dir, "--max-rss-bytes", str(2**32)),
+                worker=("edgekit_agent.worker", *state_dir, *socket),
+                lock=self._lock,
+                policy=policy,
+                patience=patience,
+                loop_s=0.1,
+                **settings,
+            ),
+            store=self.store,
+            transport=self.transport,
+            notifier=Notifier(None),
+            clock=now,
+        )
+        self._thread = threading.Thread(target=self.supervisor.run)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        if self.supervisor is not None and self._thread is not None:
+            self.supervisor.stop()
+            self._thread.join(20)
+            assert not self._thread.is_alive()
+            os.close(self._lock)
+            self.supervisor = None
+            self.broker.retained.pop(TOPICS.state("pi-7"), None)
+
+    def release(self, what: Made, *, announce: bool = True, **more: object) -> None:
+        self.rollout += 1
+        identity = what.manifest.model
+        path = self.folder / what.sha256
+        path.write_bytes(what.data)
+        self.plan[identity.name] = {
+            "bundle": str(path),
+            "release": {
+                "version": identity.version,
+                "flavor": "fp32",
+                "sha256": what.sha256,
+                "rollout": self.rollout,
+            },
+            **more,
+        }
+        self._write_plan()
+        if announce:
+            self.announce()
+
+    def plans(self, plan: dict[str, object]) -> None:
+        self.plan["wine"] = plan
+        self._write_plan()
+        self.rollout += 1
+        self.announce()
+
+    def announce(self) -> None:
+        text = f"timestamp {self.rollout}".encode()
+        self.broker.inject(TOPICS.file("timestamp.json"), text, qos=1, retain=True)
+
+    def _write_plan(self) -> None:
+        (self.folder / "plan.json").write_text(json.dumps(self.plan))
+
+    def reported(self, model: str = "wine") -> dict[str, Any]:
+        state = json.loads(self.broker.retained.get(TOPICS.state("pi-7"), b'{"models":[]}'))
+        for told in state["models"]:
+            if told["model"] == model:
+                found: dict[str, Any] = told
+                return found
+        return {}
+
+    def until(self, holds: Callable[[dict[str, Any]], Any], model: str = "wine") -> None:
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            told = self.reported(model)
+            if told and holds(told):
+                return
+            assert time.monotonic() < deadline, told
+            time.sleep(0.02)
+
+    def serves(self, version: str, model: str = "wine") -> None:
+        def holds(told: dict[str, Any]) -> bool:
+            current = told["current"] or {}
+            return told["loaded"] and current.get("version") == version
+
+        self.until(holds, model)
+        assert self.predict(model).version == version
+
+    def troubled(self, kind: str, error: str) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+
+        def holds(told: dict[str, Any]) -> bool:
+            found.update(told["trouble"] or {})
+            return (found.get("kind"), found.get("error")) == (kind, error)
+
+        self.until(holds)
+        return found
+
+    def predict(self, model: str = "wine") -> client.Prediction:
+        return client.predict(self.config.socket, model, ROWS)
+
+    def worker_pid(self) -> int:
+        assert self.supervisor is not None
+        child = self.supervisor._worker._child  # noqa: SLF001 - to kill it from outside
+        assert child is not None
+        return child.pid
+
+    def windows(self) -> list[dict[str, Any]]:
+        topic = TOPICS.telemetry("pi-7")
+        return [json.loads(m.payload) for m in self.broker.published if m.topic == topic]
+
+
+@pytest.fixture
+def agent(folder: Path) -> Iterator[Agent]:
+    logging.getLogger("edgekit_agent").setLevel(logging.INFO)
+    found = Agent(folder)
+    yield found
+    found.stop()
+
+
+V1 = made(version="1", scale=2.0)
+V2 = made(version="2", scale=3.0)
+BAD = made(version="3", scale=5.0, golden_scale=2.0)
+
+
+def test_a_release_is_a_push_and_serves_after_its_proof(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    assert agent.predict().body == b'{"predictions": [6.0]}'
+    agent.release(V2)
+    agent.serves("2")
+    told = agent.reported()
+    assert told["previous"]["version"] == "1"
+    assert told["phase"] == "serving"
+    assert told["rollout"] == 2
+
+
+def test_a_refused_proof_is_reported_and_the_old_model_serves_on(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    agent.release(BAD)
+    trouble = agent.troubled("rejected", "ProofError")
+    assert "golden vectors: output y" in trouble["reason"]
+    assert trouble["sha256"] == BAD.sha256
+    agent.serves("1")
+    assert not agent.store.bundle(BAD.sha256).exists(), "what is refused takes no flash"
+
+
+def test_going_back_needs_no_download(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    agent.release(V2)
+    agent.serves("2")
+    agent.release(V1, bundle="/nowhere")
+    agent.serves("1")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("TransportError", "not-now"),
+        ("StoreError", "not-now"),
+        ("NoRoomNow", "not-now"),
+        ("TrustError", "rejected"),
+        ("AdmissionError", "rejected"),
+    ],
+)
+def test_a_failed_update_is_reported_with_its_kind(
+    agent: Agent, error: str, kind: str
+) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    agent.plans({"error": error, "reason": "as planned"})
+    assert agent.troubled(kind, error)["reason"] == "as planned"
+    agent.serves("1")
+    agent.release(V2)
+    agent.serves("2")
+    assert agent.reported()["trouble"] is None
+
+
+@pytest.mark.parametrize("plan", ["crash", "hang"])
+def test_an_updater_that_crashes_or_hangs_is_not_now(agent: Agent, plan: str) -> None:
+    agent.start(updater_silent_s=2.0)
+    agent.plans({plan: True})
+    trouble = agent.troubled("not-now", "UpdaterEnded")
+    assert "killed by SIG" in trouble["reason"]
+    agent.release(V1)
+    agent.serves("1")
+
+
+def test_a_killed_worker_is_replaced_and_the_model_serves_again(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    os.kill(agent.worker_pid(), signal.SIGKILL)
+    agent.until(lambda told: not told["loaded"])
+    agent.serves("1")
+
+
+def test_a_hung_worker_is_killed_and_replaced(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    first = agent.worker_pid()
+    os.kill(first, signal.SIGSTOP)
+    agent.until(lambda told: not told["loaded"])
+    agent.serves("1")
+    assert agent.worker_pid() != first
+
+
+def test_a_new_version_that_keeps_crashing_the_worker_is_undone(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    agent.release(V2)
+    agent.serves("2")
+    for _ in range(QUICK.crashes):
+        agent.until(lambda told: told["loaded"])
+        os.kill(agent.worker_pid(), signal.SIGKILL)
+        agent.until(lambda told: not told["loaded"])
+    trouble = agent.troubled("failed", "WorkerDied")
+    assert trouble["reason"].endswith("(3 times); returned to the previous version")
+    agent.serves("1")
+
+
+def test_a_model_on_the_disk_is_served_before_any_broker_answers(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    agent.stop()
+    agent.broker = FakeBroker()
+    agent.start()
+    assert agent.transport is not None
+    agent.transport.session_ended("no network")
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            assert agent.predict().version == "1"
+            break
+        except EdgekitError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def test_a_broker_that_returns_is_told_and_asked_again(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    agent.broker.kill(forget_retained=True)
+    assert agent.predict().version == "1"
+    agent.release(V2)  # published while the device is away
+    agent.broker.restart()
+    agent.serves("2")
+    presence = json.loads(agent.broker.retained[TOPICS.presence("pi-7")])
+    assert presence["online"] is True
+
+
+def test_a_replayed_announcement_starts_no_update(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    before = len(agent.broker.published)
+    for _ in range(5):
+        agent.announce()
+    time.sleep(1.5)
+    states = [m for m in agent.broker.published[before:] if m.topic == TOPICS.state("pi-7")]
+    assert states == []
+
+
+def test_one_model_fails_without_touching_the_other(folder: Path) -> None:
+    agent = Agent(folder, "wine", "beer")
+    agent.start()
+    try:
+        agent.release(V1)
+        agent.release(made(model="beer", version="9", scale=7.0, golden_scale=1.0))
+        agent.serves("1")
+        agent.until(lambda told: told["trouble"], "beer")
+        assert agent.reported("beer")["current"] is None
+        agent.release(made(model="beer", version="10", scale=7.0))
+        agent.serves("10", "beer")
+        agent.serves("1")
+    finally:
+        agent.stop()
+
+
+def test_telemetry_windows_are_numbered_and_follow_each_other(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    for _ in range(5):
+        agent.predict()
+    deadline = time.monotonic() + WAIT_S
+    while sum(m["requests"] for w in agent.windows() for m in w["models"]) < 6:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    windows = agent.windows()
+    assert [w["seq"] for w in windows] == list(range(1, len(windows) + 1))
+    assert len({w["boot_id"] for w in windows}) == 1
+    assert all(w["worker_rss_bytes"] > 2**20 for w in windows if w["models"])
+    (busy,) = (m for w in windows for m in w["models"] if m["requests"] == 6)
+    assert (busy["version"], busy["errors"], busy["latency_us"]["max"] > 0) == (
+        "1",
+        0,
+        True,
+    )
+
+
+def test_an_orderly_stop_says_goodbye_and_ends_its_children(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    pid = agent.worker_pid()
+    agent.stop()
+    assert json.loads(agent.broker.retained[TOPICS.presence("pi-7")]) == {"online": False}
+    assert not Path(f"/proc/{pid}/cmdline").exists()
+
+
+def test_a_bit_flipped_on_flash_is_noticed_and_healed_at_the_next_start(
+    agent: Agent,
+) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    agent.stop()
+    model = agent.store.bundle(V1.sha256) / "model.onnx"
+    content = bytearray(model.read_bytes())
+    content[10] ^= 1
+    model.write_bytes(content)
+    agent.start()
+    agent.serves("1")
+    seen = [m.payload for m in agent.broker.published if m.topic == TOPICS.state("pi-7")]
+    assert any(b"changed on the disk" in payload for payload in seen)
+
+
+def test_a_disk_that_refuses_writes_leaves_the_old_model_serving(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    real = os.fsync
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    agent.release(V2)
+    assert "No space left" in agent.troubled("not-now", "StoreError")["reason"]
+    agent.serves("1")
+    monkeypatch.setattr(os, "fsync", real)
+    agent.serves("2")

@@ -1,0 +1,49 @@
+from dataclasses import replace
+
+from edgekit_agent.watch import Condition, Order, Patience, Watch
+
+PATIENCE = Patience()
+
+
+def started() -> Watch:
+    watch, order = Watch().due(0.0, PATIENCE)
+    assert order is Order.START
+    return watch
+
+
+def test_a_worker_is_started_once_and_then_waited_for() -> None:
+    assert started().due(1.0, PATIENCE)[1] is None
+    assert started().due(PATIENCE.start_s + 1, PATIENCE)[1] is Order.KILL
+
+
+def test_a_ready_worker_is_asked_now_and_then() -> None:
+    watch, order = started().ready(5.0).due(5.0 + PATIENCE.ping_s, PATIENCE)
+    assert order is Order.PING
+    assert watch.due(5.1 + PATIENCE.ping_s, PATIENCE)[1] is None
+
+
+def test_a_silent_worker_is_killed() -> None:
+    watch = started().ready(5.0)
+    assert watch.due(5.1 + PATIENCE.silent_s, PATIENCE)[1] is Order.KILL
+    alive = watch.heard(5.0 + PATIENCE.silent_s)
+    assert alive.due(5.1 + PATIENCE.silent_s, PATIENCE)[1] is not Order.KILL
+
+
+def test_a_loading_worker_is_given_more_time() -> None:
+    watch = started().ready(5.0).load_asked()
+    assert watch.due(6.0 + PATIENCE.silent_s, PATIENCE)[1] is not Order.KILL
+    assert watch.due(6.0 + PATIENCE.load_s, PATIENCE)[1] is Order.KILL
+    assert watch.load_ended().due(6.0 + PATIENCE.silent_s, PATIENCE)[1] is Order.KILL
+
+
+def test_a_worker_that_keeps_dying_is_started_ever_more_slowly() -> None:
+    watch, waits = started(), []
+    for _ in range(9):
+        watch = replace(watch, condition=Condition.UP, since_s=0.0).died(1.0, PATIENCE)
+        waits.append(watch.since_s - 1.0)
+    assert waits == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_a_worker_that_lived_long_is_started_again_at_once() -> None:
+    watch = replace(started().ready(0.0), deaths=7)
+    assert watch.died(PATIENCE.calm_s, PATIENCE).since_s == PATIENCE.calm_s
