@@ -70,7 +70,7 @@ def _whole(numbers: Array, field: Field) -> Array:
     limits = np.iinfo(field.dtype)
     if numbers.dtype.kind == "f":
         wrong = ~np.isfinite(numbers) | (numbers != np.floor(numbers))
-        wrong |= (numbers < limits.min) | (numbers > limits.max)
+        wrong |= (numbers < float(limits.min)) | (numbers >= float(limits.max) + 1)
     elif numbers.dtype.kind == "b":
         wrong = np.zeros(len(numbers), dtype=bool)
     else:

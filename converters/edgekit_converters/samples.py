@@ -95,8 +95,9 @@ def _read_frame(path: Path, inputs: Inputs) -> pd.DataFrame:
             return pd.read_csv(path, dtype=texts)
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+        lines = path.read_text("utf-8").splitlines()
+        return pd.DataFrame([json.loads(line) for line in lines if line.strip()])
+    except (OSError, TypeError, ValueError, RecursionError) as error:
         raise ConversionError(f"{path.name}: cannot be read as a table: {error}") from error
 
 
