@@ -11,7 +11,6 @@ from edgekit.cli import (
     init,
     keys,
     release,
-    renew,
     rollback,
     trace,
 )
@@ -36,6 +35,5 @@ main.add_command(fleet.command)
 main.add_command(init.command)
 main.add_command(keys.command)
 main.add_command(release.command)
-main.add_command(renew.command)
 main.add_command(rollback.command)
 main.add_command(trace.command)

@@ -8,6 +8,7 @@ import click
 from edgekit.cli.options import (
     fleet_option,
     json_option,
+    keys_option,
     passphrase_option,
     print_json,
     read_passphrase,
@@ -19,14 +20,6 @@ from edgekit.trust.repository import ONLINE_ROLES, Publication, Repository, Role
 from edgekit.trust.rotation import Locksmith, Rotated
 
 _HEADINGS = ("ROLE", "NEEDS", "KEY", "FILE", "VERSION", "EXPIRES")
-
-keys_option = click.option(
-    "--keys",
-    "elsewhere",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    multiple=True,
-    help="Another folder with key files, say on a stick. May be repeated.",
-)
 
 
 @click.group(name="keys")

@@ -36,6 +36,17 @@ def json_option(function: Command) -> Command:
     )(function)
 
 
+def keys_option(function: Command) -> Command:
+    """Add --keys FOLDER, repeatable."""
+    return click.option(
+        "--keys",
+        "elsewhere",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        multiple=True,
+        help="Another folder with key files, say on a stick. May be repeated.",
+    )(function)
+
+
 def passphrase_option(function: Command) -> Command:
     """Add --passphrase-file FILE."""
     return click.option(

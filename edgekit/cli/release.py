@@ -10,6 +10,7 @@ from edgekit.board import Board
 from edgekit.cli.options import (
     fleet_option,
     json_option,
+    keys_option,
     passphrase_option,
     print_json,
     read_passphrase,
@@ -62,6 +63,7 @@ _SHORT = 12
     help="A board to convert for, besides those of fleet.toml and of enrolled devices."
     " Repeatable.",
 )
+@keys_option
 @fleet_option
 @passphrase_option
 @json_option
@@ -74,6 +76,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     max_drop: float | None,
     trust_pickle: bool,
     boards: tuple[str, ...],
+    elsewhere: tuple[Path, ...],
     fleet_folder: Path,
     passphrase_file: Path | None,
     as_json: bool,
@@ -104,7 +107,7 @@ def command(  # noqa: PLR0913 - one argument for each option
             trust_pickle=trust_pickle or config.registry.trust_pickle,
         )
         repository = folder.repository()
-        signers = folder.keys().signers(read_passphrase(passphrase_file))
+        signers = folder.signers(read_passphrase(passphrase_file), elsewhere)
         source = Source(
             registry=registry.open(config.registry.uri, progress=say),
             converter=conversion.installed(),

@@ -7,6 +7,7 @@ import click
 from edgekit.cli.options import (
     fleet_option,
     json_option,
+    keys_option,
     passphrase_option,
     print_json,
     read_passphrase,
@@ -26,6 +27,7 @@ from edgekit.release.workplace import Workplace
     metavar="VERSION",
     help="A version this stage ran once.  [default: what ran before]",
 )
+@keys_option
 @fleet_option
 @passphrase_option
 @json_option
@@ -34,6 +36,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     model: str,
     stage: str,
     version: str | None,
+    elsewhere: tuple[Path, ...],
     fleet_folder: Path,
     passphrase_file: Path | None,
     as_json: bool,
@@ -56,7 +59,7 @@ def command(  # noqa: PLR0913 - one argument for each option
             repository=repository,
             ledger=ledger,
             flavors=folder.flavors,
-            signers=folder.keys().signers(read_passphrase(passphrase_file)),
+            signers=folder.signers(read_passphrase(passphrase_file), elsewhere),
             who=account(),
         )
         entry = rollback(

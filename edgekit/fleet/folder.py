@@ -6,6 +6,7 @@ fleet.db       what devices report             flavors/     conversions, a cache
 devices/       provisioning files              boards/      profiles of your own boards
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from edgekit.fleet.config import FleetConfig
 from edgekit.release import ledger
 from edgekit.release.ledger import Ledger
 from edgekit.statement import slug
-from edgekit.trust.keys import KeyFolder
+from edgekit.trust.keys import KeyFolder, SignerLookup
+from edgekit.trust.payload import Signer
 from edgekit.trust.repository import Repository
 
 _TOML = ".toml"
@@ -37,6 +39,17 @@ class FleetFolder:
     def keys(self) -> KeyFolder:
         """Return the folder of key files."""
         return KeyFolder(self.path / "keys")
+
+    def signers(self, passphrase: str, elsewhere: Sequence[Path] = ()) -> SignerLookup:
+        """Return a look-up over the keys here and in other folders."""
+        folders = (self.keys(), *map(KeyFolder, elsewhere))
+        lookups = [keys.signers(passphrase) for keys in folders]
+
+        def look_up(keyid: str) -> Signer | None:
+            found = (lookup(keyid) for lookup in lookups)
+            return next((signer for signer in found if signer is not None), None)
+
+        return look_up
 
     def repository(self) -> Repository:
         """Open the signed repository, verified."""

@@ -53,7 +53,7 @@ class Workplace:
             model=model,
             stage=stage,
             version=version,
-            rollout=standing.rollout + 1 if standing else 1,
+            rollout=self._next_rollout(stage, model, standing),
             bundles=bundles,
         )
         self.repository.publish(
@@ -74,7 +74,8 @@ class Workplace:
             if state.role in needed and len(here) < state.keys.threshold:
                 raise ConfigError(
                     f"{state.role}: {len(here)} of the {state.keys.threshold} keys it needs"
-                    " are at hand; put its key files into the keys folder"
+                    " are at hand; put its key files into the keys folder, or name"
+                    " theirs with --keys"
                 )
 
     def record(self, *, model: str, version: str) -> ReleaseRecord | None:
@@ -96,6 +97,11 @@ class Workplace:
             action = Action.ROLLBACK if ran_before else Action.RELEASE
             entered.append(self._enter(pointer, action, now))
         return tuple(entered)
+
+    def _next_rollout(self, stage: str, model: str, standing: StagePointer | None) -> int:
+        """Above all that was ever signed, also where an older repository was restored."""
+        newest = self.ledger.newest(stage=stage, model=model)
+        return 1 + max(standing.rollout if standing else 0, newest.rollout if newest else 0)
 
     def _enter(self, pointer: StagePointer, action: Action, now: datetime) -> Entry:
         record = self.record(model=pointer.model, version=pointer.version)

@@ -1,5 +1,4 @@
 import json
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -7,7 +6,6 @@ from click.testing import Result
 
 from edgekit import conversion, registry
 from edgekit.cli import release as release_command
-from edgekit.cli import renew as renew_command
 from edgekit.cli import rollback as rollback_command
 from edgekit.errors import RegistryError
 from edgekit.fleet.folder import FleetFolder
@@ -43,9 +41,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     made = Desk(fleet_in(tmp_path))
     monkeypatch.setattr(registry, "open", made.open)
     monkeypatch.setattr(conversion, "installed", lambda: made.converter)
-    for module in (release_command, rollback_command, renew_command):
-        monkeypatch.setattr(module, "now", lambda: NOW)
     for module in (release_command, rollback_command):
+        monkeypatch.setattr(module, "now", lambda: NOW)
         monkeypatch.setattr(module, "account", lambda: "ada")
     return made
 
@@ -183,30 +180,20 @@ def test_going_back_and_its_limits(desk: Desk) -> None:
     assert (document["version"], document["rollout"]) == ("2", 4)
 
 
-def test_renewing_signs_the_online_roles_anew(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(renew_command, "now", lambda: NOW + timedelta(days=1))
-    before = {r.role: r for r in FleetFolder(path=desk.fleet).repository().roles()}
+def test_a_key_can_be_on_a_stick(desk: Desk, tmp_path: Path) -> None:
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    (desk.fleet / "keys" / "models-1.pem").rename(stick / "models-1.pem")
 
-    result = desk.run("renew", "--json")
-
-    after = {r.role: r for r in FleetFolder(path=desk.fleet).repository().roles()}
-    assert json.loads(result.stdout) == {
-        role: state.expires.isoformat() for role, state in after.items()
-    }
-    renewed = {role for role in after if after[role].version > before[role].version}
-    assert renewed == {"snapshot", "timestamp"}
-    assert all(after[role].expires > before[role].expires for role in renewed)
-
-
-def test_an_unknown_role_is_not_renewed(desk: Desk) -> None:
-    result = desk.run("renew", "--role=stage-prod")
-
-    assert (result.exit_code, result.stderr) == (
+    without = desk.run("release", "models:/wine/Production")
+    assert (without.exit_code, without.stderr) == (
         3,
-        "error: stage-prod: no such role in this fleet\n",
+        (
+            "error: models: 0 of the 1 keys it needs are at hand; put its key files into"
+            " the keys folder, or name theirs with --keys\n"
+        ),
     )
+    assert desk.run("release", "models:/wine/Production", f"--keys={stick}").exit_code == 0
 
 
 def test_a_version_is_traced_from_run_to_signers(desk: Desk) -> None:

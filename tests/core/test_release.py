@@ -1,4 +1,5 @@
 import io
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -109,6 +110,18 @@ def test_a_crash_between_signature_and_ledger_is_made_good(
 
     assert not again.fresh
     assert forgetful.everything()[-1] == newest
+    assert workshop.release("models:/wine/3").entry.rollout == 3
+
+
+def test_a_restored_older_repository_does_not_reuse_a_number(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    workshop.release("models:/wine/1")
+    shutil.copytree(workshop.repository.folder, tmp_path / "backup")
+    workshop.release("models:/wine/2")
+    shutil.rmtree(workshop.repository.folder)
+    (tmp_path / "backup").rename(workshop.repository.folder)
+
     assert workshop.release("models:/wine/3").entry.rollout == 3
 
 
