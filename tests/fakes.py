@@ -2,7 +2,7 @@
 
 It keeps retained messages and last wills as MQTT 3.1.1 says, and has knobs for loss,
 duplication and reordering, drawn from a seeded random. With a FakeClock nothing ever
-sleeps: waiting moves the clock, after the broker's `peers` had a chance to act.
+sleeps: waiting moves the clock, and gives the broker's `peers` a chance to act.
 """
 
 import random
@@ -15,6 +15,8 @@ from edgekit.inbox import Inbox
 from edgekit.mqtt import LastWill
 from edgekit.transport import Arrival, Connected, Disconnected, Message
 from edgekit.wire import MAX_PAYLOAD_BYTES
+
+TICK_S = 0.01
 
 
 @dataclass
@@ -186,12 +188,14 @@ class FakeTransport:
         clock = self._broker.clock
         if clock is None:
             return self.inbox.take(timeout_s)
+        deadline = clock.now + timeout_s
         arrival = self.inbox.take(0)
-        if arrival is None:
+        while arrival is None:
             self._broker.idle()
             arrival = self.inbox.take(0)
-        if arrival is None:
-            clock.now += timeout_s
+            if clock.now >= deadline:
+                break
+            clock.now = min(clock.now + TICK_S, deadline)
         return arrival
 
     def close(self) -> None:

@@ -115,6 +115,8 @@ class Receiver:
 
     def session_began(self) -> None:
         """Ask at once: what was in flight when the session ended is gone."""
+        if self._online:
+            return
         self._online = True
         self._epoch = self._last_sequence = 0
         self._asked_at = None

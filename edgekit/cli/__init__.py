@@ -6,6 +6,7 @@ from edgekit import __version__
 from edgekit.cli import (
     boards,
     convert,
+    depot,
     device,
     fleet,
     init,
@@ -30,6 +31,7 @@ def main() -> None:
 
 main.add_command(boards.command)
 main.add_command(convert.command)
+main.add_command(depot.command)
 main.add_command(device.command)
 main.add_command(fleet.command)
 main.add_command(init.command)

@@ -1,0 +1,172 @@
+"""Fetch one bundle over MQTT onto the disk, resuming what is there.
+
+A thin doer: edgekit_agent.receiver decides, edgekit_agent.partial keeps. Memory is
+bounded by the window and the transport's queue, whatever the bundle's size.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from edgekit.errors import StoreError, TransportError
+from edgekit.statement import BundleEntry
+from edgekit.transport import Arrival, Connected, Disconnected, Message, Transport
+from edgekit.wire import Topics
+from edgekit_agent.partial import Files, Partial, file_digest, final_path
+from edgekit_agent.receiver import Accepted, Ignored, Receiver, ReceiverRules, Refused
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]  # bytes here, bytes in all
+
+
+def _no_progress(_here: int, _all: int) -> None:
+    """Tell nobody."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Fetch:
+    """The pieces of one running fetch."""
+
+    transport: Transport
+    topic: str
+    want_topic: str
+    partial: Partial
+    receiver: Receiver
+    progress: Progress
+    clock: Callable[[], float]
+    deadline: float | None
+    length: int
+    here: int
+    refused: int = 0
+
+
+def fetch_bundle(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many places
+    transport: Transport,
+    topics: Topics,
+    device: str,
+    entry: BundleEntry,
+    index: bytes,
+    folder: Path,
+    *,
+    progress: Progress = _no_progress,
+    clock: Callable[[], float] = time.monotonic,
+    deadline: float | None = None,
+    rules: ReceiverRules | None = None,
+    files: Files | None = None,
+) -> Path:
+    """Return the path of the whole, verified bundle in `folder`.
+
+    `entry` and `index` come from signed metadata; `deadline` is a moment of `clock`, in
+    seconds. Raises TrustError when they contradict
+    each other, TransportError at the deadline, StoreError when the disk refuses; what was
+    verified stays, and the next call resumes. It alone receives from `transport`.
+    """
+    final = final_path(folder, entry)
+    if _is_whole(final, entry):
+        return final
+    with Partial(entry, index, folder, files) as partial:
+        fetch = _Fetch(
+            transport=transport,
+            topic=topics.blob(entry.sha256),
+            want_topic=topics.want(device),
+            partial=partial,
+            receiver=Receiver(entry=entry, index=index, have=partial.have, rules=rules),
+            progress=progress,
+            clock=clock,
+            deadline=deadline,
+            length=entry.length,
+            here=partial.have_bytes,
+        )
+        _run(fetch)
+        return partial.finish()
+
+
+def _run(fetch: _Fetch) -> None:
+    fetch.progress(fetch.here, fetch.length)
+    fetch.transport.subscribe(fetch.topic, qos=0)
+    try:
+        while not _complete(fetch):
+            _step(fetch)
+        _ask(fetch)  # the goodbye: nothing is missing
+    finally:
+        fetch.transport.unsubscribe(fetch.topic)
+        if fetch.refused:
+            logger.warning("%s: %d chunks were refused", fetch.topic, fetch.refused)
+
+
+def _complete(fetch: _Fetch) -> bool:
+    """Whether all is here and undamaged; what is damaged is asked for again."""
+    if not fetch.receiver.complete:
+        return False
+    lost = fetch.partial.damaged()
+    if lost:
+        logger.warning("%s: %d chunks were damaged on disk", fetch.topic, len(lost))
+        fetch.receiver.lost(lost)
+        fetch.here = fetch.partial.have_bytes
+    return not lost
+
+
+def _step(fetch: _Fetch) -> None:
+    """Ask if a want is due, then take one arrival, if one comes in time."""
+    _ask(fetch)
+    now = fetch.clock()
+    wait_s = fetch.receiver.wait_s(now)
+    if fetch.deadline is not None:
+        if now >= fetch.deadline:
+            raise TransportError(
+                f"{fetch.topic}: {fetch.here} of {fetch.length} bytes at the deadline;"
+                " the next attempt resumes there"
+            )
+        wait_s = min(wait_s, fetch.deadline - now)
+    arrival = fetch.transport.receive(wait_s)
+    if arrival is not None:
+        _take(fetch, arrival)
+
+
+def _ask(fetch: _Fetch) -> None:
+    want = fetch.receiver.want(fetch.clock())
+    if want is not None:
+        fetch.transport.publish(fetch.want_topic, want.encode(), qos=1)
+
+
+def _take(fetch: _Fetch, arrival: Arrival) -> None:
+    match arrival:
+        case Connected():
+            fetch.receiver.session_began()
+        case Disconnected(reason=reason):
+            logger.info("%s: waiting for the broker: %s", fetch.topic, reason)
+            fetch.receiver.session_ended()
+        case Message(topic=fetch.topic, payload=payload):
+            _take_chunk(fetch, payload)
+        case Message():
+            pass  # of an earlier subscription
+        case _:
+            assert_never(arrival)
+
+
+def _take_chunk(fetch: _Fetch, payload: bytes) -> None:
+    verdict = fetch.receiver.chunk(payload)
+    match verdict:
+        case Accepted(number=number, data=data):
+            fetch.partial.add(number, data)
+            fetch.here += len(data)
+            fetch.progress(fetch.here, fetch.length)
+        case Refused(reason=reason):
+            fetch.refused += 1
+            logger.debug("%s: refused: %s", fetch.topic, reason)
+        case Ignored():
+            pass
+        case _:
+            assert_never(verdict)
+
+
+def _is_whole(path: Path, entry: BundleEntry) -> bool:
+    """Whether the finished bundle is there and undamaged."""
+    try:
+        return path.is_file() and file_digest(path) == entry.sha256
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error

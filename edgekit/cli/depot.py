@@ -1,0 +1,87 @@
+"""`edgekit depot`: serve a fleet's repository over MQTT. Options, one call, log."""
+
+import logging
+import secrets
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from edgekit.cli.options import fleet_option
+from edgekit.cli.talk import say, size
+from edgekit.depot.server import Depot, DepotOptions
+from edgekit.errors import ConfigError
+from edgekit.fleet import config as fleet_config
+from edgekit.mqtt import MqttTransport
+from edgekit.statement import slug
+from edgekit.wire import Topics
+
+_KIB = 1024
+
+
+@click.command(name="depot")
+@fleet_option
+@click.option("--broker", metavar="URL", help="Instead of the broker in fleet.toml.")
+@click.option(
+    "--max-rate",
+    type=click.IntRange(min=1),
+    metavar="KIB_PER_S",
+    help="Most bundle data to send, in KiB a second.  [default: no limit]",
+)
+@click.option("--verbose", is_flag=True, help="Log requests that change nothing, too.")
+def command(
+    fleet_folder: Path, broker: str | None, max_rate: int | None, *, verbose: bool
+) -> None:
+    r"""Serve the fleet's repository to its devices, until stopped.
+
+    Metadata are kept on the broker as retained messages; bundles are sent in chunks to
+    all devices that want them at once. What `edgekit release` writes is picked up within
+    a second. The depot needs repository/ and fleet.toml, and no keys.
+
+    \b
+    Example:
+        edgekit depot --fleet ./fleet --broker mqtt://broker.local:1883
+    """
+    _log_to_stderr(verbose=verbose)
+    config = fleet_config.load(fleet_folder)
+    repository = fleet_folder / "repository"
+    if not repository.is_dir():
+        raise ConfigError(f"{repository}: no such folder; `edgekit init` makes one")
+    address = replace(config.broker, url=broker) if broker else config.broker
+    stop = _stop_on_signals()
+    client_id = f"edgekit-depot-{slug(config.fleet)}-{secrets.token_hex(4)}"
+    transport = MqttTransport.connect(address, client_id=client_id)
+    try:
+        rate = None if max_rate is None else float(max_rate * _KIB)
+        depot = Depot(
+            transport,
+            Topics(fleet=config.fleet),
+            repository,
+            DepotOptions(bytes_per_s=rate),
+        )
+        say(f"depot of fleet {config.fleet}: {repository} over {address.url}")
+        depot.serve(stop)
+    finally:
+        transport.close()
+    say(f"stopped; {depot.served.chunks} chunks sent, {size(depot.served.chunk_bytes)}")
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+    return stop
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )

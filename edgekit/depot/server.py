@@ -1,0 +1,251 @@
+"""Serve a repository folder to a fleet: metadata retained, bundles in chunks.
+
+A thin doer: edgekit.depot.schedule decides what is sent next, edgekit.depot.publication
+what is retained. It reads a bundle chunk by chunk and never holds one.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import assert_never
+
+from edgekit.depot.catalogue import read_catalogue
+from edgekit.depot.publication import Publication
+from edgekit.depot.schedule import Schedule, ScheduleRules, Sending
+from edgekit.depot.throttle import Throttle
+from edgekit.errors import TransportError
+from edgekit.statement import BundleEntry
+from edgekit.transport import Arrival, Connected, Disconnected, Message, Transport
+from edgekit.wire import Chunk, Topics, Want
+
+logger = logging.getLogger(__name__)
+
+FILES = "files"
+BLOBS = "blobs"
+_BURST_CHUNKS = 8  # sent before wants are read again
+_ARRIVALS_A_TURN = 256
+_SHORT = 12  # hexadecimal digits of a digest that people compare
+
+
+def draw_epoch() -> int:
+    """Return a number that no earlier depot has likely used, never 0."""
+    return 1 + secrets.randbelow(2**32 - 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepotOptions:
+    """How a depot paces itself."""
+
+    bytes_per_s: float | None = None  # of chunks, over all bundles; None: no limit
+    poll_s: float = 1.0  # how often it looks for a new timestamp
+    rules: ScheduleRules = field(default_factory=ScheduleRules)
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(slots=True, kw_only=True)
+class Served:
+    """What a depot did since it started."""
+
+    wants: int = 0
+    malformed_wants: int = 0
+    chunks: int = 0
+    chunk_bytes: int = 0
+
+
+class Depot:
+    """Serves the repository folder `repository` of the fleet that `topics` name."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        topics: Topics,
+        repository: Path,
+        options: DepotOptions | None = None,
+    ) -> None:
+        self.served = Served()
+        self._transport = transport
+        self._topics = topics
+        self._files = repository / FILES
+        self._blobs = repository / BLOBS
+        self._options = options or DepotOptions()
+        self._publication = Publication(transport, topics, self._files)
+        self._throttle = Throttle(self._options.bytes_per_s)
+        self._entries: dict[str, BundleEntry] = {}
+        self._schedules: dict[str, Schedule] = {}
+        self._turns: deque[str] = deque()  # digests, whose turn it is first
+        self._online = False
+        self._poll_at = 0.0
+        transport.subscribe(topics.every("want"), topics.index, qos=1)
+
+    def serve(self, stop: threading.Event) -> None:
+        """Serve until told to stop."""
+        while not stop.is_set():
+            try:
+                self.step(0.5)
+            except TransportError as error:
+                logger.warning("%s; going on in %.0f s", error, self._options.poll_s)
+                stop.wait(self._options.poll_s)
+
+    def step(self, most_wait_s: float) -> None:
+        """Do what is due, then wait for arrivals, if nothing is, up to `most_wait_s`."""
+        now = self._options.clock()
+        if self._online and now >= self._poll_at:
+            self._poll_at = now + self._options.poll_s
+            self._poll(now)
+        sent = self._send_burst(now)
+        arrival = self._transport.receive(0 if sent else self._wait_s(now, most_wait_s))
+        for _ in range(_ARRIVALS_A_TURN):
+            if arrival is None:
+                return
+            self._take(arrival)
+            arrival = self._transport.receive(0)
+        if arrival is not None:
+            self._take(arrival)
+
+    def _wait_s(self, now: float, most_wait_s: float) -> float:
+        waits = [
+            most_wait_s,
+            max(0.0, self._poll_at - now) if self._online else most_wait_s,
+        ]
+        waits += [w for s in self._schedules.values() if (w := s.wait_s(now)) is not None]
+        if self._options.bytes_per_s is not None:
+            waits += [w] if (w := self._throttle.wait_s(now)) else []
+        return min(waits)
+
+    def _poll(self, now: float) -> None:
+        if self._publication.refresh():
+            self._entries = read_catalogue(self._files)
+            self._drop_stale_schedules()
+            logger.info(
+                "serving %d files and %d bundles",
+                *(len(self._publication.names), len(self._entries)),
+            )
+        for sha256, schedule in self._schedules.items():
+            for device in schedule.forget_silent(now):
+                logger.info("%s: %s went silent", sha256[:_SHORT], device)
+
+    def _take(self, arrival: Arrival) -> None:
+        match arrival:
+            case Connected():
+                self._online = True
+                self._poll_at = 0.0
+                self._publication.forget()
+            case Disconnected(reason=reason):
+                self._online = False
+                logger.warning("the broker is gone: %s; waiting for it", reason)
+            case Message(topic=self._topics.index, payload=payload, retained=True):
+                self._publication.note_broker_index(payload)
+                self._poll_at = 0.0
+            case Message(topic=self._topics.index):
+                pass  # our own, come back
+            case Message():
+                self._take_want(arrival)
+            case _:
+                assert_never(arrival)
+
+    def _take_want(self, message: Message) -> None:
+        self.served.wants += 1
+        device = self._topics.sender(message.topic)
+        try:
+            want = Want.decode(message.payload)
+        except TransportError as error:
+            self._refuse(message.topic, str(error))
+            return
+        entry = self._entries.get(want.sha256)
+        if device is None or entry is None:
+            logger.debug("%s wants unknown %s", device, want.sha256[:_SHORT])
+        elif want.chunks != entry.chunks:
+            self._refuse(
+                message.topic, f"{want.chunks} chunks of a bundle of {entry.chunks}"
+            )
+        else:
+            self._hear(device, want)
+
+    def _refuse(self, topic: str, reason: str) -> None:
+        self.served.malformed_wants += 1
+        logger.warning("%s: %s", topic, reason)
+
+    def _hear(self, device: str, want: Want) -> None:
+        sha256 = want.sha256
+        if sha256 not in self._schedules:
+            self._schedules[sha256] = Schedule(
+                chunks=want.chunks, epoch=draw_epoch(), rules=self._options.rules
+            )
+            self._turns.append(sha256)
+        schedule = self._schedules[sha256]
+        before = schedule.devices
+        schedule.hear(device, want, self._options.clock())
+        if device not in before and want.missing:
+            logger.info(
+                "%s: %s lacks %d of %d chunks",
+                *(sha256[:_SHORT], device, len(want.missing), want.chunks),
+            )
+        elif device in before and not want.missing:
+            logger.info(
+                "%s: %s is complete; %d chunks sent for a bundle of %d",
+                *(sha256[:_SHORT], device, schedule.sequence, want.chunks),
+            )
+
+    def _send_burst(self, now: float) -> int:
+        """Send a few chunks, one of each bundle in turn; return how many."""
+        sent = idle = 0
+        while self._online and sent < _BURST_CHUNKS and idle < len(self._turns):
+            if self._throttle.wait_s(now):
+                break
+            sha256 = self._turns[0]
+            self._turns.rotate(-1)
+            sending = self._schedules[sha256].next(now)
+            if sending is None:
+                idle += 1
+            elif self._send(sha256, sending):
+                sent, idle = sent + 1, 0
+        return sent
+
+    def _send(self, sha256: str, sending: Sending) -> bool:
+        """Read a chunk and publish it; when the file is not right, give the bundle up."""
+        entry = self._entries.get(sha256)
+        data = b"" if entry is None else self._read(entry, sending.number)
+        if entry is None or len(data) != entry.chunk_length(sending.number):
+            logger.error(
+                "%s: chunk %d is not in the repository; the bundle is not served",
+                *(sha256, sending.number),
+            )
+            self._drop(sha256)
+            return False
+        chunk = Chunk(
+            epoch=self._schedules[sha256].epoch,
+            sequence=sending.sequence,
+            number=sending.number,
+            data=data,
+        )
+        self._transport.publish(self._topics.blob(sha256), chunk.encode(), qos=0)
+        self._throttle.spend(len(data))
+        self.served.chunks += 1
+        self.served.chunk_bytes += len(data)
+        return True
+
+    def _read(self, entry: BundleEntry, number: int) -> bytes:
+        try:
+            with (self._blobs / entry.sha256).open("rb") as file:
+                file.seek(number * entry.chunk_bytes)
+                return file.read(entry.chunk_length(number))
+        except OSError as error:
+            logger.error("%s: %s", entry.sha256, error)  # noqa: TRY400 - a sentence
+            return b""
+
+    def _drop_stale_schedules(self) -> None:
+        """Forget the sendings of bundles that are gone, or are cut another way now."""
+        for sha256, schedule in list(self._schedules.items()):
+            entry = self._entries.get(sha256)
+            if entry is None or entry.chunks != schedule.chunks:
+                self._drop(sha256)
+
+    def _drop(self, sha256: str) -> None:
+        self._entries.pop(sha256, None)
+        del self._schedules[sha256]
+        self._turns.remove(sha256)

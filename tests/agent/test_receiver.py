@@ -1,0 +1,188 @@
+"""What a device believes of the chunks that arrive, and when it asks for more."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.errors import TrustError
+from edgekit.statement import MAX_CHUNK_BYTES
+from edgekit.wire import Chunk
+from edgekit_agent.receiver import Accepted, Ignored, Receiver, ReceiverRules, Refused
+from tests.simulation import bundle_of
+
+ENTRY, INDEX, DATA = bundle_of(20)
+RULES = ReceiverRules(window=8, report_s=0.5, quiet_s=1, most_quiet_s=8)
+
+
+def receiver(have: set[int] | None = None) -> Receiver:
+    return Receiver(entry=ENTRY, index=INDEX, have=have or (), rules=RULES)
+
+
+def chunk(number: int, *, sequence: int = 1, epoch: int = 7, data: bytes = b"") -> bytes:
+    genuine = DATA[number * ENTRY.chunk_bytes :][: ENTRY.chunk_bytes]
+    return Chunk(
+        epoch=epoch, sequence=sequence, number=number, data=data or genuine
+    ).encode()
+
+
+def test_a_genuine_chunk_is_accepted_once() -> None:
+    device = receiver()
+    assert device.chunk(chunk(3)) == Accepted(number=3, data=DATA[24:32])
+    assert device.chunk(chunk(3)) == Ignored(number=3)
+    assert 3 not in device.missing
+
+
+def test_what_is_on_disk_already_is_not_asked_for() -> None:
+    want = receiver({0, 5}).want(0)
+    assert want is not None
+    assert want.missing == frozenset(range(20)) - {0, 5}
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", "0 bytes"),
+        (b"\x01" * 13, "13 bytes"),
+        (b"\x02" + chunk(1)[1:], "version 2"),
+        (chunk(1, data=b"x" * (MAX_CHUNK_BYTES + 1)), "bytes"),
+        (chunk(1, data=b"x" * 8), "does not match"),
+        (chunk(1)[:-1], "does not match"),
+        (chunk(1) + b"x", "does not match"),
+        (chunk(2, data=DATA[8:16]), "does not match"),
+        (chunk(20, data=DATA[:8]), "chunk 20 of 20"),
+        (chunk(2**32 - 1, data=DATA[:8]), "of 20"),
+    ],
+)
+def test_hostile_chunks_are_refused(payload: bytes, reason: str) -> None:
+    device = receiver()
+    verdict = device.chunk(payload)
+    assert isinstance(verdict, Refused)
+    assert reason in verdict.reason
+    assert len(device.missing) == 20
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_never_accepted_and_never_crashes(payload: bytes) -> None:
+    device = receiver()
+    assert isinstance(device.chunk(payload), Refused)
+
+
+def test_a_refused_chunk_does_not_count_as_progress() -> None:
+    device = receiver()
+    device.want(0)
+    device.chunk(chunk(1, sequence=999, epoch=9, data=b"x" * 8))
+    want = device.want(1)
+    assert want is not None
+    assert (want.epoch, want.last_sequence) == (0, 0)
+
+
+def test_a_forged_sequence_number_does_not_stick() -> None:
+    device = receiver()
+    device.chunk(chunk(1, sequence=4_000_000_000))
+    device.chunk(chunk(2, sequence=2))
+    want = device.want(0)
+    assert want is not None
+    assert want.last_sequence == 2
+
+
+def test_the_first_want_is_due_at_once() -> None:
+    assert receiver().wait_s(0) == 0
+
+
+def test_half_a_window_makes_a_want_due() -> None:
+    device = receiver()
+    device.want(0)
+    for number in range(3):
+        device.chunk(chunk(number, sequence=number + 1))
+    assert device.want(0.1) is None
+    device.chunk(chunk(3, sequence=4))
+    want = device.want(0.1)
+    assert want is not None
+    assert (want.epoch, want.last_sequence) == (7, 4)
+
+
+def test_any_progress_is_reported_in_time() -> None:
+    device = receiver()
+    device.want(0)
+    device.chunk(chunk(0))
+    assert device.want(0.4) is None
+    assert device.wait_s(0.4) == pytest.approx(0.1)
+    assert device.want(0.5) is not None
+
+
+def test_duplicates_count_as_progress_of_the_stream() -> None:
+    device = receiver()
+    device.want(0)
+    for sequence in range(1, 5):
+        device.chunk(chunk(0, sequence=sequence))
+    assert device.want(0.1) is not None
+
+
+def test_silence_is_asked_into_ever_more_rarely() -> None:
+    device = receiver()
+    asked = [t / 10 for t in range(400) if device.want(t / 10) is not None]
+    assert asked == [0, 1, 3, 7, 15, 23, 31, 39]
+
+
+def test_after_silence_one_chunk_restores_the_pace() -> None:
+    device = receiver()
+    for tick in range(200):
+        device.want(tick / 10)
+    device.chunk(chunk(0))
+    assert device.want(20) is not None
+    assert device.wait_s(20) == RULES.quiet_s
+
+
+def test_a_new_session_asks_at_once_and_counts_from_the_start() -> None:
+    device = receiver()
+    device.want(0)
+    device.chunk(chunk(0, sequence=5))
+    device.session_ended()
+    assert device.want(100) is None
+    device.session_began()
+    want = device.want(100)
+    assert want is not None
+    assert (want.epoch, want.last_sequence) == (0, 0)
+    assert 0 not in want.missing
+
+
+def test_a_complete_device_says_goodbye_once() -> None:
+    device = receiver(set(range(19)))
+    device.want(0)
+    device.chunk(chunk(19))
+    assert device.complete
+    goodbye = device.want(0.01)
+    assert goodbye is not None
+    assert goodbye.missing == frozenset()
+    assert device.want(100) is None
+
+
+def test_chunks_lost_on_disk_are_asked_for_again() -> None:
+    device = receiver(set(range(20)))
+    device.want(0)
+    device.lost({4})
+    want = device.want(0.1)
+    assert want is not None
+    assert want.missing == {4}
+
+
+@pytest.mark.parametrize(
+    ("entry", "index", "reason"),
+    [
+        (ENTRY, INDEX[:-1], "bytes"),
+        (ENTRY, INDEX + bytes(32), "bytes"),
+        (ENTRY, INDEX[32:] + INDEX[:32], "not the signed one"),
+        (replace(ENTRY, chunk_bytes=0), INDEX, "chunks of 0 bytes"),
+        (replace(ENTRY, chunk_bytes=-8), INDEX, "chunks of -8 bytes"),
+        (replace(ENTRY, chunk_bytes=2**20), INDEX, "chunks of 1048576 bytes"),
+        (replace(ENTRY, length=0), INDEX, "0 chunks"),
+        (replace(ENTRY, length=2**60), INDEX, "chunks, up to"),
+    ],
+)
+def test_an_index_that_signed_data_do_not_vouch_for_is_a_trust_error(
+    entry: object, index: bytes, reason: str
+) -> None:
+    with pytest.raises(TrustError, match=reason):
+        Receiver(entry=entry, index=index)  # type: ignore[arg-type]  # parametrised

@@ -1,0 +1,305 @@
+"""The depot over a fake broker: what is retained, what is sent, what is survived."""
+
+import logging
+import random
+from pathlib import Path
+
+import pytest
+
+from edgekit.depot.schedule import ScheduleRules
+from edgekit.depot.server import Depot, DepotOptions
+from edgekit.depot.throttle import Throttle
+from edgekit.transport import Message
+from edgekit.wire import Chunk, Topics, Want, decode_names
+from tests.fakes import FakeBroker, FakeClock, FakeTransport
+from tests.repositories import RepositoryFolder
+
+TOPICS = Topics(fleet="demo")
+DATA = random.Random(1).randbytes(1000)  # noqa: S311 - repeatable, not secret
+
+
+class World:
+    """A broker, a depot, a repository, and a device's session."""
+
+    def __init__(self, folder: Path, options: DepotOptions | None = None) -> None:
+        self.clock = FakeClock()
+        self.broker = FakeBroker(clock=self.clock)
+        self.repository = RepositoryFolder(folder / "repository")
+        self.options = options or DepotOptions(
+            clock=self.clock, rules=ScheduleRules(gather_s=0)
+        )
+        self.depot = self.new_depot()
+        self.device = self.broker.connect("pi")
+
+    def new_depot(self) -> Depot:
+        transport = self.broker.connect("depot")
+        folder = self.repository.path
+        return Depot(transport, TOPICS, folder, self.options)
+
+    def turn(self, times: int = 3) -> None:
+        for _ in range(times):
+            self.depot.step(1.0)
+
+    def retained(self) -> dict[str, bytes]:
+        names = decode_names(self.broker.retained.get(TOPICS.index, b""))
+        return {name: self.broker.retained[TOPICS.file(name)] for name in names}
+
+    def topics_published(self) -> list[str]:
+        published = [p.topic for p in self.broker.published]
+        self.broker.published.clear()
+        return published
+
+    def ask(self, want: Want, device: str = "pi") -> None:
+        self.device.publish(TOPICS.want(device), want.encode(), qos=1)
+
+
+def chunks_for(device: FakeTransport) -> list[Chunk]:
+    chunks = []
+    while (arrival := device.inbox.take(0)) is not None:
+        if isinstance(arrival, Message):
+            chunks.append(Chunk.decode(arrival.payload))
+    return chunks
+
+
+def want_all(sha256: str, chunks: int, **changes: object) -> Want:
+    fields = {"epoch": 0, "last_sequence": 0, "window": 100, "chunks": chunks}
+    missing = frozenset(range(chunks))
+    return Want(sha256=sha256, **{"missing": missing, **fields, **changes})  # type: ignore[arg-type]  # a test's shorthand
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_files_are_retained_under_their_names(world: World) -> None:
+    world.repository.put("1.root.json", b"root")
+    world.repository.put("targets/models/wine/ab.1.json", b"{}")
+    world.repository.stamp()
+    world.turn()
+    assert world.retained() == {
+        "1.root.json": b"root",
+        "targets/models/wine/ab.1.json": b"{}",
+        "timestamp.json": b'{"version":1}',
+    }
+
+
+def test_nothing_is_published_before_there_is_a_timestamp(world: World) -> None:
+    world.repository.put("1.root.json", b"root")
+    world.turn()
+    assert world.retained() == {}
+
+
+def test_files_come_first_then_the_index_then_the_timestamp_then_what_vanished(
+    world: World,
+) -> None:
+    world.repository.put("a.json", b"a")
+    world.repository.stamp()
+    world.turn()
+    world.topics_published()
+    world.repository.remove("a.json")
+    world.repository.put("b.json", b"b")
+    world.repository.stamp()
+    world.turn()
+    assert world.topics_published() == [
+        TOPICS.file("b.json"),
+        TOPICS.index,
+        TOPICS.file("timestamp.json"),
+        TOPICS.file("a.json"),
+    ]
+    assert TOPICS.file("a.json") not in world.broker.retained
+
+
+def test_only_what_changed_is_published_again(world: World) -> None:
+    world.repository.put("a.json", b"a")
+    world.repository.put("b.json", b"b")
+    world.repository.stamp()
+    world.turn()
+    world.topics_published()
+    world.turn(5)
+    assert world.topics_published() == []
+    world.repository.put("b.json", b"new")
+    world.repository.stamp()
+    world.turn()
+    assert world.topics_published() == [
+        TOPICS.file("b.json"),
+        TOPICS.file("timestamp.json"),
+    ]
+
+
+def test_half_written_files_are_not_offered(world: World) -> None:
+    world.repository.put(".a.json.x.tmp", b"half")
+    world.repository.stamp()
+    world.turn()
+    assert set(world.retained()) == {"timestamp.json"}
+
+
+def test_a_file_beyond_the_message_limit_is_left_out_and_said(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.repository.put("index/huge", b"x" * 200_000)
+    world.repository.stamp()
+    world.turn()
+    assert set(world.retained()) == {"timestamp.json"}
+    assert "not offered" in caplog.text
+
+
+def test_names_of_an_earlier_depot_that_are_files_no_more_are_cleared(
+    world: World,
+) -> None:
+    world.repository.put("old.json", b"old")
+    world.repository.stamp()
+    world.turn()
+    world.repository.remove("old.json")
+    world.repository.stamp()
+    world.depot = world.new_depot()
+    world.turn(4)
+    assert TOPICS.file("old.json") not in world.broker.retained
+    assert set(world.retained()) == {"timestamp.json"}
+
+
+def test_everything_is_retained_again_after_the_broker_lost_it(world: World) -> None:
+    world.repository.put("a.json", b"a")
+    world.repository.stamp()
+    world.turn()
+    world.broker.kill(forget_retained=True)
+    world.turn()
+    world.broker.restart()
+    world.turn()
+    assert set(world.retained()) == {"a.json", "timestamp.json"}
+
+
+def test_wanted_chunks_are_sent_with_their_numbers_and_data(world: World) -> None:
+    entry, _ = world.repository.release(DATA, chunk_bytes=300)
+    world.turn()
+    world.device.subscribe(TOPICS.blob(entry.sha256), qos=0)
+    world.ask(want_all(entry.sha256, 4))
+    world.turn()
+    chunks = chunks_for(world.device)
+    assert [(c.number, c.sequence) for c in chunks] == [(0, 1), (1, 2), (2, 3), (3, 4)]
+    assert b"".join(c.data for c in chunks) == DATA
+    assert {len(c.data) for c in chunks} == {300, 100}
+
+
+def test_bundles_take_turns(world: World) -> None:
+    first, _ = world.repository.release(DATA, chunk_bytes=100)
+    second, _ = world.repository.release(DATA[::-1], chunk_bytes=100, model="iris")
+    world.turn()
+    for entry in (first, second):
+        world.device.subscribe(TOPICS.blob(entry.sha256), qos=0)
+        world.ask(want_all(entry.sha256, 10))
+    world.turn(1)
+    world.topics_published()
+    world.turn(1)
+    sent = world.topics_published()
+    assert sent.count(TOPICS.blob(first.sha256)) == 4
+    assert sent.count(TOPICS.blob(second.sha256)) == 4
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"\x01", b"\x02" + bytes(60), b"\x01" + bytes(48), bytes(200)]
+)
+def test_malformed_wants_are_counted_and_logged(
+    world: World, payload: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.repository.release(DATA, chunk_bytes=100)
+    world.turn()
+    world.device.publish(TOPICS.want("pi"), payload)
+    world.turn()
+    assert world.depot.served.malformed_wants == 1
+    assert "want:" in caplog.text
+
+
+def test_a_want_with_the_wrong_number_of_chunks_is_malformed(world: World) -> None:
+    entry, _ = world.repository.release(DATA, chunk_bytes=100)
+    world.turn()
+    world.ask(want_all(entry.sha256, 11))
+    world.turn()
+    assert world.depot.served.malformed_wants == 1
+    assert world.depot.served.chunks == 0
+
+
+def test_a_want_for_an_unknown_bundle_is_ignored(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.repository.stamp()
+    world.turn()
+    with caplog.at_level(logging.DEBUG):
+        world.ask(want_all("ab" * 32, 4))
+        world.turn()
+    assert "unknown abababababab" in caplog.text
+    assert world.depot.served.malformed_wants == 0
+
+
+def test_a_bundle_file_that_vanished_is_given_up_and_said(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry, _ = world.repository.release(DATA, chunk_bytes=100)
+    other, _ = world.repository.release(DATA[::-1], chunk_bytes=100, model="iris")
+    (world.repository.path / "blobs" / entry.sha256).unlink()
+    world.turn()
+    world.device.subscribe(TOPICS.blob(other.sha256), qos=0)
+    world.ask(want_all(entry.sha256, 10))
+    world.ask(want_all(other.sha256, 10))
+    world.turn(5)
+    assert "not in the repository" in caplog.text
+    assert len(chunks_for(world.device)) == 10
+
+
+def test_an_unreadable_record_leaves_the_others_served(world: World) -> None:
+    entry, _ = world.repository.release(DATA, chunk_bytes=100)
+    world.repository.put("targets/models/evil/cd.1.json", b"{not json")
+    world.repository.stamp()
+    world.turn()
+    world.ask(want_all(entry.sha256, 10))
+    world.turn()
+    assert world.depot.served.chunks == 10
+
+
+def test_a_new_depot_draws_a_new_epoch(world: World) -> None:
+    entry, _ = world.repository.release(DATA, chunk_bytes=100)
+    epochs = set()
+    for _ in range(2):
+        world.turn()
+        world.device.subscribe(TOPICS.blob(entry.sha256), qos=0)
+        world.ask(want_all(entry.sha256, 10))
+        world.turn()
+        epochs |= {chunk.epoch for chunk in chunks_for(world.device)}
+        world.depot = world.new_depot()
+    assert len(epochs) == 2
+    assert 0 not in epochs
+
+
+def test_no_chunk_is_sent_while_the_broker_is_gone(world: World) -> None:
+    entry, _ = world.repository.release(DATA, chunk_bytes=100)
+    world.turn()
+    world.ask(want_all(entry.sha256, 10, window=1))
+    world.turn()
+    world.broker.kill()
+    world.turn()
+    before = world.depot.served.chunks
+    world.clock.now += 100
+    world.turn(10)
+    assert world.depot.served.chunks == before
+
+
+def test_a_rate_limit_is_kept(tmp_path: Path) -> None:
+    clock = FakeClock()
+    options = DepotOptions(
+        clock=clock, bytes_per_s=200, rules=ScheduleRules(gather_s=0, quiet_s=100)
+    )
+    world = World(tmp_path, options)
+    world.clock = world.broker.clock = clock
+    entry, _ = world.repository.release(DATA, chunk_bytes=100)
+    world.turn()
+    world.ask(want_all(entry.sha256, 10))
+    start = clock.now
+    while world.depot.served.chunks < 10:
+        world.turn(1)
+    assert clock.now - start == pytest.approx(1000 / 200, rel=0.25)
+
+
+def test_a_throttle_without_a_limit_never_waits() -> None:
+    throttle = Throttle(None)
+    throttle.spend(10**12)
+    assert throttle.wait_s(0) == 0
