@@ -141,7 +141,7 @@ def _compare_labels(before: Array, after: Array, truth: Array | None) -> Compari
         drop=drop,
         judged_on="accuracy",
         sentence=f"accuracy {right[0]:.4f} before, {right[1]:.4f} after"
-        f" ({drop:+.2f} points lost), {changes}",
+        f" ({_lost(drop)}), {changes}",
     )
 
 
@@ -191,8 +191,12 @@ def _against_truth(
         drop=drop,
         judged_on="RMSE against the true values",
         sentence=f"RMSE {errors[0]:.6g} before, {errors[1]:.6g} after"
-        f" ({drop:+.3f} points lost), {detail}",
+        f" ({_lost(drop)}), {detail}",
     )
+
+
+def _lost(drop: float) -> str:
+    return f"{abs(drop):.2f} points {'gained' if drop < 0 else 'lost'}"
 
 
 def _spread(values: Array) -> Array:

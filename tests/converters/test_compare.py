@@ -61,7 +61,7 @@ def test_with_true_labels_accuracy_lost_counts_not_labels_changed() -> None:
     assert found.drop == 0  # one mistake less, one more
     assert found.agreement == 0.5
     assert found.sentence == (
-        "accuracy 0.7500 before, 0.7500 after (+0.00 points lost), 2 of 4 labels change"
+        "accuracy 0.7500 before, 0.7500 after (0.00 points lost), 2 of 4 labels change"
     )
 
 
@@ -73,6 +73,7 @@ def test_a_flavor_that_is_right_more_often_has_a_negative_drop() -> None:
         truth=np.array([0, 1]),
     )
     assert found.drop == -50
+    assert "50.00 points gained" in found.sentence
 
 
 def test_rows_of_probabilities_are_judged_by_their_likeliest_class() -> None:
@@ -111,7 +112,7 @@ def test_with_true_values_the_growth_of_the_error_counts() -> None:
     found = numbers(truth + 0.5, truth + 0.52, truth)
     assert found.judged_on == "RMSE against the true values"
     assert found.drop == pytest.approx(2.0)
-    assert "RMSE 0.5 before, 0.52 after (+2.000 points lost)" in found.sentence
+    assert "RMSE 0.5 before, 0.52 after (2.00 points lost)" in found.sentence
 
 
 def test_columns_of_different_size_count_alike() -> None:

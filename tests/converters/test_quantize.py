@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edgekit.manifest import RuntimeNeeds
 from edgekit.runtime import Session
@@ -102,6 +102,23 @@ def test_trees_are_told_that_weights_do_not_apply(flavor: str, reason: str) -> N
     result = FLAVORS[flavor](source(networks.stump(50), x=x))
     assert isinstance(result, DoesNotApply)
     assert result.reason.startswith(reason)
+
+
+def test_static_int8_pools_with_scalar_scales_as_kernels_want_them() -> None:
+    pooling = networks.model(
+        [
+            node("Conv", ["image", "w"], "c"),
+            node("AveragePool", ["c"], "p"),
+            node("Softmax", ["p"], "probabilities"),
+        ],
+        {"w": np.ones((8, 1, 3, 3), np.float32)},
+        inputs={"image": ["n", 1, networks.SIDE, networks.SIDE]},
+        outputs={"probabilities": ["n", 8, 9, 9]},
+    )
+    pool = pooling.graph.node[1]
+    pool.attribute.append(helper.make_attribute("kernel_shape", [2, 2]))
+    flavor = built("int8-static", pooling, image=IMAGES)
+    assert answers(flavor).shape == (len(IMAGES), 8, 9, 9)
 
 
 def test_static_int8_is_not_tried_below_its_opset() -> None:

@@ -70,7 +70,7 @@ def cast_to_float(source: str, target: str) -> NodeProto:
 
 def tensor(name: str, values: Array) -> TensorProto:
     """Return an initialiser, its data raw and little-endian."""
-    return numpy_helper.from_array(np.ascontiguousarray(values), name)
+    return numpy_helper.from_array(np.asarray(values, order="C"), name)
 
 
 def _weighted_inputs(node: NodeProto) -> Iterator[tuple[str, int]]:
