@@ -37,6 +37,18 @@ _HEADINGS = (
     "P95 MS",
     "TROUBLE",
 )
+_LIVE_HEADINGS = (
+    "DEVICE",
+    "ON",
+    "MODEL",
+    "VERSION",
+    "FLAVOR",
+    "SINCE UTC",
+    "PHASE",
+    "REQUESTS",
+    "P95 MS",
+    "TROUBLE",
+)
 _ONLINE = {True: "yes", False: "no", None: ""}
 _REDRAW_S = 0.5
 
@@ -122,19 +134,37 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.since,
         row.phase,
         "" if row.requests is None else str(row.requests),
-        "" if row.p95_us is None else f"{row.p95_us / 1000:.2f}",
+        f"{row.p95_us / 1000:.2f}" if row.requests and row.p95_us is not None else "",
         row.trouble,
     )
 
 
 def _table(found: tuple[Row, ...]) -> Table:
+    """Return the live table: without the board, and with shorter times."""
     table = Table(box=None, pad_edge=False)
-    for heading in _HEADINGS:
-        table.add_column(heading, overflow="fold")
+    for heading in _LIVE_HEADINGS:
+        last = heading == _LIVE_HEADINGS[-1]
+        table.add_column(heading, no_wrap=not last, overflow="fold" if last else "ellipsis")
     for row in found:
         style = "red" if row.trouble else "dim" if not row.online else ""
-        table.add_row(*(Text(cell or "-") for cell in _cells(row)), style=style)
+        table.add_row(*(Text(cell or "-") for cell in _live_cells(row)), style=style)
     return table
+
+
+def _live_cells(row: Row) -> tuple[str, ...]:
+    cells = dict(zip(_HEADINGS, _cells(row), strict=True))
+    return (
+        row.device,
+        cells["ONLINE"],
+        f"{row.model}@{row.stage}",
+        row.version,
+        row.flavor,
+        row.since[5:16].replace("T", " "),
+        row.phase,
+        cells["REQUESTS"],
+        cells["P95 MS"],
+        row.trouble,
+    )
 
 
 def _garbage(book: Book) -> Iterator[str]:

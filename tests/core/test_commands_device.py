@@ -237,7 +237,7 @@ def test_watching_draws_until_it_is_interrupted(
     enroll_two(fleet)
     broker.inject(TOPICS.state("pi-7"), state(), retain=True)
     received = FakeTransport.receive
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "110")
     arrivals = []
 
     def interrupted(transport: FakeTransport, timeout_s: float) -> object:
@@ -254,7 +254,9 @@ def test_watching_draws_until_it_is_interrupted(
 
     assert result.exit_code == 0
     line = next(line for line in result.stdout.splitlines() if line.startswith("pi-7"))
-    assert line.split()[3:8] == ["wine", "production", "3", "int8", "2026-03-01T11:00:00Z"]
+    assert line.split()[1:8] == (
+        ["-", "wine@production", "3", "int8", "03-01", "11:00", "serving"]
+    )
     with FleetFolder(path=fleet).book() as book:
         assert len(book.windows("pi-7")) == 1
 
