@@ -35,6 +35,8 @@ def admit(name: object, column: Column, kind: ColumnType) -> Column:
     if kind in (ColumnType.STRING, ColumnType.BINARY):
         if column.is_text or column.is_object:
             return column  # MLflow looks no further
+        if kind is ColumnType.BINARY and column.values.dtype.kind == "S":
+            return column.holding(column.values.astype(object))
         raise incompatible(name, column.dtype, kind)
     column = column.inferred()
     if column.dtype == str(kind.dtype):
@@ -116,7 +118,10 @@ def _instants(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _numbers(name: object, values: NDArray[Any]) -> NDArray[Any]:
-    """Read objects as float64, or as int64 where all are whole and none is missing."""
+    """Read objects as float64, or as int64 where all are whole and none is missing.
+
+    Unlike MLflow, no text is read as a number beside numbers.
+    """
     try:
         numbers = [_number(value, row) for row, value in enumerate(values)]
     except ValueError as cause:
@@ -140,11 +145,6 @@ def _number(value: object, row: int) -> float:
         return float(value)
     if isinstance(value, int | np.integer | np.bool_):
         return int(value)
-    if isinstance(value, str):
-        try:
-            return int(value)
-        except ValueError:
-            return float(value)
-    if isinstance(value, bytes):
+    if isinstance(value, str | bytes):
         raise ValueError(f"Unable to parse string at position {row}")  # noqa: TRY004 - as numpy
     raise SchemaError(f"Invalid object type at position {row}")

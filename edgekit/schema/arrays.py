@@ -82,25 +82,38 @@ def _bare_scalar(content: object, specs: Sequence[Spec]) -> Converted:
 
 
 def _from_objects(rows: list[Any], specs: Sequence[Spec]) -> dict[str, Converted]:
-    by_name = {spec.name: spec for spec in specs if spec.name is not None}
-    columns: dict[str, list[object]] = {}
     for row in rows:
         if not isinstance(row, dict):
             raise _no_json(f"'{type(row).__name__}' object has no attribute 'items'")
+    by_name = {spec.name: spec for spec in specs if spec.name is not None}
+    columns: dict[str, list[Any]] = {}
+    for row in rows:
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
-    return {name: _stacked(vs, by_name.get(name)) for name, vs in columns.items()}
-
-
-def _stacked(values: list[object], spec: Spec | None) -> Converted:
-    if spec is not None and not any(isinstance(value, list | dict) for value in values):
+    if columns.keys() <= by_name.keys() and not _holds_lists(columns):
         try:
-            return convert(values, spec)  # at once; one by one says what is wrong
+            return {name: convert(vs, by_name[name]) for name, vs in columns.items()}
         except RequestError:
-            pass
-    parts = [convert(value, spec).value for value in values]
+            pass  # one by one names the first value in the order of the rows
+    return _one_by_one(rows, columns, by_name)
+
+
+def _holds_lists(columns: Mapping[str, list[Any]]) -> bool:
+    return any(isinstance(v, list | dict) for values in columns.values() for v in values)
+
+
+def _one_by_one(
+    rows: list[Any], columns: Mapping[str, list[Any]], by_name: Mapping[str, Spec]
+) -> dict[str, Converted]:
+    parts: dict[str, list[Any]] = {name: [] for name in columns}
+    for row in rows:
+        for name, value in row.items():
+            parts[name].append(convert(value, by_name.get(name)).value)
     try:
-        return Converted(value=np.array(parts), origin=values)
+        return {
+            name: Converted(value=np.array(parts[name]), origin=values)
+            for name, values in columns.items()
+        }
     except _CAST_FAILURES as cause:
         raise _no_json(repr(cause)) from cause
 
@@ -123,7 +136,7 @@ def _check_rows(content: object, limits: Limits) -> None:
 
 def _check_lengths(data: Mapping[str, Converted], specs: Sequence[Spec]) -> None:
     required = [s.name for s in specs if isinstance(s, TensorSpec) or s.required]
-    named = any(name is not None for name in required)
+    named = any(spec.name is not None for spec in specs)
     lengths = set()
     for name, one in data.items():
         if isinstance(one.value, np.ndarray) and (name in required or not named):

@@ -98,14 +98,19 @@ def objects(values: Sequence[object]) -> NDArray[Any]:
 
 
 def text(values: Sequence[object]) -> NDArray[Any]:
-    """Return an object array of str, NaN where the value is not a str."""
-    return objects([v if isinstance(v, str) else math.nan for v in values])
+    """Return an object array of str, NaN where the value is not a str.
+
+    Raises ValueError for text that has no UTF-8, as half a surrogate pair.
+    """
+    texts = [str(v) if isinstance(v, str) else math.nan for v in values]
+    "".join(t for t in texts if isinstance(t, str)).encode()
+    return objects(texts)
 
 
 def _framed(array: NDArray[Any]) -> tuple[NDArray[Any], str]:
     match array.dtype.kind:
         case "U":
-            return array.astype(object), TEXT
+            return text(array.tolist()), TEXT
         case "S":
             return array.astype(object), OBJECT
         case "M" | "m" if np.datetime_data(array.dtype)[0] not in _FRAME_UNITS:

@@ -94,12 +94,15 @@ class ColumnSchema:
 
 
 def _framed(data: Data) -> Frame:
-    match data:
-        case Frame():
-            return data
-        case Converted():
-            return frames.from_bare(data)
-        case Mapping():
-            return frames.from_named(data)
-        case _:
-            return frames.from_converted_rows(data)
+    try:
+        match data:
+            case Frame():
+                return data
+            case Converted():
+                return frames.from_bare(data)
+            case Mapping():
+                return frames.from_named(data)
+            case _:
+                return frames.from_converted_rows(data)
+    except ValueError as cause:
+        raise frames.no_frame(str(cause)) from cause

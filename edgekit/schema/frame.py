@@ -5,7 +5,7 @@ a sentence: an index that repeats a single row, and `data` that is an object or 
 """
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -22,11 +22,15 @@ Wanted = Callable[[Sequence[Label]], Sequence[Label]]  # which of the labels are
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """Labels of all columns in order, and those columns that somebody wanted."""
+    """Labels of all columns in order, and those columns that somebody wanted.
+
+    `index` labels the rows where the caller did.
+    """
 
     labels: tuple[Label, ...]
     rows: int
     columns: Mapping[Label, Column]
+    index: Sequence[Label] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +71,8 @@ def from_split(split: object, wanted: Wanted, limits: Limits) -> Frame:
         rows = _listed(split["data"], "data")
         columns = split.get("columns")
         labels = None if columns is None else _listed(columns, "columns")
-        _check_index(split.get("index"), len(rows))
-        return _from_rows(rows, labels, wanted, limits)
+        index = _index(split.get("index"), len(rows))
+        return replace(_from_rows(rows, labels, wanted, limits), index=index)
     except (ValueError, TypeError) as cause:
         raise _unusable("split", cause) from cause
 
@@ -86,9 +90,13 @@ def _listed(value: object, name: str) -> list[Any]:
     return value
 
 
-def _check_index(index: object, rows: int) -> None:
-    if index is not None and len(_listed(index, "index")) != rows:
-        raise ValueError(f"index of {len(_listed(index, 'index'))} labels for {rows} rows")
+def _index(index: object, rows: int) -> list[Any] | None:
+    if index is None:
+        return None
+    labels = _listed(index, "index")
+    if len(labels) != rows:
+        raise ValueError(f"index of {len(labels)} labels for {rows} rows")
+    return labels
 
 
 def _from_rows(
@@ -157,14 +165,11 @@ def from_named(named: Mapping[str, Converted]) -> Frame:
     """Build from arrays by name; scalars are repeated beside arrays."""
     if named and all(isinstance(one.value, np.generic) for one in named.values()):
         return from_converted_rows([dict(named)])
-    lengths = set()
-    for one in named.values():
-        if isinstance(one.value, np.ndarray):
-            if one.value.ndim == 0:
-                raise _no_frame("Per-column arrays must each be 1-dimensional")
-            lengths.add(len(one.value))
+    lengths = {len(one.value) for one in named.values() if np.ndim(one.value)}
     if len(lengths) > 1:
-        raise _no_frame("All arrays must be of the same length")
+        raise no_frame("All arrays must be of the same length")
+    if named and not lengths:
+        raise no_frame("If using all scalar values, you must pass an index")
     rows = lengths.pop() if lengths else 0
     columns: dict[Label, Column] = {
         label: _column(one, rows) for label, one in named.items()
@@ -172,7 +177,8 @@ def from_named(named: Mapping[str, Converted]) -> Frame:
     return Frame(labels=tuple(named), rows=rows, columns=columns)
 
 
-def _no_frame(fact: str) -> SchemaError:
+def no_frame(fact: str) -> SchemaError:
+    """Return MLflow's refusal of arrays that make no table."""
     return SchemaError(
         "This model contains a column-based signature, which suggests a DataFrame input."
         f" There was an error casting the input data to a DataFrame: {fact}"
@@ -180,7 +186,7 @@ def _no_frame(fact: str) -> SchemaError:
 
 
 def _column(one: Converted, rows: int) -> Column:
-    if isinstance(one.value, np.generic):
+    if np.ndim(one.value) == 0:
         return Column.from_array(np.full(rows, one.value), [one.origin] * rows)
     return _array_column(one.value, one.origin)
 
@@ -210,12 +216,18 @@ def from_bare(bare: Converted) -> Frame:
         return Frame(labels=(0,), rows=1, columns={0: column})
     array = bare.value
     if array.ndim == 1:
-        column = Column.from_array(array, bare.origin)
+        column = _block_column(array, bare.origin)
         return Frame(labels=(0,), rows=len(array), columns={0: column})
     if array.ndim != 2:  # noqa: PLR2004 - rows and columns
         raise SchemaError(f"Must pass 2-d input. shape={array.shape}")
     columns: dict[Label, Column] = {}
     for i in range(array.shape[1]):
         origin = [row[i] for row in bare.origin]
-        columns[i] = Column.from_array(array[:, i], origin)
+        columns[i] = _block_column(array[:, i], origin)
     return Frame(labels=tuple(columns), rows=len(array), columns=columns)
+
+
+def _block_column(array: NDArray[Any], origin: Origin) -> Column:
+    if array.dtype.kind == "S":  # a frame keeps the dtype of a whole array of bytes
+        return Column(values=array, dtype=str(array.dtype), origin=origin)
+    return Column.from_array(array, origin)

@@ -30,10 +30,7 @@ def exact_column(label: object, column: Column, kind: ColumnType) -> NDArray[Any
 
     String and binary columns come as object arrays of str or bytes, missing values kept.
     """
-    if kind in (ColumnType.STRING, ColumnType.BINARY):
-        after = column.values
-    else:
-        after = column.values.astype(kind.dtype, copy=False)
+    after = _in_own_dtype(label, column, kind)
     row = _first_altered_of(kind, column.origin, after)
     if row is None:
         return after
@@ -42,6 +39,16 @@ def exact_column(label: object, column: Column, kind: ColumnType) -> NDArray[Any
     raise SchemaError(
         f"{incompatible(label, source, kind)} {_fact(f'Row {row}', before, after[row])}"
     )
+
+
+def _in_own_dtype(label: object, column: Column, kind: ColumnType) -> NDArray[Any]:
+    """Convert the objects that MLflow lets through, such as None beside True."""
+    if kind in (ColumnType.STRING, ColumnType.BINARY):
+        return column.values
+    try:
+        return column.values.astype(kind.dtype, copy=False)
+    except (ValueError, TypeError, OverflowError) as cause:
+        raise incompatible(label, column.dtype, kind) from cause
 
 
 def exact_tensor(spec: TensorSpec, tensor: NDArray[Any], origin: object) -> NDArray[Any]:

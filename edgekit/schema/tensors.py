@@ -80,7 +80,7 @@ class TensorSchema:
             case Frame() if spec.name is None:
                 return _from_frame(spec, data)
             case Frame():
-                return _from_column(spec, data.columns[spec.name])
+                return _from_column(spec, data, spec.name)
             case Mapping() if spec.name is not None:
                 return _enforced(spec, data[spec.name])
             case Converted():
@@ -126,7 +126,7 @@ def _from_frame(spec: TensorSpec, frame: Frame) -> Converted:
         raise SchemaError("Input DataFrame is empty.")
     columns = [frame.columns[label] for label in frame.labels]
     if width == 1:
-        return _from_column(spec, columns[0])
+        return _from_column(spec, frame, frame.labels[0])
     if spec.shape != (-1, width):
         raise SchemaError(
             "This model contains a model signature with an unnamed input. Since the input"
@@ -141,14 +141,17 @@ def _from_frame(spec: TensorSpec, frame: Frame) -> Converted:
     return _enforced(spec, Converted(value=stacked, origin=origin))
 
 
-def _from_column(spec: TensorSpec, column: Column) -> Converted:
+def _from_column(spec: TensorSpec, frame: Frame, label: Label) -> Converted:
+    column = frame.columns[label]
     if spec.shape[:1] != (-1,) or -1 in spec.shape[1:]:
-        label = f"input {spec.name}" if spec.name else "the unnamed input"
+        subject = f"input {spec.name}" if spec.name else "the unnamed input"
         raise SchemaError(
             "For pandas dataframe input, the first dimension of shape must be a variable"
             " dimension and other dimensions must be fixed, but in model signature the"
-            f" shape of {label} is {spec.shape}."
+            f" shape of {subject} is {spec.shape}."
         )
+    if frame.index is not None and 0 not in frame.index:  # MLflow looks for row 0
+        raise SchemaError(f"column {label}: no row has the index 0, one is expected")
     first = column.values[0] if column.values.size else None
     if np.isscalar(first):
         array = _from_scalars(spec, column)
