@@ -1,0 +1,77 @@
+"""docs/formats/wire.md, held to the code it describes."""
+
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from edgekit.statement import CHUNK_BYTES, MAX_CHUNK_BYTES
+from edgekit.wire import CHUNK_HEADER_BYTES, MAX_PAYLOAD_BYTES, Chunk, Topics, Want
+
+PAGE = (Path(__file__).parents[2] / "docs" / "formats" / "wire.md").read_text("utf-8")
+SHA = "0123456789abcdef" * 4
+
+
+def section(heading: str) -> str:
+    return PAGE.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def layout(heading: str) -> dict[int, str]:
+    """Return the rows of a payload's table: offset -> bytes."""
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", section(heading), re.MULTILINE)
+    return {int(offset): width.strip() for offset, width in rows}
+
+
+def test_a_chunk_lies_as_the_page_says() -> None:
+    payload = Chunk(epoch=0x01020304, sequence=5, number=6, data=b"data").encode()
+    assert list(layout("Chunk")) == [0, 1, 5, 9, CHUNK_HEADER_BYTES]
+    assert payload[0] == 1
+    assert payload[1:5] == b"\x01\x02\x03\x04"
+    assert struct.unpack(">II", payload[5:13]) == (5, 6)
+    assert payload[13:] == b"data"
+    assert layout("Chunk")[13] == f"1 to {MAX_CHUNK_BYTES:,}"
+
+
+def test_a_want_lies_as_the_page_says() -> None:
+    payload = Want(
+        sha256=SHA,
+        epoch=2,
+        last_sequence=3,
+        window=4,
+        chunks=10,
+        missing=frozenset({0, 9}),
+    ).encode()
+    assert list(layout("Want")) == [0, 1, 33, 37, 41, 43, 47]
+    assert payload[1:33].hex() == SHA
+    assert struct.unpack(">IIHI", payload[33:47]) == (2, 3, 4, 10)
+    assert payload[47:] == bytes([0b00000001, 0b00000010])
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        f"{MAX_PAYLOAD_BYTES:,} bytes",
+        f"{CHUNK_BYTES:,} bytes",
+        f"{MAX_PAYLOAD_BYTES // 32:,} chunks",
+        f"{MAX_PAYLOAD_BYTES // 32 * CHUNK_BYTES // 10**6} MB",
+    ],
+)
+def test_the_limits_are_the_codes(figure: str) -> None:
+    assert figure in PAGE
+
+
+def test_the_topics_are_the_codes() -> None:
+    topics = Topics(fleet="<fleet>")
+    told = set(re.findall(r"^\| `(edgekit/1/[^`]+)`", section("Topics"), re.MULTILINE))
+    made = {
+        topics.index,
+        topics.file("<name>"),
+        topics.blob("<sha256>"),
+        topics.want("<device>"),
+        topics.state("<device>"),
+        topics.presence("<device>"),
+        topics.telemetry("<device>"),
+    }
+    assert told == {t.replace("%3C", "<").replace("%3E", ">") for t in made}
+    assert max(topic.count("/") for topic in made) == 5
