@@ -11,9 +11,9 @@ from tuf.ngclient.updater import Updater
 
 from edgekit.trust.fetcher import BASE_URL, SourceFetcher
 from edgekit.trust.guard import Guard
-from edgekit.trust.layout import ROOT, TARGETS
+from edgekit.trust.layout import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from edgekit.trust.limits import Limits
-from edgekit.trust.payload import Root, Targets
+from edgekit.trust.payload import Targets
 from edgekit.trust.shelf import WriteFile
 
 
@@ -67,16 +67,28 @@ class GuardedUpdater(Updater):
 
     def _load_timestamp(self) -> None:
         super()._load_timestamp()
-        self._guard.accept(self._trusted_set.timestamp.type, self._trusted_set.timestamp)
+        self._accept(TIMESTAMP)
         self._trusted_set.reference_time = self._guard.reference_time
 
+    def _load_snapshot(self) -> None:
+        super()._load_snapshot()
+        self._accept(SNAPSHOT)
+
+    def _load_targets(self, role: str, parent_role: str) -> Targets:
+        targets = super()._load_targets(role, parent_role)
+        self._accept(role)
+        return targets
+
+    def _accept(self, role: str) -> None:
+        """Let the guard see what is trusted: before it is written, or as it was read."""
+        self._guard.accept(role, self._trusted_set[role])
+
     def _persist_metadata(self, rolename: str, data: bytes) -> None:
-        self._guard.accept(rolename, self._trusted_set[rolename])
+        self._accept(rolename)
         super()._persist_metadata(rolename, data)
 
     def _persist_root(self, version: int, data: bytes) -> None:
-        root = self._trusted_set[Root.type]
-        self._guard.accept(ROOT, root)
+        self._accept(ROOT)
         super()._persist_root(version, data)
 
     def _persist_file(self, filename: str, data: bytes) -> None:

@@ -488,6 +488,16 @@ def test_one_role_of_another_fleet_is_refused(
         device.resolve()
 
 
+def test_a_new_root_that_renames_the_fleet_is_refused(
+    operator: Simulator, device: Device
+) -> None:
+    operator.root.unrecognized_fields["x-edgekit-fleet"] = "other"
+    operator.root.version = 2
+    operator.offer_root()
+    with refused(device, "root: signed for fleet 'other', fleet 'demo' is expected"):
+        device.resolve()
+
+
 def test_a_root_of_another_fleet_than_provisioned_is_refused(
     tmp_path: Path, operator: Simulator
 ) -> None:

@@ -71,6 +71,14 @@ def test_the_time_floor_survives_a_damaged_cache(
     assert floor_of(device).issued == NOW + 10 * DAY
 
 
+def test_a_lost_floor_is_laid_again_from_the_cache(device: Device) -> None:
+    before = floor_of(device)
+    (device.folder / "floor.json").unlink()
+    device.now = FIRST_OF_1970
+    assert device.version() == "1"
+    assert floor_of(device) == before
+
+
 def test_a_clock_in_2040_is_told_apart_and_poisons_nothing(
     operator: Simulator, device: Device
 ) -> None:

@@ -17,6 +17,7 @@ from tests.core.trust_simulator import Files
     "name",
     [
         "_load_root",
+        "_load_snapshot",
         "_load_targets",
         "_load_timestamp",
         "_persist_file",
