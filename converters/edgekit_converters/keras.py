@@ -45,6 +45,12 @@ def convert(job: Job) -> Extraction:
     ConversionError when it must not be loaded, cannot be, or has no faithful ONNX form.
     """
     config = _config(job)
+    custom = sorted(set(_custom(config)))
+    if custom:
+        raise ConversionError(
+            f"{job.source.path.name}: it uses {', '.join(custom)}, whose code is not in the"
+            " file; export the model as a SavedModel (model.export) where that code is"
+        )
     foreign = sorted(set(_foreign(config)))
     if foreign and not job.trust_pickle:
         raise ConversionError(
@@ -91,6 +97,20 @@ def _foreign(config: object) -> Iterator[str]:
         yield f"{module}.{name}"
     for entry in config.values():
         yield from _foreign(entry)
+
+
+def _custom(config: object) -> Iterator[str]:
+    """Yield the registered names ("package>Class") of classes that are not Keras's own."""
+    if isinstance(config, list):
+        for entry in config:
+            yield from _custom(entry)
+    if not isinstance(config, dict):
+        return
+    for key in ("registered_name", "class_name"):
+        if isinstance(config.get(key), str) and ">" in config[key]:
+            yield config[key]
+    for entry in config.values():
+        yield from _custom(entry)
 
 
 def _is_own(module: str) -> bool:
