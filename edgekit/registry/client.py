@@ -8,6 +8,7 @@ the lineage link between logged models, which older servers lack (the tags say t
 import contextlib
 import difflib
 import logging
+import sys
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -279,9 +280,13 @@ class MlflowRegistry:
 
 @contextlib.contextmanager
 def _answering(uri: str) -> Iterator[None]:
-    """Turn whatever MLflow raises into RegistryError."""
+    """Turn whatever MLflow raises into RegistryError, and what it prints into talk.
+
+    It tells links to runs on standard output, which belongs to a command's data.
+    """
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     except ImportError as error:
         raise RegistryError(
             f"registry {uri}: {error}; a database needs the full MLflow,"

@@ -2,6 +2,13 @@
 
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +20,7 @@ from edgekit.conversion import Candidate, Conversion, ConversionRequest
 from edgekit.errors import RegistryError
 from edgekit.manifest import ModelIdentity
 from edgekit.registry import ModelVersion, Registry, source_digest
+from tests.brokers import free_port
 
 pytestmark = [
     pytest.mark.slow,
@@ -332,6 +340,53 @@ def test_the_runs_of_a_local_registry_lie_beside_it(
 
     artifacts = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://"))
     assert artifacts.is_relative_to(place / "mlruns")
+
+
+@pytest.fixture(scope="module")
+def server(client: object, uri: str, place: Path) -> Iterator[str]:
+    """A tracking server in front of the same database."""
+    assert client
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--workers=1", f"--port={port}"]
+    command += [f"--backend-store-uri={uri}", f"--artifacts-destination={place}/served"]
+    with (
+        (place / "server.log").open("wb") as log,
+        subprocess.Popen(
+            command, stdout=log, stderr=log, start_new_session=True
+        ) as process,
+    ):
+        _until_healthy(f"http://localhost:{port}", process)
+        yield f"http://localhost:{port}"
+        os.killpg(process.pid, signal.SIGTERM)
+
+
+def _until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(240):
+        assert process.poll() is None, "the server ended"
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=1):  # noqa: S310 - ours
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"{url}: no answer")
+
+
+def test_a_tracking_server_serves_as_well_and_standard_output_stays_clean(
+    server: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = registry.open(server)
+    version = opened.resolve("models:/wine@champion")
+    folder = opened.download(version, tmp_path / "fresh")
+    (tmp_path / "work").mkdir()
+    run_id = log(opened, version, tmp_path / "work")
+
+    assert (version.version, opened.resolve("models:/wine/production").version) == (
+        "2",
+        "3",
+    )
+    assert source_digest(folder) == source_digest(place / "wine2")
+    assert opened.run(run_id).status == "FINISHED"
+    assert capsys.readouterr().out == ""
 
 
 def test_a_registry_file_that_does_not_exist_is_not_made(tmp_path: Path) -> None:
