@@ -1,5 +1,6 @@
 """A founded fleet to run commands in, and a way to run them: exact output, exit code."""
 
+import atexit
 import os
 import shutil
 from collections.abc import Iterator
@@ -40,7 +41,9 @@ def fleet_in(folder: Path) -> Path:
 
 @cache
 def _founded() -> Path:
-    folder = Path(mkdtemp(prefix="edgekit-test-")) / "fleet"
+    place = mkdtemp(prefix="edgekit-test-")
+    atexit.register(shutil.rmtree, place)
+    folder = Path(place) / "fleet"
     found(
         folder,
         FleetConfig(
