@@ -83,6 +83,7 @@ class _Session:
     """What the network thread knows about the connection."""
 
     up: bool = False
+    was_up: bool = False
     trouble: str = ""
     failures: int = 0
     decided: threading.Event = field(default_factory=threading.Event)
@@ -223,6 +224,8 @@ class MqttTransport:
                 code = self._client.loop(_LOOP_S)
         except MQTTException as error:
             return f"the broker sent a malformed packet: {error}"
+        except OSError as error:
+            return error.strerror or str(error)
         return self._session.trouble or paho.error_string(code)
 
     def _say_goodbye(self) -> None:
@@ -250,7 +253,7 @@ class MqttTransport:
 
     def _await_first_session(self, timeout_s: float) -> None:
         decided = self._session.decided.wait(timeout_s)
-        if self._session.up:
+        if self._session.was_up:
             return
         reason = self._session.trouble
         self._stop()
@@ -313,7 +316,7 @@ class MqttTransport:
             self._session.trouble = f"the broker refuses: {code}"
             return
         with self._lock:
-            self._session.up = True
+            self._session.up = self._session.was_up = True
             filters = dict(self._filters)
         self._session.failures = 0
         self._ask_for(filters)

@@ -17,7 +17,10 @@ _MOST_ARRIVALS = 1000  # read before a file is asked for: a flood must not hold 
 
 
 class RetainedFiles:
-    """Files of one fleet, as the broker holds them. It alone receives from `transport`."""
+    """Files of one fleet, as the broker holds them. It alone receives from `transport`.
+
+    What somebody else receives meanwhile, a newer index too, is missed: then begin anew.
+    """
 
     def __init__(
         self,

@@ -118,7 +118,7 @@ class Depot:
         return min(waits)
 
     def _poll(self, now: float) -> None:
-        if self._publication.refresh():
+        if self._refresh():
             self._entries = read_catalogue(self._files)
             self._drop_stale_schedules()
             logger.info(
@@ -128,6 +128,16 @@ class Depot:
         for sha256, schedule in self._schedules.items():
             for device in schedule.forget_silent(now):
                 logger.info("%s: %s went silent", sha256[:_SHORT], device)
+
+    def _refresh(self) -> bool:
+        """Publish what changed; a folder that cannot be read is tried again."""
+        try:
+            return self._publication.refresh()
+        except OSError as error:
+            logger.error(  # noqa: TRY400 - a sentence
+                "%s: %s; what was published stays", error.filename, error.strerror
+            )
+            return False
 
     def _take(self, arrival: Arrival) -> None:
         match arrival:

@@ -256,6 +256,19 @@ def test_an_unreadable_record_leaves_the_others_served(world: World) -> None:
     assert world.depot.served.chunks == 10
 
 
+def test_a_file_that_cannot_be_read_is_said_and_tried_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = world.repository.path / "files"
+    (files / "timestamp.json").mkdir()
+    world.turn()
+    assert "Is a directory" in caplog.text
+    (files / "timestamp.json").rmdir()
+    world.repository.stamp()
+    world.turn()
+    assert set(world.retained()) == {"timestamp.json"}
+
+
 def test_a_new_depot_draws_a_new_epoch(world: World) -> None:
     entry, _ = world.repository.release(DATA, chunk_bytes=100)
     epochs = set()

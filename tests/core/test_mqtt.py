@@ -206,6 +206,41 @@ def test_qos_0_waits_for_a_stalled_network_instead_of_filling_memory() -> None:
         sender.close()
 
 
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\x30\x02\x00\x00",  # a message without a topic
+        b"\x30\x04\x00\x09ab",  # a topic longer than its packet
+        b"\x90\x01\x00",  # an answer to a subscription, too short
+        b"\x40\x02\x00\x07",  # an acknowledgement of nothing
+        b"\xff\xff\xff\xff\xff\xff\xff",
+        b"\x00\x00",
+    ],
+)
+def test_a_hostile_broker_ends_a_session_and_not_the_thread(nonsense: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"mqtt://127.0.0.1:{server.getsockname()[1]}"
+
+        def speak_nonsense_then_sense() -> None:
+            for words in (nonsense, b"\x30\x04\x00\x01tx"):
+                peer = server.accept()[0]
+                peer.sendall(b"\x20\x02\x00\x00" + words)
+                peer.settimeout(0.3)
+                try:
+                    while peer.recv(1000):
+                        pass
+                except OSError:
+                    pass
+                peer.close()
+
+        threading.Thread(target=speak_nonsense_then_sense).start()
+        session = MqttTransport.connect(
+            BrokerAddress(url=url), client_id="s", options=QUICK
+        )
+        assert next_message(session, "t").payload == b"x"
+        session.close()
+
+
 def test_nobody_listening_is_a_transport_error() -> None:
     address = BrokerAddress(url=f"mqtt://127.0.0.1:{free_port()}")
     with pytest.raises(TransportError, match="Connection refused"):
