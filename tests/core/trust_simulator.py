@@ -22,6 +22,7 @@ from edgekit.trust.payload import (
     CryptoSigner,
     DelegatedRole,
     Delegations,
+    Key,
     Metadata,
     MetaFile,
     Role,
@@ -136,7 +137,7 @@ class Simulator(Files):
             role: DelegatedRole(role, self._keyids(role), 1, terminating=True, paths=[path])
             for role, path in self.paths.items()
         }
-        keys = {
+        keys: dict[str, Key] = {
             s.public_key.keyid: s.public_key for r in delegated for s in self.signers[r]
         }
         self.roles = {

