@@ -76,15 +76,17 @@ class Attendant:
             case Order.PING:
                 self._say(do="ping")
             case Order.KILL:
-                self._killed_for = f"it was silent in condition {self._watch.condition}"
+                self._killed_for = (
+                    f"no sign of life, or of an end of loading ({self._watch.condition})"
+                )
                 self._kill()
             case None:
                 pass
 
-    def load(self, model: str, release: Release) -> None:
+    def load(self, model: str, release: Release, now_s: float) -> None:
         """Have a model loaded and served. Without a worker: its start will ask again."""
         if self.up:
-            self._watch = self._watch.load_asked()
+            self._watch = self._watch.load_asked(now_s)
             self._say(
                 do="load",
                 model=model,
@@ -139,12 +141,12 @@ class Attendant:
                 self.onnxruntime = said.text("onnxruntime")
                 return Notice(model=None, event=WorkerReady())
             case "loaded":
-                self._watch = self._watch.load_ended()
+                self._watch = self._watch.load_ended(now_s)
                 event = Loaded(sha256=said.sha256("sha256"))
                 log.info("%s: loaded in %s ms", said.text("model"), said.integer("took_ms"))
                 return Notice(model=said.text("model"), event=event)
             case "load-failed":
-                self._watch = self._watch.load_ended()
+                self._watch = self._watch.load_ended(now_s)
                 return Notice(model=said.text("model"), event=_load_failed(said))
             case "stats":
                 models = said.children("models")

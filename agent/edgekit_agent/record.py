@@ -12,7 +12,7 @@ from edgekit.document import Reader, canonical_json
 from edgekit.errors import StoreError
 
 FORMAT = 1
-MAX_REASON_CHARS = 1_000
+MAX_REASON_CHARS = 500
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -69,12 +69,12 @@ class Trouble:
     at: str
     sha256: str | None = None
 
-    def to_table(self) -> dict[str, object]:
+    def to_table(self, reason_chars: int = MAX_REASON_CHARS) -> dict[str, object]:
         """Return the JSON object."""
         return {
             "kind": self.kind.value,
             "error": self.error,
-            "reason": self.reason[:MAX_REASON_CHARS],
+            "reason": self.reason[:reason_chars],
             "at": self.at,
             "sha256": self.sha256,
         }

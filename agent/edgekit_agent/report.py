@@ -3,20 +3,23 @@
 docs/formats/device-state.md is its page.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from edgekit import __version__
 from edgekit.document import canonical_json
 from edgekit_agent.config import Config
-from edgekit_agent.record import Record
+from edgekit_agent.record import MAX_REASON_CHARS, Record
 from edgekit_agent.state import ModelState
 
 FORMAT = 1
+_REASONS_CHARS = 16_000  # of all models together: a report is at most 64 KiB
 
 
-def model_table(record: Record) -> dict[str, object]:
+def model_table(
+    record: Record, *, reason_chars: int = MAX_REASON_CHARS
+) -> dict[str, object]:
     """Return what is told of one model, from what is persisted."""
-    current = record.current
+    current, setback = record.current, record.trouble
     return {
         "model": record.model,
         "stage": record.stage,
@@ -26,13 +29,13 @@ def model_table(record: Record) -> dict[str, object]:
         "previous": record.previous and record.previous.to_table(),
         "candidate": record.candidate and record.candidate.to_table(),
         "attempts": record.attempt.count if record.attempt else 0,
-        "trouble": record.trouble and record.trouble.to_table(),
+        "trouble": setback and setback.to_table(reason_chars),
     }
 
 
 def reported_state(  # noqa: PLR0913 - the parts of a report
     config: Config,
-    states: Iterable[ModelState],
+    states: Sequence[ModelState],
     *,
     boot_id: str,
     seq: int,
@@ -40,6 +43,7 @@ def reported_state(  # noqa: PLR0913 - the parts of a report
     onnxruntime: str,
 ) -> bytes:
     """Return the retained report. `loaded`: the worker answers with current, right now."""
+    reason_chars = min(MAX_REASON_CHARS, _REASONS_CHARS // max(1, len(states)))
     return canonical_json(
         {
             "format": FORMAT,
@@ -51,7 +55,11 @@ def reported_state(  # noqa: PLR0913 - the parts of a report
             "seq": seq,
             "at": at,
             "models": [
-                {**model_table(state.record), "loaded": _loaded(state)} for state in states
+                {
+                    **model_table(state.record, reason_chars=reason_chars),
+                    "loaded": _loaded(state),
+                }
+                for state in states
             ],
         }
     )

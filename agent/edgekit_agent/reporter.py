@@ -5,7 +5,7 @@ published again at every connection.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from edgekit.document import canonical_json
 from edgekit.errors import TransportError
@@ -38,7 +38,7 @@ class Reporter:
         self._window_began = at.utc
         self._window_ends_s = at.s + self._config.telemetry_interval_s
 
-    def state(self, states: Iterable[ModelState], at: Moment, *, onnxruntime: str) -> None:
+    def state(self, states: Sequence[ModelState], at: Moment, *, onnxruntime: str) -> None:
         """Publish what runs here, retained."""
         self._states_sent += 1
         text = report.reported_state(

@@ -23,6 +23,9 @@ class Moment:
 class Policy:
     """How patient the agent is. Delays double from `backoff_s` to `backoff_most_s`.
 
+    An announcement is looked into at once, but `gap_s` after the last look at the earliest,
+    up to `gap_most_s` where looks keep failing; while a bundle is being fetched,
+    `supersede_s` after: whoever floods a device with announcements costs it little.
     `spread` (0 to 1) lengthens this device's delays by up to half, so that a fleet does
     not return in step. A candidate is given up after `attempts` starts without a verdict,
     or `interruptions` by restarts of the agent; a new current model after `crashes` of the
@@ -31,6 +34,9 @@ class Policy:
 
     settle_s: float = 2.0
     poll_s: float = 3600.0
+    gap_s: float = 1.0
+    gap_most_s: float = 30.0
+    supersede_s: float = 10.0
     backoff_s: float = 2.0
     backoff_most_s: float = 900.0
     spread: float = 0.0
@@ -43,6 +49,10 @@ class Policy:
         """Return how long to wait after that many failures in a row."""
         doubled = self.backoff_s * 2.0 ** min(max(failures, 1) - 1, 30)
         return float(min(doubled, self.backoff_most_s)) * (1 + self.spread / 2)
+
+    def quiet_s(self, failures: int) -> float:
+        """Return how long after a look the next announcement is looked into."""
+        return min(self.delay_s(failures), self.gap_most_s) if failures else self.gap_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +67,7 @@ class ModelState:
     record: Record
     online: bool = False
     loaded: str | None = None
+    checked_s: float = -1e9  # when the last look began: long ago
     check_at_s: float = 0.0
     attempt_at_s: float = 0.0
     reload_at_s: float | None = None

@@ -47,9 +47,9 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one case for each event, nothing els
         case Offline():
             return Step(state=replace(state, online=False))
         case Announced():
-            return _announced(state)
+            return _announced(state, at, policy)
         case Ticked():
-            return _ticked(state, at)
+            return _ticked(state, at, policy)
         case Resolved():
             return updating.resolved(state, event, at, policy)
         case NothingReleased():
@@ -96,25 +96,34 @@ def _online(state: ModelState, at: Moment) -> Step:
     return Step(state=replace(state, online=True))
 
 
-def _announced(state: ModelState) -> Step:
-    if state.at_rest:
-        return _check(state)
-    if state.record.phase is Phase.FETCHING:  # superseded, or withdrawn
-        checking = _check(changed(state, candidate=None))
-        return Step(state=checking.state, actions=(StopUpdate(), *checking.actions))
-    return Step(state=replace(state, again=True))
+def _announced(state: ModelState, at: Moment, policy: Policy) -> Step:
+    if not state.at_rest:
+        return Step(state=replace(state, again=True))
+    due_s = state.checked_s + policy.quiet_s(state.failures)
+    if at.s >= due_s:
+        return _check(state, at)
+    return Step(state=replace(state, check_at_s=min(state.check_at_s, due_s)))
 
 
-def _ticked(state: ModelState, at: Moment) -> Step:
+def _ticked(state: ModelState, at: Moment, policy: Policy) -> Step:
     if state.probation_ends_s is not None and at.s >= state.probation_ends_s:
         return keeping.settled(state)
     if state.reload_at_s is not None and at.s >= state.reload_at_s:
         return reload(replace(state, reload_at_s=None))
     if state.at_rest and state.online and at.s >= state.check_at_s:
-        return _check(state)
+        return _check(state, at)
+    if _superseded(state, at, policy):
+        checking = _check(changed(state, candidate=None), at)
+        return Step(state=checking.state, actions=(StopUpdate(), *checking.actions))
     return Step(state=state)
 
 
-def _check(state: ModelState) -> Step:
-    checking = replace(changed(state, phase=Phase.CHECKING), again=False)
+def _superseded(state: ModelState, at: Moment, policy: Policy) -> bool:
+    """Whether a fetch is interrupted to see if it is still wanted."""
+    fetching = state.record.phase is Phase.FETCHING
+    return fetching and state.again and at.s >= state.checked_s + policy.supersede_s
+
+
+def _check(state: ModelState, at: Moment) -> Step:
+    checking = replace(changed(state, phase=Phase.CHECKING), again=False, checked_s=at.s)
     return Step(state=checking, actions=(StartUpdate(),))

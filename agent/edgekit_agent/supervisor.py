@@ -284,7 +284,7 @@ class Supervisor:
                 command = (*self._settings.proof, "--sha256", digest)
                 self._proofs.submit(Job(model=model, sha256=digest, command=command), now_s)
             case Load(release=release):
-                self._worker.load(model, release)
+                self._worker.load(model, release, now_s)
             case Discard(sha256=sha256):
                 self._store.discard(sha256)
             case Collect():

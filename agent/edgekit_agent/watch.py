@@ -25,10 +25,11 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long the worker may be silent. Loading holds it up: it is allowed `load_s`.
+    """How long the worker may be silent, and take for one load.
 
-    After its first death it is started again at once, then after ever longer delays,
-    until one has lived for `calm_s`.
+    It answers pings while it loads: onnxruntime lets other threads run. After its first
+    death it is started again at once, then after ever longer delays, until one has lived
+    for `calm_s`.
     """
 
     start_s: float = 120.0
@@ -49,6 +50,7 @@ class Watch:
     heard_s: float = 0.0
     asked_s: float = 0.0
     loading: int = 0
+    loading_since_s: float = 0.0
     deaths: int = 0  # in a row
 
     def due(self, now_s: float, patience: Patience) -> tuple["Watch", Order | None]:
@@ -74,13 +76,14 @@ class Watch:
         """Note a sign of life."""
         return replace(self, heard_s=now_s)
 
-    def load_asked(self) -> "Watch":
-        """Note that it was told to load a model."""
-        return replace(self, loading=self.loading + 1)
+    def load_asked(self, now_s: float) -> "Watch":
+        """Note that it was told to load a model, after what it loads already."""
+        since_s = self.loading_since_s if self.loading else now_s
+        return replace(self, loading=self.loading + 1, loading_since_s=since_s)
 
-    def load_ended(self) -> "Watch":
-        """Note that it has loaded a model, or could not."""
-        return replace(self, loading=max(0, self.loading - 1))
+    def load_ended(self, now_s: float) -> "Watch":
+        """Note that it has loaded a model, or could not; the next load begins."""
+        return replace(self, loading=max(0, self.loading - 1), loading_since_s=now_s)
 
     def died(self, now_s: float, patience: Patience) -> "Watch":
         """Note its end, and plan the next start."""
@@ -91,8 +94,8 @@ class Watch:
         return Watch(since_s=now_s + delay_s, deaths=deaths + 1)
 
     def _alive(self, now_s: float, patience: Patience) -> tuple["Watch", Order | None]:
-        allowed_s = patience.load_s if self.loading else patience.silent_s
-        if now_s - self.heard_s > allowed_s:
+        stuck = self.loading and now_s - self.loading_since_s > patience.load_s
+        if stuck or now_s - self.heard_s > patience.silent_s:
             return self, Order.KILL
         if now_s - self.asked_s >= patience.ping_s:
             return replace(self, asked_s=now_s), Order.PING

@@ -102,6 +102,7 @@ def main() -> None:
     arguments = _arguments()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="worker: %(message)s")
     voice = lines.Voice.claim()
+    memory.keep_heap_small()
     shelf = Shelf(Enforcement(arguments.enforcement))
     server = InvocationServer(arguments.socket, shelf)
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()

@@ -61,6 +61,11 @@ class Device:
             self.actions = list(result.actions)
         return self
 
+    def announced(self, *then: Event) -> "Device":
+        """Something is announced, a moment after the last time."""
+        self.now_s += POLICY.gap_s
+        return self.on(Announced(), *then)
+
     def after(self, seconds: float) -> "Device":
         self.now_s += seconds
         return self.on(Ticked())
@@ -169,9 +174,11 @@ def test_a_failing_network_or_full_disk_is_not_now(error: str) -> None:
 def test_failures_in_a_row_are_retried_ever_more_slowly() -> None:
     found = device()
     waits = []
+    found.announced()
     for _ in range(12):
-        found.on(Announced(), UpdateFailed(error="TransportError", reason="so"))
+        found.on(UpdateFailed(error="TransportError", reason="so"))
         waits.append(found.state.check_at_s - found.now_s)
+        found.after(waits[-1])
     assert waits[:4] == [2, 4, 8, 16]
     assert waits[-1] == POLICY.backoff_most_s
 
@@ -199,7 +206,7 @@ def test_untrusted_metadata_is_rejected_and_asked_for_again_later() -> None:
 def test_a_signed_bundle_that_must_not_run_is_not_fetched_twice() -> None:
     found = fetching().on(UpdateFailed(error="TrustError", reason="so", final=True))
     assert found.kind is TroubleKind.REJECTED
-    found.on(Announced(), Resolved(release=NEW, stored=False))
+    found.announced(Resolved(release=NEW, stored=False))
     assert found.actions == [StopUpdate()]
     assert found.kind is TroubleKind.REJECTED
     assert found.record.current == OLD
@@ -207,8 +214,9 @@ def test_a_signed_bundle_that_must_not_run_is_not_fetched_twice() -> None:
 
 def test_a_verdict_outlives_a_later_network_failure() -> None:
     found = proving().on(ProofRefused(sha256=NEW.sha256, error="ProofError", reason="NaN"))
-    found.on(Announced(), UpdateFailed(error="TransportError", reason="so"))
-    found.on(Announced(), Resolved(release=NEW, stored=True))
+    found.announced(UpdateFailed(error="TransportError", reason="so"))
+    found.now_s += POLICY.delay_s(1)
+    found.announced(Resolved(release=NEW, stored=True))
     assert found.record.trouble is not None
     assert found.record.trouble.reason == "NaN"
 
@@ -218,7 +226,7 @@ def test_a_refused_proof_leaves_the_old_model_serving_until_the_pointer_changes(
     assert (found.kind, found.record.current) == (TroubleKind.REJECTED, OLD)
     assert found.actions == [Collect()]
     assert NEW.sha256 not in found.record.needed
-    found.on(Announced(), Resolved(release=replace(NEW, rollout=3), stored=False))
+    found.announced(Resolved(release=replace(NEW, rollout=3), stored=False))
     assert found.actions == [Proceed()]
 
 
@@ -239,7 +247,7 @@ def test_a_crashing_proof_is_tried_again_and_then_given_up() -> None:
 def test_announcements_do_not_hasten_a_failed_attempt() -> None:
     found = proving()
     found.on(ProofBroke(sha256=NEW.sha256, error="Crashed", reason="signal 11"))
-    found.on(Announced(), Resolved(release=NEW, stored=True))
+    found.announced(Resolved(release=NEW, stored=True))
     assert found.actions == [StopUpdate()]
     assert found.after(POLICY.delay_s(1)).actions == [StartUpdate()]
 
@@ -258,7 +266,33 @@ def test_an_unloadable_candidate_leaves_the_old_model_serving() -> None:
 
 
 def test_a_release_announced_while_fetching_supersedes_the_fetch() -> None:
-    assert fetching().on(Announced()).actions == [StopUpdate(), StartUpdate()]
+    found = fetching().on(Announced())
+    assert found.actions == []
+    assert found.after(POLICY.supersede_s).actions == [StopUpdate(), StartUpdate()]
+    assert found.record.candidate is None
+
+
+def test_a_flood_of_announcements_costs_a_bounded_number_of_checks() -> None:
+    found, checks = device(), 0
+    for _ in range(1000):
+        found.on(Announced())
+        checks += StartUpdate() in found.actions
+        found.on(UpdateFailed(error="TrustError", reason="garbage"))
+        found.after(0.1)
+        checks += StartUpdate() in found.actions
+        found.on(UpdateFailed(error="TrustError", reason="garbage"))
+    assert checks < 12, "in 100 seconds"
+
+
+def test_a_flood_of_announcements_does_not_keep_a_fetch_from_ending() -> None:
+    found = fetching()
+    for _ in range(int(POLICY.supersede_s * 10) - 1):
+        assert found.on(Announced()).after(0.1).record.phase is Phase.FETCHING
+
+
+def test_two_releases_in_a_row_are_both_seen() -> None:
+    found = device().on(Announced(), Resolved(release=OLD, stored=True), Announced())
+    assert found.after(POLICY.gap_s).actions == [StartUpdate()]
 
 
 def test_a_release_announced_while_proving_is_checked_afterwards() -> None:
@@ -317,7 +351,7 @@ def test_a_new_model_that_crashes_the_worker_again_and_again_is_undone() -> None
     assert found.record.previous is None
     assert found.kind is TroubleKind.FAILED
     assert found.actions == [Load(release=OLD)]
-    found.on(Loaded(sha256=OLD.sha256), Announced(), Resolved(release=NEW, stored=True))
+    found.on(Loaded(sha256=OLD.sha256)).announced(Resolved(release=NEW, stored=True))
     assert found.actions == [StopUpdate()], "not again until the pointer changes"
 
 

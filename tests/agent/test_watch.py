@@ -29,11 +29,20 @@ def test_a_silent_worker_is_killed() -> None:
     assert alive.due(5.1 + PATIENCE.silent_s, PATIENCE)[1] is not Order.KILL
 
 
-def test_a_loading_worker_is_given_more_time() -> None:
-    watch = started().ready(5.0).load_asked()
-    assert watch.due(6.0 + PATIENCE.silent_s, PATIENCE)[1] is not Order.KILL
-    assert watch.due(6.0 + PATIENCE.load_s, PATIENCE)[1] is Order.KILL
-    assert watch.load_ended().due(6.0 + PATIENCE.silent_s, PATIENCE)[1] is Order.KILL
+def test_a_load_that_never_ends_is_ended() -> None:
+    watch = started().ready(5.0).load_asked(5.0)
+    at_s = 5.0 + PATIENCE.load_s
+    assert watch.heard(at_s).due(at_s, PATIENCE)[1] is not Order.KILL
+    assert watch.heard(at_s).due(at_s + 0.1, PATIENCE)[1] is Order.KILL
+    over = watch.load_ended(at_s).heard(at_s)
+    assert over.due(at_s + 0.1, PATIENCE)[1] is not Order.KILL
+
+
+def test_each_load_has_its_own_time() -> None:
+    watch = started().ready(0.0).load_asked(0.0).load_asked(1.0)
+    at_s = PATIENCE.load_s - 1
+    watch = watch.load_ended(at_s).heard(at_s + 10)
+    assert watch.due(at_s + 10, PATIENCE)[1] is not Order.KILL
 
 
 def test_a_worker_that_keeps_dying_is_started_ever_more_slowly() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from edgekit.errors import ConfigError, SchemaError, TransportError
 from edgekit.manifest import MODEL_NAME
-from edgekit_agent import client
+from edgekit_agent import client, memory
 from edgekit_agent.child import Child, Ended, News, Said
 from edgekit_agent.store import Store
 from tests.agent.making import Made, made, stored
@@ -215,6 +215,18 @@ def test_a_swap_under_load_loses_no_request(hands: Hands) -> None:
         asker.join()
     assert failures == []
     assert {tuple(answer) for answer in answers} == {(6.0, 14.0), (9.0, 21.0)}
+
+
+def test_memory_after_many_swaps_is_that_after_the_first(hands: Hands) -> None:
+    old, new = made(padding_bytes=20_000_000), made(scale=3.0, padding_bytes=20_000_000)
+    stored(hands.store, old)
+    stored(hands.store, new)
+    sizes = []
+    for swap in range(13):
+        hands.load_stored(new if swap % 2 == 0 else old)
+        hands.predict()
+        sizes.append(memory.rss_bytes(hands.child.pid))
+    assert max(sizes[1:]) < 1.1 * sizes[0]
 
 
 def test_a_damaged_bundle_keeps_the_old_model_serving(hands: Hands) -> None:
