@@ -6,7 +6,15 @@ Knows ONNX and the runtime, no framework. The same model gives the same bytes.
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from onnx import GraphProto, ModelProto, TensorProto, checker, helper, version_converter
+from onnx import (
+    GraphProto,
+    ModelProto,
+    TensorProto,
+    ValueInfoProto,
+    checker,
+    helper,
+    version_converter,
+)
 
 from edgekit.binding import feeds
 from edgekit.errors import ConversionError, EdgekitError
@@ -65,13 +73,29 @@ def declare_inputs(model: ModelProto, inputs: Sequence[TensorInput]) -> None:
 
 
 def declare_shapes(model: ModelProto, arrays: Mapping[str, Array]) -> None:
-    """Write the outputs' true shapes, as one run showed them, the batch left open."""
+    """Write the outputs' shapes as one run showed them; what was open stays open."""
     for output in model.graph.output:
-        shape: list[int | str] = [_BATCH, *arrays[output.name].shape[1:]]
-        element = helper.np_dtype_to_tensor_dtype(arrays[output.name].dtype)
-        if arrays[output.name].dtype == object:
-            element = TensorProto.STRING
-        output.CopyFrom(helper.make_tensor_value_info(output.name, element, shape))
+        array = arrays[output.name]
+        declared = shape(output)
+        sizes: list[int | str] = [_BATCH, *array.shape[1:]]
+        if len(declared) == array.ndim:
+            for axis, size in enumerate(declared[1:], start=1):
+                if size < 0:
+                    sizes[axis] = f"{output.name}_{axis}"
+        element = (
+            TensorProto.STRING
+            if array.dtype == object
+            else helper.np_dtype_to_tensor_dtype(array.dtype)
+        )
+        output.CopyFrom(helper.make_tensor_value_info(output.name, element, sizes))
+
+
+def shape(value: ValueInfoProto) -> tuple[int, ...]:
+    """Return a tensor's declared shape, -1 where any length goes; () if there is none."""
+    return tuple(
+        size.dim_value if size.HasField("dim_value") else -1
+        for size in value.type.tensor_type.shape.dim
+    )
 
 
 def raise_opset(model: ModelProto, target: int) -> ModelProto:

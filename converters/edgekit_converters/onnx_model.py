@@ -94,8 +94,8 @@ def _load(path: Path) -> ModelProto:
     try:
         for tensor in outside:
             external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
-            tensor.data_location = TensorProto.DEFAULT
-            del tensor.external_data[:]
+            tensor.ClearField("data_location")
+            tensor.ClearField("external_data")
     except (OSError, ValueError, ValidationError) as error:
         raise ConversionError(f"{path.name}: its external data: {error}") from error
     return model
@@ -165,13 +165,12 @@ def _port(name: str, value: ValueInfoProto) -> Port:
             f"{name}: input {value.name} is no tensor; export it with plain tensors"
         )
     tensor = value.type.tensor_type
-    shape = tuple(
-        size.dim_value if size.HasField("dim_value") else -1 for size in tensor.shape.dim
-    )
     dtype = TEXT
     if tensor.elem_type != TensorProto.STRING:
         dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    return Port(name=value.name, dtype=dtype, shape=shape, tensor=value.name)
+    return Port(
+        name=value.name, dtype=dtype, shape=finishing.shape(value), tensor=value.name
+    )
 
 
 def _derived(ports: tuple[Port, ...]) -> Inputs:
@@ -200,21 +199,25 @@ def _outputs(
     A label with probabilities beside it becomes what a classifier answers. Otherwise
     MLflow returns ONNX's outputs by name; a bare file's only output comes as it is.
     """
-    names = [output.name for output in model.graph.output]
+    values = {output.name: output for output in model.graph.output}
+    names = list(values)
     for name in names:
         if name not in answers:
             raise ConversionError(
                 f"model: output {name} is a sequence or a map; export it with plain tensors"
             )
+    finishing.declare_shapes(model, answers)
     if _is_classifier(names, answers):
         label, beside = names
         return (
-            _output("", label, OutputRole.PREDICTION, answers[label]),
-            _output("probabilities", beside, OutputRole.PROBABILITY, answers[beside]),
+            _output("", values[label], OutputRole.PREDICTION, answers[label]),
+            _output(
+                "probabilities", values[beside], OutputRole.PROBABILITY, answers[beside]
+            ),
         ), False
     named = not lone or len(names) > 1
     return tuple(
-        _output(name if named else "", name, OutputRole.PREDICTION, answers[name])
+        _output(name if named else "", values[name], OutputRole.PREDICTION, answers[name])
         for name in names
     ), named
 
@@ -232,10 +235,16 @@ def _is_classifier(names: list[str], answers: dict[str, Array]) -> bool:
     )
 
 
-def _output(name: str, tensor: str, role: OutputRole, answer: Array) -> TensorOutput:
-    dtype = TEXT if answer.dtype == object else answer.dtype.name
-    shape = (-1, *answer.shape[1:])
-    return TensorOutput(name=name, tensor=tensor, role=role, dtype=dtype, shape=shape)
+def _output(
+    name: str, value: ValueInfoProto, role: OutputRole, answer: Array
+) -> TensorOutput:
+    return TensorOutput(
+        name=name,
+        tensor=value.name,
+        role=role,
+        dtype=TEXT if answer.dtype == object else answer.dtype.name,
+        shape=finishing.shape(value),
+    )
 
 
 def _prediction(

@@ -227,7 +227,7 @@ def _bind(
             tensor=output.name,
             role=OutputRole.PREDICTION,
             dtype=TEXT if answer.dtype == object else answer.dtype.name,
-            shape=(-1, *answer.shape[1:]),
+            shape=(-1,) if answer.ndim == 1 else finishing.shape(output),
         )
         for name, output, answer in zip(
             model.outputs, kept.graph.output, answers, strict=True

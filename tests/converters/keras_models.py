@@ -59,6 +59,10 @@ def networks() -> dict[str, tuple[Any, list[Array]]]:
         ),
         "series": (network((5, 3), layers.LSTM(4), layers.Dense(1)), [SERIES]),
         "any_length": (network((None, 3), layers.GRU(4), layers.Dense(1)), [SERIES]),
+        "every_step": (
+            network((None, 3), layers.GRU(4, return_sequences=True)),
+            [SERIES],
+        ),
         "words": (
             keras.Sequential(
                 [

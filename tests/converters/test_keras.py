@@ -22,6 +22,7 @@ NETWORKS = [
     "images",
     "series",
     "any_length",
+    "every_step",
     "words",
 ]
 
@@ -67,6 +68,14 @@ def test_series_of_any_length_stay_so(keras_files: Path) -> None:
     long = answers(extraction, {"": np.zeros((2, 50, 3), dtype=np.float32)})
     assert isinstance(long.prediction, np.ndarray)
     assert long.prediction.shape == (2, 1)
+
+
+def test_an_answer_as_long_as_its_question_stays_so(keras_files: Path) -> None:
+    extraction = taken(keras_files, "every_step", "keras")
+    assert extraction.binding.outputs[0].shape == (-1, -1, 4)
+    long = answers(extraction, {"": np.zeros((2, 50, 3), dtype=np.float32)})
+    assert isinstance(long.prediction, np.ndarray)
+    assert long.prediction.shape == (2, 50, 4)
 
 
 def test_gelu_leaves_no_operator_that_onnx_does_not_know(keras_files: Path) -> None:
