@@ -3,19 +3,23 @@
 It prefers a mosquitto found on the machine, else the nats-server binary that the extra
 `embedded-broker` installs (docs/adr/0003-embedded-broker.md). Knows nothing of edgekit's
 topics. Everybody on the machine may connect; nothing is encrypted.
+
+`python -m edgekit.embedded_broker FOLDER` runs one until it is ended.
 """
 
+import argparse
 import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 from edgekit.errors import ConfigError, TransportError
 
@@ -95,12 +99,12 @@ def start(folder: Path, port: int = 0, *, kind: str | None = None) -> EmbeddedBr
 
     `kind` insists on "mosquitto" or "nats-server". Call it from a thread that lives as
     long as the broker shall (the main one): Linux takes the end of that thread for the
-    end of the parent. Raises ConfigError when there is no broker to start, TransportError
-    when it does not come up.
+    end of the parent. Raises ConfigError when there is no broker to start or the port is
+    taken, TransportError when it does not come up.
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder = folder.resolve()
-    port = port or _free_port()
+    port = _free_port(port)
     kind, program = _find(kind)
     config = folder / f"{kind}.conf"
     template = _MOSQUITTO if kind == "mosquitto" else _NATS
@@ -144,9 +148,16 @@ def _find(wanted: str | None) -> tuple[str, str]:
     )
 
 
-def _free_port() -> int:
+def _free_port(wanted: int) -> int:
+    """Return a port on which nobody listens: the wanted one, any for 0."""
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted))
+        except OSError as error:
+            raise ConfigError(
+                f"port {wanted}: {error.strerror}; a free one is expected, 0 finds one"
+            ) from error
         port: int = probe.getsockname()[1]
         return port
 
@@ -161,3 +172,36 @@ def _await_listening(broker: EmbeddedBroker, port: int) -> None:
     lines = broker.log.read_text("utf-8", errors="replace").splitlines()
     last = lines[-1] if lines else "it said nothing"
     raise TransportError(f"{broker.kind}: did not come up on port {port}: {last}")
+
+
+def main() -> None:
+    """Print a broker's URL and run it until SIGTERM, Ctrl-C or its own end."""
+    parser = argparse.ArgumentParser(
+        prog="python -m edgekit.embedded_broker",
+        description="Run an MQTT broker for this machine alone, to try things out. "
+        "Everybody on the machine may connect; nothing is encrypted.",
+    )
+    parser.add_argument("folder", type=Path, help="where it keeps its state and log")
+    parser.add_argument(
+        "--port", type=int, default=0, help="where it listens (default: a free port)"
+    )
+    options = parser.parse_args()
+    try:
+        with start(options.folder, options.port) as broker:
+            signal.signal(signal.SIGTERM, _leave)
+            sys.stdout.write(f"{broker.url}\n")
+            sys.stdout.flush()
+            broker.process.wait()
+    except KeyboardInterrupt:
+        return
+    except (ConfigError, TransportError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    sys.exit()  # by way of stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -35,7 +35,7 @@ _KIB = 1024
 def command(
     fleet_folder: Path, broker: str | None, max_rate: int | None, *, verbose: bool
 ) -> None:
-    r"""Serve the fleet's repository to its devices, until stopped.
+    """Serve the fleet's repository to its devices, until stopped.
 
     Metadata are kept on the broker as retained messages; bundles are sent in chunks to
     all devices that want them at once. What `edgekit release` writes is picked up within
@@ -43,8 +43,8 @@ def command(
 
     \b
     Example:
-        edgekit depot --fleet ./fleet --broker mqtt://broker.local:1883
-    """
+      edgekit depot --fleet ./fleet --broker mqtt://broker.local:1883
+    """  # noqa: D301 - click's mark for lines that stay as they are
     _log_to_stderr(verbose=verbose)
     config = fleet_config.load(fleet_folder)
     repository = fleet_folder / "repository"

@@ -153,6 +153,26 @@ time.sleep(60)
     pytest.fail("it outlived its parent")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_port_on_which_somebody_listens_is_refused(tmp_path: Path, kind: str) -> None:
+    with started(tmp_path / "first", kind) as first:
+        port = int(first.url.rpartition(":")[2])
+        with pytest.raises(ConfigError, match=f"port {port}: Address already in use"):
+            embedded_broker.start(tmp_path / "second", port, kind=kind)
+
+
+def test_the_command_prints_where_it_listens_and_ends_in_order(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgekit.embedded_broker", str(tmp_path / "broker")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        url = running.stdout.readline().strip()
+        client = MqttTransport.connect(BrokerAddress(url=url), client_id="c")
+        running.terminate()
+        assert running.wait(10) == 0
+        next_news(client, Disconnected)
+        client.close()
+
+
 def is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
