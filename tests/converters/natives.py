@@ -1,10 +1,13 @@
 """Take models out of their framework as the converters do, and ask their ONNX form."""
 
+import json
 import pickle
 import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import yaml
 
 from edgekit.binding import Predictions, feeds, results
 from edgekit.runtime import Session
@@ -19,6 +22,7 @@ from edgekit_converters.runtimes import supported
 # hundred terms, leave about 1e-5 of the value.
 RTOL = 1e-4
 ATOL = 1e-5
+TYPES = {"f": "double", "i": "long", "b": "boolean"}  # the others are texts
 
 
 def extracted(
@@ -53,6 +57,30 @@ def saved_rows(folder: Path, array: Array) -> Path:
     path = folder / "rows.npy"
     np.save(path, array)
     return path
+
+
+def taken(folder: Path, model: object, rows: Array) -> Extraction:
+    return extracted(pickled(folder, model), saved_rows(folder, rows), trust_pickle=True)
+
+
+def signed(folder: Path, model: object, frame: pd.DataFrame, **pyfunc: str) -> Path:
+    """An MLflow folder as far as the converters read it, the model pickled."""
+    home = folder / "signed"
+    home.mkdir()
+    pickled(home, model)
+    columns = [
+        {"type": TYPES.get(frame[name].dtype.kind, "string"), "name": name}
+        for name in frame
+    ]
+    document = {
+        "flavors": {
+            "python_function": {"loader_module": "mlflow.sklearn", **pyfunc},
+            "sklearn": {"pickled_model": "model.pkl", "sklearn_version": "1.9.1"},
+        },
+        "signature": {"inputs": json.dumps(columns), "outputs": None},
+    }
+    home.joinpath("MLmodel").write_text(yaml.safe_dump(document), "utf-8")
+    return home
 
 
 def answers(extraction: Extraction, table: Table | None = None) -> Predictions:

@@ -1,18 +1,14 @@
 """scikit-learn against its ONNX form, on rows chosen to be awkward."""
 
-import json
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import skops.io
-import yaml
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.cluster import Birch, KMeans
-from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
 from sklearn.covariance import EllipticEnvelope
 from sklearn.decomposition import PCA
 from sklearn.ensemble import (
@@ -46,7 +42,6 @@ from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
-    FunctionTransformer,
     KBinsDiscretizer,
     OneHotEncoder,
     OrdinalEncoder,
@@ -56,19 +51,17 @@ from sklearn.preprocessing import (
 from sklearn.svm import SVC, LinearSVC, OneClassSVM
 from sklearn.tree import DecisionTreeClassifier
 
-from edgekit.errors import ConversionError
-from edgekit.manifest import OutputRole
 from edgekit.table import Array
 from edgekit_converters.encoding import decode
-from edgekit_converters.extraction import Extraction, Task
+from edgekit_converters.extraction import Task
 from edgekit_converters.thresholds import rounded_down, rounded_up
 from tests.converters.natives import (
     answers,
     assert_alike,
     assert_same,
     extracted,
-    pickled,
-    saved_rows,
+    signed,
+    taken,
 )
 
 pytestmark = pytest.mark.slow  # scikit-learn and skl2onnx take seconds to import
@@ -142,10 +135,6 @@ DETECTORS: dict[str, Any] = {
 }
 
 
-def taken(folder: Path, model: Any, rows: Array = EDGES) -> Extraction:  # noqa: ANN401
-    return extracted(pickled(folder, model), saved_rows(folder, rows), trust_pickle=True)
-
-
 @pytest.mark.parametrize("name", CLASSIFIERS)
 @pytest.mark.parametrize("labels", ["two", "three", "texts"])
 def test_a_classifier_answers_as_the_original(
@@ -183,14 +172,14 @@ def test_a_detector_answers_and_scores_as_the_original(name: str, tmp_path: Path
 
 def test_an_isolation_forest_becomes_one_tree_ensemble(tmp_path: Path) -> None:
     forest = IsolationForest(n_estimators=100, random_state=0).fit(ROWS)
-    extraction = taken(tmp_path, forest)
+    extraction = taken(tmp_path, forest, EDGES)
     nodes = [node.op_type for node in decode(extraction.model).graph.node]
     assert nodes.count("TreeEnsembleRegressor") == 1
     assert len(nodes) < 10  # skl2onnx: 2,710
 
 
 def test_clusters_keep_their_numbers_and_distances(tmp_path: Path) -> None:
-    extraction = taken(tmp_path, KMeans(3, random_state=0, n_init=1).fit(ROWS))
+    extraction = taken(tmp_path, KMeans(3, random_state=0, n_init=1).fit(ROWS), EDGES)
     assert extraction.task is Task.CLASSIFICATION
     assert extraction.original.score is not None
     assert_same(answers(extraction), extraction.original)
@@ -205,17 +194,19 @@ def test_a_mixture_answers_components_with_probabilities(tmp_path: Path) -> None
 @pytest.mark.parametrize("labels", [[-1, 1], [False, True], [0.0, 1.0], [10, 2**40]])
 def test_labels_come_back_in_their_own_type(labels: list[Any], tmp_path: Path) -> None:
     truth = np.array(labels)[LABELS]
-    extraction = taken(tmp_path, RandomForestClassifier(3).fit(ROWS, truth))
+    extraction = taken(tmp_path, RandomForestClassifier(3).fit(ROWS, truth), EDGES)
     assert_same(answers(extraction), extraction.original)
 
 
 def test_several_outputs_come_back_side_by_side(tmp_path: Path) -> None:
     both = np.stack([NUMBERS, -NUMBERS], axis=1)
-    numbers = taken(tmp_path, RandomForestRegressor(3, random_state=0).fit(ROWS, both))
+    numbers = taken(
+        tmp_path, RandomForestRegressor(3, random_state=0).fit(ROWS, both), EDGES
+    )
     assert_same(answers(numbers), numbers.original)
     labels = np.stack([LABELS, THREE], axis=1)
     model = MultiOutputClassifier(LogisticRegression()).fit(ROWS, labels)
-    several = taken(tmp_path, model)
+    several = taken(tmp_path, model, EDGES)
     assert answers(several).probabilities is None
     assert_same(answers(several), several.original)
 
@@ -333,199 +324,3 @@ def test_columns_of_several_types_answer_as_the_original(name: str, tmp_path: Pa
     assert extraction.labels is not None
     assert_alike(extraction.labels, LABELS)
     assert_same(answers(extraction), extraction.original)
-
-
-TYPES = {"f": "double", "i": "long", "b": "boolean"}
-
-
-def signed(folder: Path, model: object, frame: pd.DataFrame, **pyfunc: str) -> Path:
-    """An MLflow folder as far as the converters read it, the model pickled."""
-    home = folder / "signed"
-    home.mkdir()
-    pickled(home, model)
-    columns = [
-        {"type": TYPES.get(frame[name].dtype.kind, "string"), "name": name}
-        for name in frame
-    ]
-    document = {
-        "flavors": {
-            "python_function": {"loader_module": "mlflow.sklearn", **pyfunc},
-            "sklearn": {"pickled_model": "model.pkl", "sklearn_version": "1.9.1"},
-        },
-        "signature": {"inputs": json.dumps(columns), "outputs": None},
-    }
-    home.joinpath("MLmodel").write_text(yaml.safe_dump(document), "utf-8")
-    return home
-
-
-def test_numeric_columns_are_packed_into_one_matrix(tmp_path: Path) -> None:
-    frame = FRAME[["a width", "code", "open"]]
-    model = RandomForestClassifier(5, random_state=0).fit(frame, LABELS)
-    samples = tmp_path / "rows.csv"
-    frame.to_csv(samples, index=False)
-    extraction = extracted(signed(tmp_path, model, frame), samples, trust_pickle=True)
-    (tensor,) = extraction.binding.inputs
-    assert (tensor.columns, tensor.dtype, tensor.shape) == (
-        ("a width", "code", "open"),
-        "float32",
-        (-1, 3),
-    )
-    assert_same(answers(extraction), extraction.original)
-
-
-def test_the_function_that_mlflow_calls_is_the_prediction(tmp_path: Path) -> None:
-    frame = FRAME[["a width", "a_width"]]
-    model = LogisticRegression().fit(frame, LABELS)
-    samples = tmp_path / "rows.csv"
-    frame.to_csv(samples, index=False)
-    home = signed(tmp_path, model, frame, predict_fn="predict_proba")
-    extraction = extracted(home, samples, trust_pickle=True)
-    assert extraction.predict == "predict_proba"
-    roles = {(o.role, o.tensor) for o in extraction.binding.outputs}
-    assert roles == {
-        (OutputRole.PREDICTION, "probabilities"),
-        (OutputRole.PROBABILITY, "probabilities"),
-    }
-    assert_alike(extraction.original.prediction, model.predict_proba(frame))
-    assert_same(answers(extraction), extraction.original)
-
-
-def test_a_function_that_has_no_graph_is_refused(tmp_path: Path) -> None:
-    frame = FRAME[["a width"]]
-    home = signed(tmp_path, KMeans(2, n_init=1).fit(frame), frame, predict_fn="transform")
-    samples = tmp_path / "rows.csv"
-    frame.to_csv(samples, index=False)
-    with pytest.raises(ConversionError, match="python_function calls transform"):
-        extracted(home, samples, trust_pickle=True)
-
-
-def test_without_a_signature_the_model_tells_its_columns(tmp_path: Path) -> None:
-    frame = FRAME[["a width", "a_width"]]
-    named = taken_from_frame(tmp_path, LinearRegression().fit(frame, NUMBERS), frame)
-    assert named.signature_derived
-    assert [entry["name"] for entry in named.signature.inputs or ()] == list(frame)
-    assert_same(answers(named), named.original)
-
-
-def taken_from_frame(folder: Path, model: object, frame: pd.DataFrame) -> Extraction:
-    samples = folder / "rows.csv"
-    frame.to_csv(samples, index=False)
-    return extracted(pickled(folder, model), samples, trust_pickle=True)
-
-
-def test_without_a_signature_or_names_a_matrix_is_taken(tmp_path: Path) -> None:
-    extraction = taken(tmp_path, LinearRegression().fit(ROWS, NUMBERS))
-    (tensor,) = extraction.binding.inputs
-    assert (tensor.columns, tensor.shape) == (("",), (-1, 4))
-    assert extraction.signature.inputs == [
-        {"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 4]}}
-    ]
-
-
-def cubes(rows: Array) -> Array:
-    return rows**3
-
-
-REFUSED: dict[str, tuple[Any, str]] = {
-    "own function": (
-        make_pipeline(FunctionTransformer(cubes), Ridge()),
-        "FunctionTransformer",
-    ),
-    "no converter": (
-        TransformedTargetRegressor(Ridge(), func=np.cbrt, inverse_func=cubes),
-        "TransformedTargetRegressor",
-    ),
-    "clusters without one": (Birch(n_clusters=2), "Birch"),
-    "splits on categories": (
-        HistGradientBoostingRegressor(max_iter=3, categorical_features=[0]),
-        "splits on categories",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_has_no_faithful_form_is_refused_with_a_next_step(
-    name: str, tmp_path: Path
-) -> None:
-    model, reason = REFUSED[name]
-    rows = np.abs(np.floor(ROWS))
-    with pytest.raises(ConversionError, match=reason):
-        taken(tmp_path, model.fit(rows, NUMBERS), rows)
-
-
-def test_parameters_of_the_signature_are_refused(tmp_path: Path) -> None:
-    frame = FRAME[["a width"]]
-    home = signed(tmp_path, LinearRegression().fit(frame, NUMBERS), frame)
-    document = yaml.safe_load(home.joinpath("MLmodel").read_text("utf-8"))
-    document["signature"]["params"] = '[{"name": "k", "type": "long", "default": 1}]'
-    home.joinpath("MLmodel").write_text(yaml.safe_dump(document), "utf-8")
-    with pytest.raises(ConversionError, match="parameters"):
-        extracted(home, trust_pickle=True)
-
-
-def test_skops_trusts_by_default_what_runs_no_code(tmp_path: Path) -> None:
-    path = tmp_path / "model.skops"
-    skops.io.dump(LogisticRegression().fit(ROWS, LABELS), path)
-    extraction = extracted(path, saved_rows(tmp_path, EDGES))
-    assert_same(answers(extraction), extraction.original)
-
-
-def test_skops_with_other_types_needs_trust_whatever_the_model_says(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "model.skops"
-    skops.io.dump(RandomForestClassifier(3).fit(ROWS, LABELS), path)
-    rows = saved_rows(tmp_path, EDGES)
-    document = {
-        "flavors": {
-            "sklearn": {
-                "pickled_model": "model.skops",
-                "skops_trusted_types": ["sklearn.tree._tree.Tree"],
-            }
-        }
-    }
-    tmp_path.joinpath("MLmodel").write_text(yaml.safe_dump(document), "utf-8")
-    with pytest.raises(ConversionError, match=r"_tree\.Tree.*--trust-pickle"):
-        extracted(tmp_path, rows)
-    extraction = extracted(tmp_path, rows, trust_pickle=True)
-    assert_same(answers(extraction), extraction.original)
-
-
-class Trap:
-    """A pickle that writes a file when it is loaded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
-
-
-def test_a_pickle_without_trust_is_refused_and_not_run(tmp_path: Path) -> None:
-    sprung = tmp_path / "sprung"
-    path = pickled(tmp_path, Trap(sprung))
-    with pytest.raises(ConversionError, match=r"a pickle.*--trust-pickle"):
-        extracted(path, saved_rows(tmp_path, EDGES))
-    assert not sprung.exists()
-    pickle.loads(path.read_bytes())  # noqa: S301 - to show that the trap works
-    assert sprung.exists()
-
-
-def test_a_truncated_pickle_is_a_clear_error(tmp_path: Path) -> None:
-    path = pickled(tmp_path, LogisticRegression().fit(ROWS, LABELS))
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ConversionError, match=r"model\.pkl: scikit-learn cannot load it"):
-        extracted(path, saved_rows(tmp_path, EDGES), trust_pickle=True)
-
-
-def test_a_pickle_of_an_older_version_names_both_versions(tmp_path: Path) -> None:
-    home = signed(tmp_path, LinearRegression().fit(ROWS[:, :1], NUMBERS), FRAME[["code"]])
-    gone = b"\x80\x04csklearn.ensemble._gb_losses\nDeviance\n."
-    home.joinpath("model.pkl").write_bytes(gone)
-    with pytest.raises(ConversionError, match=r"_gb_losses.*saved with scikit-learn 1\.9"):
-        extracted(home, trust_pickle=True)
-
-
-def test_what_is_no_model_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(ConversionError, match="neither the model nor a signature"):
-        taken(tmp_path, {"not": "a model"})
