@@ -42,6 +42,7 @@ class _Fetch:
     length: int
     here: int
     refused: int = 0
+    refusal: str = ""  # why the last one was
 
 
 def fetch_bundle(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many places
@@ -119,12 +120,18 @@ def _step(fetch: _Fetch) -> None:
         if now >= fetch.deadline:
             raise TransportError(
                 f"{fetch.topic}: {fetch.here} of {fetch.length} bytes at the deadline;"
-                " the next attempt resumes there"
+                f" the next attempt resumes there{_refusals(fetch)}"
             )
         wait_s = min(wait_s, fetch.deadline - now)
     arrival = fetch.transport.receive(wait_s)
     if arrival is not None:
         _take(fetch, arrival)
+
+
+def _refusals(fetch: _Fetch) -> str:
+    if not fetch.refused:
+        return ""
+    return f"; {fetch.refused} chunks were refused, the last one: {fetch.refusal}"
 
 
 def _ask(fetch: _Fetch) -> None:
@@ -157,6 +164,7 @@ def _take_chunk(fetch: _Fetch, payload: bytes) -> None:
             fetch.progress(fetch.here, fetch.length)
         case Refused(reason=reason):
             fetch.refused += 1
+            fetch.refusal = reason
             logger.debug("%s: refused: %s", fetch.topic, reason)
         case Ignored():
             pass

@@ -94,7 +94,7 @@ class Receiver:
         if number >= self._entry.chunks:
             return Refused(reason=f"chunk {number} of {self._entry.chunks}")
         if hashlib.sha256(chunk.data).digest() != chunk_digest(self._index, number):
-            return Refused(reason=f"chunk {number}: does not match the index")
+            return Refused(reason=f"chunk {number}: its digest does not match the index")
         # The last, not the greatest: one forged sequence number must not stick.
         self._epoch, self._last_sequence = chunk.epoch, chunk.sequence
         self._processed += 1

@@ -32,7 +32,7 @@ from edgekit_agent.store import Store
 log = logging.getLogger(__name__)
 
 ANSWER_S = 120.0  # the supervisor is near, and may be busy for a moment
-STALLED_S = 120.0  # a fetch without one new byte for so long is given up for now
+STALLED_S = 30.0  # a fetch without one new byte for so long is given up for now
 PROGRESS_S = 1.0
 
 
