@@ -11,9 +11,10 @@ argument. Every chunk reaches every subscriber, so that:
   one slow device nor one fast one sets the pace of all;
 - what a device passed over (sent before the last chunk it processed, still missing) was
   lost, and is eligible again; what it does not report on at all is in flight until
-  patience ends.
+  patience with it ends, which begins when it was sent.
 """
 
+import itertools
 from collections import deque
 from dataclasses import dataclass
 
@@ -42,6 +43,14 @@ class Sending:
     number: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    """What was sent, and when. Its sequence follows from its place."""
+
+    number: int
+    at: float
+
+
 @dataclass(slots=True, kw_only=True)
 class _Receiver:
     """What is known of one device. Chunk sets are bit masks."""
@@ -68,7 +77,7 @@ class Schedule:
         self.sequence = 0
         self._rules = rules or ScheduleRules()
         self._receivers: dict[str, _Receiver] = {}
-        self._sent: deque[int] = deque(maxlen=_HISTORY)
+        self._sent: deque[_Sent] = deque(maxlen=_HISTORY)
         self._cursor = 0
         self._start_at = 0.0
 
@@ -94,8 +103,11 @@ class Schedule:
             return  # an older report, delivered late or twice
         if reported > receiver.reported:
             self._note_progress(receiver, reported, now)
-        elif self._lost_all_in_flight(receiver, reported, now):
-            self._give_up_in_flight(receiver, reported, now)
+        else:
+            lost = self._lost_up_to(receiver, reported, now)
+            if lost > receiver.settled:
+                self._give_up(receiver, lost, now)
+            receiver.reported = reported
         receiver.missing = missing
         receiver.eligible = missing & ~self._in_flight(receiver)
 
@@ -154,15 +166,20 @@ class Schedule:
         receiver.settled = max(receiver.settled, sequence)
         receiver.waiting_since = now
 
-    def _lost_all_in_flight(self, receiver: _Receiver, reported: int, now: float) -> bool:
-        restarted = receiver.reported > 0 and reported == 0
-        impatient = now - receiver.waiting_since >= receiver.patience_s
-        return restarted or (impatient and receiver.settled < self.sequence)
+    def _lost_up_to(self, receiver: _Receiver, reported: int, now: float) -> int:
+        """Return up to which sending all in flight to a device must have been lost."""
+        if receiver.reported > 0 and reported == 0:
+            return self.sequence  # a new session: what was on its way went with the old
+        if now - receiver.waiting_since < receiver.patience_s:
+            return 0
+        recent = itertools.takewhile(
+            lambda sent: now - sent.at < receiver.patience_s, reversed(self._sent)
+        )
+        return self.sequence - sum(1 for _ in recent)
 
-    def _give_up_in_flight(self, receiver: _Receiver, reported: int, now: float) -> None:
+    def _give_up(self, receiver: _Receiver, sequence: int, now: float) -> None:
         receiver.patience_s = min(2 * receiver.patience_s, self._rules.most_patience_s)
-        receiver.reported = reported
-        receiver.settled = self.sequence
+        receiver.settled = sequence
         receiver.waiting_since = now
 
     def _reported(self, want: Want) -> int:
@@ -176,15 +193,15 @@ class Schedule:
                 receiver.waiting_since = now
             receiver.eligible &= ~(1 << number)
         self.sequence += 1
-        self._sent.append(number)
+        self._sent.append(_Sent(number=number, at=now))
         self._cursor = number + 1
         return Sending(sequence=self.sequence, number=number)
 
     def _in_flight(self, receiver: _Receiver) -> int:
-        count = min(self.sequence - receiver.settled, len(self._sent))
+        count = self.sequence - receiver.settled
         mask = 0
-        for at in range(1, count + 1):
-            mask |= 1 << self._sent[-at]
+        for sent in itertools.islice(reversed(self._sent), count):
+            mask |= 1 << sent.number
         return mask
 
     def _window(self, want: Want) -> int:

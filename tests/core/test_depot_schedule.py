@@ -90,6 +90,16 @@ def test_a_device_gone_quiet_with_its_window_lost_is_served_when_it_asks_again()
     assert drain(schedule, AT_ONCE.patience_s + 0.1) == [1, 2]
 
 
+def test_what_was_sent_only_now_is_not_lost_when_patience_with_the_rest_ends() -> None:
+    schedule = schedule_of()
+    schedule.hear("a", want({0, 1}), 0)
+    drain(schedule, 0)
+    schedule.hear("b", want({1}), 2.4)
+    assert drain(schedule, 2.4) == [1]
+    schedule.hear("a", want({0, 1}), 2.5)  # 1 may be on its way: 0 is not
+    assert drain(schedule, 2.5) == [0]
+
+
 def test_patience_doubles_while_nothing_gets_through() -> None:
     schedule = schedule_of()
     schedule.hear("a", want({1}), 0)
