@@ -122,24 +122,24 @@ def play(folder: Path, began: float) -> None:
                 "PYTHONUNBUFFERED": "1",
             },
             tell=lambda line: screen.say(f"  $ {line}"),
-            idle=lambda: None,
         )
         try:
-            _found(desk, broker.url, trained.registry_uri)
+            _found(desk, broker.url)
             _start_asking(desk, askers, trained)
             weighed = _play_releases(desk, screen, askers, trained, broker.url)
         finally:
             for asker in askers.values():
                 asker.stop()
             desk.stop()
-    _summarise(screen, weighed, askers, time.monotonic() - began)
+    _summarise(screen, weighed, askers, trained)
+    screen.say(f"{time.monotonic() - began:.0f} s in all")
 
 
-def _found(desk: Desk, broker_url: str, registry_uri: str) -> None:
+def _found(desk: Desk, broker_url: str) -> None:
     desk.run(
         "edgekit", "init", "fleet", "--name", "demo",
         "--root-keys", "3", "--root-threshold", "2",
-        "--broker", broker_url, "--registry", registry_uri,
+        "--broker", broker_url, "--registry", f"sqlite:///{training.DATABASE}",
     )  # fmt: skip
     for device, board in BOARDS.items():
         desk.run(
@@ -185,6 +185,7 @@ def _play_releases(
             screen=screen,
             askers=askers,
         )
+        desk.idle = stage.look
         weighed = _tell(stage, trained)
         last = stage.look()
     transport.close()
@@ -238,7 +239,7 @@ def _summarise(
     screen: Screen,
     weighed: list[sizes.Sizes],
     askers: dict[str, Asker],
-    seconds: float,
+    trained: training.Trained,
 ) -> None:
     table = Table()
     for name in (
@@ -258,6 +259,8 @@ def _summarise(
             one.flavor,
             f"{one.model:,}",
             f"{one.wire:,}",
+            f"{trained.accuracies[one.version]:.3f}",
+            f"{_accuracy(askers, one.version):.3f}",
         )
     screen.console.print(table)
     answered = sum(asker.answered for asker in askers.values())
@@ -265,7 +268,11 @@ def _summarise(
     screen.say(f"{answered} predictions answered on three devices, {lost} lost")
     for one in weighed:
         screen.say(f"report of version {one.version}: {one.report}")
-    screen.say(f"{seconds:.0f} s in all")
+
+
+def _accuracy(askers: dict[str, Asker], version: str) -> float:
+    scores = [asker.scores[version] for asker in askers.values()]
+    return sum(score.right for score in scores) / sum(score.rows for score in scores)
 
 
 if __name__ == "__main__":

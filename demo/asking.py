@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 RECENT = 200
-PAUSE_S = 0.01
+PAUSE_S = 0.03
 RETRY_S = 0.2
 
 

@@ -17,7 +17,7 @@ class CommandFailedError(Exception):
     """A command of the demo did not end well; its output says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Desk:
     """A folder in which commands run, with the operator's environment.
 
@@ -27,12 +27,12 @@ class Desk:
     folder: Path
     environment: dict[str, str]
     tell: Callable[[str], None]
-    idle: Callable[[], None]
+    idle: Callable[[], object] = lambda: None
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def run(self, *arguments: str) -> str:
         """Run a command to its end; return its standard output."""
-        self.tell(" ".join(arguments))
+        self.tell(self._shown(arguments))
         with subprocess.Popen(  # noqa: S603 - the commands are the demo's own
             self._program(arguments),
             cwd=self.folder,
@@ -57,7 +57,7 @@ class Desk:
 
     def start(self, *arguments: str, log: Path) -> None:
         """Start a command that runs until stop()."""
-        self.tell(f"{' '.join(arguments)} &")
+        self.tell(f"{self._shown(arguments)} &")
         with log.open("wb") as file:
             self.started.append(
                 subprocess.Popen(  # noqa: S603 - the commands are the demo's own
@@ -79,6 +79,9 @@ class Desk:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def _shown(self, arguments: Sequence[str]) -> str:
+        return " ".join(arguments).replace(str(self.folder), "$PWD")
 
     def _program(self, arguments: Sequence[str]) -> list[str]:
         return [str(BIN / arguments[0]), *arguments[1:]]

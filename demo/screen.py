@@ -13,12 +13,16 @@ from rich.table import Table
 from demo.asking import Asker
 from edgekit.fleet.status import Row
 
+PIPED_COLUMNS = 110
+
 
 class Screen:
     """Shows the fleet while the story goes on."""
 
     def __init__(self, askers: Mapping[str, Asker]) -> None:
         self.console = Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console = Console(highlight=False, width=PIPED_COLUMNS)
         self._askers = askers
         self._last: dict[str, str] = {}
         self._live: Live | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODEL = "wine"
+DATABASE = "mlflow.db"
 HOLDOUT = 0.4
 SEED = 0
 
@@ -35,7 +36,7 @@ def train(folder: Path) -> Trained:
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415 - same
     from sklearn.preprocessing import StandardScaler  # noqa: PLC0415 - same
 
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = f"sqlite:///{folder / DATABASE}"
     # cloudpickle executes code when it is loaded, as MLflow warns: it is our own here.
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     mlflow.set_tracking_uri(uri)
