@@ -24,6 +24,7 @@ _CAST_FAILURES = (ValueError, TypeError, OverflowError)
 def from_inputs(content: object, specs: Sequence[Spec], limits: Limits) -> Data:
     """Convert `inputs`: values by name, a list of objects, or one bare value."""
     _check_rows(content, limits)
+    refuse_wide_text(content, limits)
     by_name = {spec.name: spec for spec in specs if spec.name is not None}
     if specs and not by_name and not (isinstance(content, list) or np.isscalar(content)):
         raise RequestError(
@@ -45,6 +46,7 @@ def from_inputs(content: object, specs: Sequence[Spec], limits: Limits) -> Data:
 def from_instances(content: object, specs: Sequence[Spec], limits: Limits) -> Data:
     """Convert `instances`: a list of objects becomes arrays by name."""
     _check_rows(content, limits)
+    refuse_wide_text(content, limits)
     if isinstance(content, list) and content and isinstance(content[0], dict):
         data: Data = _from_objects(content, specs)
     else:
@@ -132,6 +134,32 @@ def _check_rows(content: object, limits: Limits) -> None:
             raise RequestError(
                 f"request: {len(part)} rows, up to {limits.rows} are allowed"
             )
+
+
+def refuse_wide_text(content: object, limits: Limits) -> None:
+    """Raise RequestError where numpy would need too much for text.
+
+    An array of text gives every element the room of the longest one: a single long text
+    among many short ones can fill a device's memory.
+    """
+    elements, longest = 0, 0
+    parts = [content]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            parts.extend(part.values())
+        elif isinstance(part, list):
+            elements += len(part)
+            longest = max(longest, *(len(p) for p in part if isinstance(p, str)), 0)
+            parts.extend(p for p in part if isinstance(p, list | dict))
+        elif isinstance(part, str):
+            longest = max(longest, len(part))
+    needed = elements * longest * np.dtype("U1").itemsize
+    if needed > limits.text_bytes:
+        raise RequestError(
+            f"request: text of {needed} bytes when laid out as an array, up to"
+            f" {limits.text_bytes} are allowed"
+        )
 
 
 def _check_lengths(data: Mapping[str, Converted], specs: Sequence[Spec]) -> None:

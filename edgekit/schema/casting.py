@@ -6,7 +6,6 @@ that alters is judged elsewhere (edgekit.schema.loss).
 """
 
 import base64
-import math
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import RequestError
 from edgekit.schema import instant
-from edgekit.schema.column import TEXT, Column, is_missing, objects
+from edgekit.schema.column import Column, objects
 from edgekit.schema.spec import ColumnType
 
 _CAST_FAILURES = (ValueError, TypeError, OverflowError, IndexError)
@@ -75,8 +74,7 @@ def _to_objects(column: Column) -> Column:
 
 
 def _to_text(column: Column) -> Column:
-    written = [math.nan if is_missing(v) else str(v) for v in column.values.tolist()]
-    return column.holding(objects(written), TEXT)
+    return column.holding(objects([str(value) for value in column.values.tolist()]))
 
 
 def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

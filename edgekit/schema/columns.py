@@ -17,7 +17,7 @@ from edgekit.schema import loss
 from edgekit.schema.admission import admit
 from edgekit.schema.arrays import Data
 from edgekit.schema.casting import cast_column
-from edgekit.schema.frame import Converted, Frame, Label
+from edgekit.schema.frame import Converted, Frame, Label, Wanted
 from edgekit.schema.missing import refuse_missing
 from edgekit.schema.spec import ColumnSpec
 
@@ -58,7 +58,7 @@ class ColumnSchema:
 
         With `exact`, a column that MLflow altered on the way is refused as well.
         """
-        frame = _framed(data)
+        frame = _framed(data, self.wanted)
         notes = self._refuse_missing(frame.labels)
         admitted = [
             (spec, label, admit(label, frame.columns[label], spec.type))
@@ -93,7 +93,7 @@ class ColumnSchema:
         return ()
 
 
-def _framed(data: Data) -> Frame:
+def _framed(data: Data, wanted: Wanted) -> Frame:
     try:
         match data:
             case Frame():
@@ -101,8 +101,8 @@ def _framed(data: Data) -> Frame:
             case Converted():
                 return frames.from_bare(data)
             case Mapping():
-                return frames.from_named(data)
+                return frames.from_named(data, wanted)
             case _:
-                return frames.from_converted_rows(data)
+                return frames.from_converted_rows(data, wanted)
     except ValueError as cause:
         raise frames.no_frame(str(cause)) from cause

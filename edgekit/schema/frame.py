@@ -108,12 +108,9 @@ def _from_rows(
         return _from_objects(rows, labels, wanted, limits)
     if rows and isinstance(rows[0], list):
         width = max(len(row) for row in rows)
-        padded = [[*row, *[None] * (width - len(row))] for row in rows]
         names = _labels(labels, width)
-        cells = {label: i for i, label in enumerate(names)}
-        return _build(
-            names, len(rows), wanted, limits, lambda c: [row[cells[c]] for row in padded]
-        )
+        at = {label: i for i, label in enumerate(names)}
+        return _build(names, len(rows), wanted, limits, lambda label: _nth(rows, at[label]))
     names = _labels(labels, 1 if rows else len(labels or ()))
     return _build(names, len(rows), wanted, limits, lambda _: rows)
 
@@ -132,6 +129,10 @@ def _from_objects(
         limits,
         lambda label: [row.get(label, np.nan) for row in rows],
     )
+
+
+def _nth(rows: list[list[Any]], i: int) -> list[Any]:
+    return [row[i] if i < len(row) else None for row in rows]
 
 
 def _labels(labels: list[Any] | None, width: int) -> tuple[Label, ...]:
@@ -161,18 +162,21 @@ def _build(
     return Frame(labels=labels, rows=rows, columns=columns)
 
 
-def from_named(named: Mapping[str, Converted]) -> Frame:
+def from_named(named: Mapping[str, Converted], wanted: Wanted) -> Frame:
     """Build from arrays by name; scalars are repeated beside arrays."""
     if named and all(isinstance(one.value, np.generic) for one in named.values()):
-        return from_converted_rows([dict(named)])
+        return from_converted_rows([dict(named)], wanted)
     lengths = {len(one.value) for one in named.values() if np.ndim(one.value)}
     if len(lengths) > 1:
         raise no_frame("All arrays must be of the same length")
     if named and not lengths:
         raise no_frame("If using all scalar values, you must pass an index")
     rows = lengths.pop() if lengths else 0
+    chosen = set(wanted(tuple(named)))
     columns: dict[Label, Column] = {
-        label: _column(one, rows) for label, one in named.items()
+        label: _column(one, rows)
+        for label, one in named.items()
+        if label in chosen or np.ndim(one.value)  # an array must be usable anyway
     }
     return Frame(labels=tuple(named), rows=rows, columns=columns)
 
@@ -187,7 +191,13 @@ def no_frame(fact: str) -> SchemaError:
 
 def _column(one: Converted, rows: int) -> Column:
     if np.ndim(one.value) == 0:
-        return Column.from_array(np.full(rows, one.value), [one.origin] * rows)
+        value = one.value[()] if isinstance(one.value, np.ndarray) else one.value
+        cell = Column.from_list([value])
+        return Column(
+            values=np.repeat(cell.values, rows),
+            dtype=cell.dtype,
+            origin=[one.origin] * rows,
+        )
     return _array_column(one.value, one.origin)
 
 
@@ -197,13 +207,13 @@ def _array_column(array: NDArray[Any], origin: Origin) -> Column:
     return Column.from_array(array, origin)
 
 
-def from_converted_rows(rows: Sequence[Mapping[str, Converted]]) -> Frame:
+def from_converted_rows(rows: Sequence[Mapping[str, Converted]], wanted: Wanted) -> Frame:
     """Build from objects whose values are converted one by one."""
     labels = tuple(dict.fromkeys(chain.from_iterable(rows)))
     absent = Converted(value=np.nan, origin=np.nan)
     columns: dict[Label, Column] = {}
-    for label in labels:
-        cells = [row.get(label, absent) for row in rows]
+    for label in wanted(labels):
+        cells = [row.get(str(label), absent) for row in rows]
         origin = [cell.origin for cell in cells]
         columns[label] = Column.from_list([cell.value for cell in cells], origin)
     return Frame(labels=labels, rows=len(rows), columns=columns)

@@ -154,7 +154,7 @@ def _all_equal(before: Origin, after: NDArray[Any]) -> bool:
         return False
     if sent.dtype == after.dtype:
         return True
-    small = np.abs(sent[np.isfinite(sent)].astype(np.float64)) <= _EXACT_IN_DOUBLE
+    small = np.abs(sent[np.isfinite(sent)].astype(np.float64)) < _EXACT_IN_DOUBLE
     return bool(small.all()) and np.array_equal(
         sent, after, equal_nan=sent.dtype.kind == "f"
     )

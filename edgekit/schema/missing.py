@@ -9,9 +9,9 @@ def refuse_missing(
     actual: Sequence[Hashable], required: Sequence[str], optional: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """Raise SchemaError for missing inputs, or return notes about those ignored."""
-    known = {*required, *optional}
+    known, present = {*required, *optional}, set(actual)
     extra = [label for label in actual if label not in known]
-    absent = [name for name in required if name not in set(actual)]
+    absent = [name for name in required if name not in present]
     if absent:
         tail = f" Note that there were extra inputs: {extra}." if extra else ""
         raise SchemaError(f"Model is missing inputs {absent}.{tail}")

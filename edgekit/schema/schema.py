@@ -97,6 +97,8 @@ class Schema:
         if self._enforcer is None or self.inputs is None:
             return Admitted(table=self._unchecked(request))
         data: Data
+        if any(isinstance(s, TensorSpec) and s.dtype.kind in "US" for s in self.inputs):
+            arrays.refuse_wide_text(request.content, self.limits)
         match request.form:
             case Form.SPLIT:
                 read = frame.from_split(request.content, self._enforcer.wanted, self.limits)
@@ -120,6 +122,8 @@ class Schema:
             case Form.RECORDS:
                 read = frame.from_records(request.content, _all, self.limits)
                 return _values(read)
+            case Form.INPUTS if not isinstance(request.content, list):
+                return _values(arrays.from_inputs(request.content, (), self.limits))
             case Form.INSTANCES | Form.INPUTS:
                 return _values(arrays.from_instances(request.content, (), self.limits))
 
