@@ -17,6 +17,7 @@ from edgekit.transport import Arrival, Connected, Disconnected, Message, Transpo
 from edgekit.wire import Topics
 from edgekit_agent.partial import Files, Partial, file_digest, final_path
 from edgekit_agent.receiver import Accepted, Ignored, Receiver, ReceiverRules, Refused
+from edgekit_agent.standstill import Patience, Standstill
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ def _no_progress(_here: int, _all: int) -> None:
 class _Fetch:
     """The pieces of one running fetch."""
 
+    subject: str
     transport: Transport
     topic: str
     want_topic: str
@@ -38,11 +40,9 @@ class _Fetch:
     receiver: Receiver
     progress: Progress
     clock: Callable[[], float]
-    deadline: float | None
+    standstill: Standstill
     length: int
     here: int
-    refused: int = 0
-    refusal: str = ""  # why the last one was
 
 
 def fetch_bundle(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many places
@@ -55,22 +55,22 @@ def fetch_bundle(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many 
     *,
     progress: Progress = _no_progress,
     clock: Callable[[], float] = time.monotonic,
-    deadline: float | None = None,
+    patience: Patience | None = None,
     rules: ReceiverRules | None = None,
     files: Files | None = None,
 ) -> Path:
     """Return the path of the whole, verified bundle in `folder`.
 
-    `entry` and `index` come from signed metadata; `deadline` is a moment of `clock`, in
-    seconds. Raises TrustError when they contradict
-    each other, TransportError at the deadline, StoreError when the disk refuses; what was
-    verified stays, and the next call resumes. It alone receives from `transport`.
+    `entry` and `index` come from signed metadata. Raises TrustError when they contradict
+    each other, TransportError when patience ends, StoreError when the disk refuses; what
+    was verified stays, and the next call resumes. It alone receives from `transport`.
     """
     final = final_path(folder, entry)
     if _is_whole(final, entry):
         return final
     with Partial(entry, index, folder, files) as partial:
         fetch = _Fetch(
+            subject=f"bundle {entry.flavor} {entry.sha256[:12]}",
             transport=transport,
             topic=topics.blob(entry.sha256),
             want_topic=topics.want(device),
@@ -78,7 +78,9 @@ def fetch_bundle(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many 
             receiver=Receiver(entry=entry, index=index, have=partial.have, rules=rules),
             progress=progress,
             clock=clock,
-            deadline=deadline,
+            standstill=Standstill(
+                chunks=entry.chunks, patience=patience or Patience(), now=clock()
+            ),
             length=entry.length,
             here=partial.have_bytes,
         )
@@ -95,8 +97,8 @@ def _run(fetch: _Fetch) -> None:
         _ask(fetch)  # the goodbye: nothing is missing
     finally:
         fetch.transport.unsubscribe(fetch.topic)
-        if fetch.refused:
-            logger.warning("%s: %d chunks were refused", fetch.topic, fetch.refused)
+        if refused := fetch.standstill.refused:
+            logger.warning("%s: %d chunks were refused", fetch.subject, refused)
 
 
 def _complete(fetch: _Fetch) -> bool:
@@ -105,7 +107,7 @@ def _complete(fetch: _Fetch) -> bool:
         return False
     lost = fetch.partial.damaged()
     if lost:
-        logger.warning("%s: %d chunks were damaged on disk", fetch.topic, len(lost))
+        logger.warning("%s: %d chunks were damaged on disk", fetch.subject, len(lost))
         fetch.receiver.lost(lost)
         fetch.here = fetch.partial.have_bytes
     return not lost
@@ -115,23 +117,16 @@ def _step(fetch: _Fetch) -> None:
     """Ask if a want is due, then take one arrival, if one comes in time."""
     _ask(fetch)
     now = fetch.clock()
-    wait_s = fetch.receiver.wait_s(now)
-    if fetch.deadline is not None:
-        if now >= fetch.deadline:
-            raise TransportError(
-                f"{fetch.topic}: {fetch.here} of {fetch.length} bytes at the deadline;"
-                f" the next attempt resumes there{_refusals(fetch)}"
-            )
-        wait_s = min(wait_s, fetch.deadline - now)
+    reason = fetch.standstill.reason(now)
+    if reason is not None:
+        raise TransportError(
+            f"{fetch.subject}: {reason}; {fetch.here} of {fetch.length} bytes are here, the"
+            " next attempt resumes there"
+        )
+    wait_s = min(fetch.receiver.wait_s(now), fetch.standstill.wait_s(now))
     arrival = fetch.transport.receive(wait_s)
     if arrival is not None:
         _take(fetch, arrival)
-
-
-def _refusals(fetch: _Fetch) -> str:
-    if not fetch.refused:
-        return ""
-    return f"; {fetch.refused} chunks were refused, the last one: {fetch.refusal}"
 
 
 def _ask(fetch: _Fetch) -> None:
@@ -145,7 +140,7 @@ def _take(fetch: _Fetch, arrival: Arrival) -> None:
         case Connected():
             fetch.receiver.session_began()
         case Disconnected(reason=reason):
-            logger.info("%s: waiting for the broker: %s", fetch.topic, reason)
+            logger.info("%s: waiting for the broker: %s", fetch.subject, reason)
             fetch.receiver.session_ended()
         case Message(topic=fetch.topic, payload=payload):
             _take_chunk(fetch, payload)
@@ -157,15 +152,14 @@ def _take(fetch: _Fetch, arrival: Arrival) -> None:
 
 def _take_chunk(fetch: _Fetch, payload: bytes) -> None:
     verdict = fetch.receiver.chunk(payload)
+    fetch.standstill.note(verdict, fetch.clock())
     match verdict:
         case Accepted(number=number, data=data):
             fetch.partial.add(number, data)
             fetch.here += len(data)
             fetch.progress(fetch.here, fetch.length)
         case Refused(reason=reason):
-            fetch.refused += 1
-            fetch.refusal = reason
-            logger.debug("%s: refused: %s", fetch.topic, reason)
+            logger.debug("%s: refused: %s", fetch.subject, reason)
         case Ignored():
             pass
         case _:

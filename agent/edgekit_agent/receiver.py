@@ -42,9 +42,13 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """Not a chunk of this bundle, whoever sent it."""
+    """Not a chunk of this bundle, whoever sent it.
+
+    `number` is the chunk it claims to be, None when this bundle has no such chunk.
+    """
 
     reason: str
+    number: int | None = None
 
 
 Verdict = Accepted | Ignored | Refused
@@ -94,7 +98,8 @@ class Receiver:
         if number >= self._entry.chunks:
             return Refused(reason=f"chunk {number} of {self._entry.chunks}")
         if hashlib.sha256(chunk.data).digest() != chunk_digest(self._index, number):
-            return Refused(reason=f"chunk {number}: its digest does not match the index")
+            reason = f"chunk {number}: its digest does not match the index"
+            return Refused(reason=reason, number=number)
         # The last, not the greatest: one forged sequence number must not stick.
         self._epoch, self._last_sequence = chunk.epoch, chunk.sequence
         self._processed += 1

@@ -27,12 +27,12 @@ from edgekit_agent.config import Config, Subscription
 from edgekit_agent.fetch import fetch_bundle
 from edgekit_agent.metadata import RetainedFiles
 from edgekit_agent.record import Release
+from edgekit_agent.standstill import Patience
 from edgekit_agent.store import Store
 
 log = logging.getLogger(__name__)
 
 ANSWER_S = 120.0  # the supervisor is near, and may be busy for a moment
-STALLED_S = 30.0  # a fetch without one new byte for so long is given up for now
 PROGRESS_S = 1.0
 
 
@@ -90,13 +90,24 @@ class Update:
         subject = f"{vouched.pointer.model} {vouched.pointer.version}"
         return admission.choose(subject, vouched.entries, self._room(vouched))
 
-    def fetch(self, vouched: Vouched, entry: BundleEntry) -> None:
+    def fetch(
+        self, vouched: Vouched, entry: BundleEntry, patience: Patience | None = None
+    ) -> None:
         """Bring the bundle into the store, whole and verified.
 
         Raises TransportError or StoreError to be tried again, UnfitBundleError when that
-        is pointless, TrustError when somebody spoils what is on its way.
+        is pointless, TrustError when what was signed contradicts itself.
         """
-        path = self._fetch_file(entry, self._index(entry))
+        path = fetch_bundle(
+            self._transport,
+            self._topics,
+            self._config.device,
+            entry,
+            self._index(entry),
+            self._store.incoming,
+            progress=self._progress,
+            patience=patience,
+        )
         try:
             manifest = bundles.add(self._store, entry.sha256, path)
         except TrustError as error:
@@ -138,33 +149,6 @@ class Update:
                 f"{name}: its digest is another one; a depot must not alter it"
             )
         return index
-
-    def _fetch_file(self, entry: BundleEntry, index: bytes) -> Path:
-        """Fetch for as long as bytes keep coming."""
-        here = -1
-
-        def progress(now_here: int, length: int) -> None:
-            nonlocal here
-            here = now_here
-            self._progress(now_here, length)
-
-        while True:
-            before = here
-            deadline = time.monotonic() + STALLED_S
-            try:
-                return fetch_bundle(
-                    self._transport,
-                    self._topics,
-                    self._config.device,
-                    entry,
-                    index,
-                    self._store.incoming,
-                    progress=progress,
-                    deadline=deadline,
-                )
-            except TransportError:
-                if here <= max(before, 0):
-                    raise
 
 
 class Progress:

@@ -12,6 +12,7 @@ from edgekit.errors import StoreError, TransportError, TrustError
 from edgekit.statement import BundleEntry
 from edgekit.wire import Chunk, Topics, Want
 from edgekit_agent.fetch import fetch_bundle
+from edgekit_agent.standstill import Patience
 from tests.failing_files import FailingFiles, PowerCutError, fill_disk
 from tests.fakes import FakeBroker, FakeClock
 from tests.repositories import RepositoryFolder
@@ -49,7 +50,7 @@ class Fleet:
         files: FailingFiles | None = None,
         entry: BundleEntry | None = None,
         progress: Callable[[int, int], None] = lambda _here, _all: None,
-        within_s: float = 3600,
+        patience: Patience | None = None,
     ) -> Path:
         session = self.broker.connect("pi")
         try:
@@ -62,7 +63,7 @@ class Fleet:
                 self.folder,
                 progress=progress,
                 clock=self.clock,
-                deadline=self.clock.now + within_s,
+                patience=patience,
                 files=files,
             )
         finally:
@@ -121,7 +122,8 @@ def test_progress_only_grows_and_ends_at_the_length(fleet: Fleet) -> None:
 def test_a_bad_network_costs_time_and_nothing_else(
     tmp_path: Path, knobs: dict[str, float]
 ) -> None:
-    assert Fleet(tmp_path, **knobs).fetch().read_bytes() == DATA
+    fleet = Fleet(tmp_path, **knobs)
+    assert fleet.fetch(patience=Patience(silent_s=3600)).read_bytes() == DATA
 
 
 def garbage(_entry: BundleEntry) -> bytes:
@@ -159,31 +161,50 @@ def test_a_hostile_publisher_costs_its_own_chunks_and_no_more(
     fleet.broker.peers.insert(
         0, lambda: fleet.broker.inject(topic, attack(fleet.entry), qos=1)
     )
-    assert fleet.fetch(within_s=120).read_bytes() == DATA
+    assert fleet.fetch().read_bytes() == DATA
     assert fleet.depot.served.chunks <= 3 * CHUNKS
 
 
-def test_a_publisher_that_only_lies_ends_at_the_deadline_with_nothing_kept(
+def test_a_publisher_that_only_lies_is_soon_named_and_nothing_is_kept(
     fleet: Fleet,
 ) -> None:
     topic = TOPICS.blob(fleet.entry.sha256)
     fleet.broker.peers[:] = [
         lambda: fleet.broker.inject(topic, wrong_data(fleet.entry), qos=0)
     ]
-    with pytest.raises(TransportError, match=f"0 of {len(DATA)} bytes"):
-        fleet.fetch(within_s=5)
+    began = fleet.clock.now
+    facts = r"chunk 0 of 41: \d+ messages did not match the signed digest; 0 of 20250 bytes"
+    with pytest.raises(TransportError, match=facts):
+        fleet.fetch()
+    assert fleet.clock.now - began <= 20
     assert list(fleet.folder.iterdir()) == []
 
 
-def test_no_depot_ends_at_the_deadline_and_the_next_attempt_resumes(
+def test_a_blob_damaged_in_the_depot_is_named_and_what_is_right_of_it_stays(
+    fleet: Fleet,
+) -> None:
+    blob = fleet.repository.path / "blobs" / fleet.entry.sha256
+    blob.write_bytes(DATA[:1234] + b"!" + DATA[1235:])
+    began = fleet.clock.now
+    facts = r"chunk 2 of 41: \d+ messages did not .*; 19750 of 20250 bytes are here"
+    with pytest.raises(TransportError, match=facts):
+        fleet.fetch()
+    assert fleet.clock.now - began <= 20
+    blob.write_bytes(DATA)
+    sent = fleet.depot.served.chunks
+    assert fleet.fetch().read_bytes() == DATA
+    assert fleet.depot.served.chunks == sent + 1
+
+
+def test_no_depot_ends_the_fetch_for_now_and_the_next_attempt_resumes(
     fleet: Fleet,
 ) -> None:
     def stop_halfway(here: int, _all: int) -> None:
         if here > len(DATA) // 2:
             fleet.broker.peers.clear()
 
-    with pytest.raises(TransportError, match="resumes"):
-        fleet.fetch(progress=stop_halfway, within_s=60)
+    with pytest.raises(TransportError, match=r"for 60 s; is the depot running.*resumes"):
+        fleet.fetch(progress=stop_halfway)
     first = fleet.depot.served.chunks
     fleet.start_depot()
     assert fleet.fetch().read_bytes() == DATA

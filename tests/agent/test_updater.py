@@ -18,6 +18,7 @@ from edgekit_agent import bundles, updater
 from edgekit_agent.config import Config, parse
 from edgekit_agent.fetch import fetch_bundle
 from edgekit_agent.record import Attempt, Phase, Record, Release
+from edgekit_agent.standstill import Patience
 from edgekit_agent.store import Store
 from edgekit_agent.updater import UnfitBundleError, Update
 from tests.agent.making import Made, made
@@ -226,38 +227,13 @@ def test_a_file_the_disk_spoils_before_it_is_unpacked_is_fetched_again(
 
 
 def test_a_silent_depot_ends_the_fetch_for_now_and_nothing_is_lost(
-    one: Update, operator: Operator, monkeypatch: pytest.MonkeyPatch
+    one: Update, operator: Operator
 ) -> None:
     operator.release(V1)
     vouched = resolved(one)
     (operator.folder / "blobs" / V1.sha256).unlink()
-    monkeypatch.setattr(updater, "STALLED_S", 0.5)
-    with pytest.raises(TransportError, match="at the deadline"):
-        one.fetch(vouched, V1.entry)
-
-
-def test_a_slow_depot_is_waited_for_as_long_as_bytes_come(
-    one: Update, operator: Operator, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    operator.release(V1)
-    vouched = resolved(one)
-    rounds = []
-    fetch = fetch_bundle
-
-    def a_little(*arguments: object, **options: object) -> Path:
-        rounds.append(1)
-        if len(rounds) < 4:
-            progress = options["progress"]
-            assert callable(progress)
-            progress(len(rounds), 100)
-            raise TransportError("1 of 100 bytes at the deadline")
-        path: Path = fetch(*arguments, **options)  # type: ignore[arg-type]  # passed on
-        return path
-
-    monkeypatch.setattr(updater, "fetch_bundle", a_little)
-    one.fetch(vouched, V1.entry)
-    assert len(rounds) == 4
-    assert bundles.holds(store, V1.sha256)
+    with pytest.raises(TransportError, match=r"no genuine chunk for 0\.5 s"):
+        one.fetch(vouched, V1.entry, Patience(silent_s=0.5))
 
 
 def test_what_does_not_fit_is_refused_before_a_byte_is_fetched(
