@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgekit.errors import SchemaError
 from edgekit.schema import instant
-from edgekit.schema.column import Column, is_missing, objects
+from edgekit.schema.column import Column, dtype_name, is_missing, objects
 from edgekit.schema.spec import ColumnType
 
 _MISSING_INTEGERS_HINT = (
@@ -39,7 +39,7 @@ def admit(name: object, column: Column, kind: ColumnType) -> Column:
             return column.holding(column.values.astype(object))
         raise incompatible(name, column.dtype, kind)
     column = column.inferred()
-    if column.dtype == str(kind.dtype):
+    if column.dtype == dtype_name(kind.dtype):
         return column
     if column.is_object:
         return _admit_objects(name, column, kind)

@@ -9,6 +9,7 @@ import datetime as dt
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from types import NoneType
 from typing import Any, Self
 
@@ -80,7 +81,15 @@ class Column:
 
     def holding(self, values: NDArray[Any], dtype: str | None = None) -> "Column":
         """Return converted values of the same origin."""
-        return Column(values=values, dtype=dtype or str(values.dtype), origin=self.origin)
+        return Column(
+            values=values, dtype=dtype or dtype_name(values.dtype), origin=self.origin
+        )
+
+
+@lru_cache(maxsize=64)
+def dtype_name(dtype: np.dtype[Any]) -> str:
+    """Return a dtype as numpy prints it, which takes numpy some microseconds."""
+    return str(dtype)
 
 
 def is_missing(value: object) -> bool:
@@ -115,12 +124,12 @@ def _framed(array: NDArray[Any]) -> tuple[NDArray[Any], str]:
             return array.astype(object), OBJECT
         case "M" | "m" if np.datetime_data(array.dtype)[0] not in _FRAME_UNITS:
             coarse = array.astype(f"{array.dtype.kind}8[s]")
-            return coarse, str(coarse.dtype)
+            return coarse, dtype_name(coarse.dtype)
         case "O":
             values = array.tolist()
             if (found := _as_text(values) or _as_instants(values)) is not None:
                 return found
-    return array, str(array.dtype)
+    return array, dtype_name(array.dtype)
 
 
 _Inference = tuple[NDArray[Any], str] | None
@@ -146,7 +155,7 @@ def _as_one_type(values: list[Any]) -> _Inference:
     kind = kinds.pop()
     if issubclass(kind, bool | float | np.number | np.bool_):
         array = np.array(values)
-        return array, str(array.dtype)
+        return array, dtype_name(array.dtype)
     return None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import RequestError, SchemaError
-from edgekit.schema.column import Column, Origin
+from edgekit.schema.column import Column, Origin, dtype_name
 from edgekit.schema.policy import Limits
 
 Label = Hashable
@@ -107,10 +107,12 @@ def _from_rows(
     if rows and isinstance(rows[0], dict):
         return _from_objects(rows, labels, wanted, limits)
     if rows and isinstance(rows[0], list):
-        width = max(len(row) for row in rows)
-        names = _labels(labels, width)
+        lists = [_cells(row) for row in rows]
+        names = _labels(labels, max(map(len, lists)))
         at = {label: i for i, label in enumerate(names)}
-        return _build(names, len(rows), wanted, limits, lambda label: _nth(rows, at[label]))
+        return _build(
+            names, len(rows), wanted, limits, lambda label: _nth(lists, at[label])
+        )
     names = _labels(labels, 1 if rows else len(labels or ()))
     return _build(names, len(rows), wanted, limits, lambda _: rows)
 
@@ -129,6 +131,12 @@ def _from_objects(
         limits,
         lambda label: [row.get(label, np.nan) for row in rows],
     )
+
+
+def _cells(row: object) -> list[Any]:
+    if not isinstance(row, list | dict):
+        raise TypeError(f"object of type '{type(row).__name__}' has no len()")
+    return list(row)
 
 
 def _nth(rows: list[list[Any]], i: int) -> list[Any]:
@@ -239,5 +247,5 @@ def from_bare(bare: Converted) -> Frame:
 
 def _block_column(array: NDArray[Any], origin: Origin) -> Column:
     if array.dtype.kind == "S":  # a frame keeps the dtype of a whole array of bytes
-        return Column(values=array, dtype=str(array.dtype), origin=origin)
+        return Column(values=array, dtype=dtype_name(array.dtype), origin=origin)
     return Column.from_array(array, origin)
