@@ -85,7 +85,8 @@ def _short(value: object) -> str:
 def _first_altered_of(kind: ColumnType, before: Origin, after: NDArray[Any]) -> int | None:
     match kind:
         case ColumnType.STRING:
-            return _first_false(isinstance(v, str) or is_missing(v) for v in after)
+            pairs = zip(before, after, strict=True)
+            return _first_false(_text_or_missing_kept(sent, got) for sent, got in pairs)
         case ColumnType.BINARY:
             pairs = zip(before, after, strict=True)
             return _first_false(_bytes_kept(sent, got) for sent, got in pairs)
@@ -98,6 +99,12 @@ def _first_altered_of(kind: ColumnType, before: Origin, after: NDArray[Any]) -> 
 
 def _first_false(kept: Iterable[bool]) -> int | None:
     return next((row for row, whole in enumerate(kept) if not whole), None)
+
+
+def _text_or_missing_kept(before: object, after: object) -> bool:
+    if is_missing(before):
+        return is_missing(after)
+    return isinstance(before, str) and before == after
 
 
 def _bytes_kept(before: object, after: object) -> bool:

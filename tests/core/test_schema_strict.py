@@ -53,6 +53,33 @@ def test_what_mlflow_would_alter_silently_is_refused(kind: str, value: object) -
         parsed(kind, value)
 
 
+@pytest.mark.parametrize("form", ["inputs", "instances"])
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("long", 3.9),
+        ("boolean", 2),
+        ("boolean", None),
+        ("float", 2**24 + 1),
+        ("string", 5),
+        ("string", None),
+        ("string", "x\0"),
+        ("binary", 5),
+        ("binary", "x\0"),
+        ("datetime", 5),
+        ("datetime", "1500-01-01"),
+    ],
+)
+def test_what_numpy_would_alter_in_a_column_is_refused(
+    kind: str, value: object, form: str
+) -> None:
+    schema = Schema.from_signature(Signature(inputs=[column(kind)]))
+    body = json.dumps({form: [{"a": value}]}).encode()
+    assert len(schema.parse(body, mode=MLFLOW).table["a"]) == 1
+    with pytest.raises(SchemaError, match="Incompatible input types for column a"):
+        schema.parse(body, mode=STRICT)
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "arrives"),
     [
