@@ -11,13 +11,13 @@ from tempfile import TemporaryDirectory
 from edgekit.conversion import Candidate, Conversion, ConversionRequest, Progress
 from edgekit.manifest import MANIFEST_NAME
 from edgekit.table import rows
-from edgekit_converters import shelf
-from edgekit_converters.candidates import Fallen, Judged, try_flavors
-from edgekit_converters.extract import extract
 from edgekit_converters.extraction import Extraction
-from edgekit_converters.fit import Need, choose, misfits
-from edgekit_converters.records import Written, tools, write
-from edgekit_converters.report import Report, page
+from edgekit_converters.native.extract import extract
+from edgekit_converters.outcome import shelf
+from edgekit_converters.outcome.records import Written, tools, write
+from edgekit_converters.outcome.report import Report, page
+from edgekit_converters.verdict.candidates import Fallen, Judged, try_flavors
+from edgekit_converters.verdict.fit import Need, choose, misfits
 
 
 def convert(request: ConversionRequest, progress: Progress) -> Conversion:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ConversionError
+from edgekit_converters.intake.source import Source, read
 from edgekit_converters.runtimes import Supported
-from edgekit_converters.source import Source, read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

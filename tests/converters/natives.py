@@ -12,10 +12,11 @@ import yaml
 from edgekit.binding import Predictions, feeds, results
 from edgekit.runtime import Session
 from edgekit.table import Array, Table
-from edgekit_converters import finishing, native
 from edgekit_converters.encoding import decode
 from edgekit_converters.extraction import Extraction
+from edgekit_converters.frameworks import finishing
 from edgekit_converters.job import Order
+from edgekit_converters.native import child as native
 from edgekit_converters.runtimes import supported
 
 # float64 originals against float32 graphs: 24 bits of mantissa, summed over at most some

@@ -3,8 +3,8 @@ import pytest
 
 from edgekit.binding import Predictions
 from edgekit.table import Array
-from edgekit_converters.compare import Comparison, compare
 from edgekit_converters.extraction import Task
+from edgekit_converters.verdict.compare import Comparison, compare
 
 
 def labels(

@@ -16,10 +16,11 @@ from edgekit import board
 from edgekit.conversion import ConversionRequest
 from edgekit.errors import ConversionError
 from edgekit.manifest import ModelIdentity
-from edgekit_converters import extraction, native
-from edgekit_converters.extract import extract
+from edgekit_converters import extraction
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.job import Order
+from edgekit_converters.native import child as native
+from edgekit_converters.native.extract import extract
 from edgekit_converters.runtimes import common, supported
 from tests.converters.conftest import QUIET
 from tests.converters.natives import answers, assert_same

@@ -4,7 +4,7 @@ import pytest
 
 from edgekit import board
 from edgekit.errors import BoardError
-from edgekit_converters.fit import Need, choose, fitting, misfits
+from edgekit_converters.verdict.fit import Need, choose, fitting, misfits
 
 _MB = 2**20
 PI = replace(

@@ -1,8 +1,8 @@
 from dataclasses import replace
 
-from edgekit_converters.compare import Comparison
-from edgekit_converters.gate import HUNGRIER_BYTES, Verdict, judge
-from edgekit_converters.measure import Cost
+from edgekit_converters.verdict.compare import Comparison
+from edgekit_converters.verdict.gate import HUNGRIER_BYTES, Verdict, judge
+from edgekit_converters.verdict.measure import Cost
 
 BASELINE = Cost(
     model_bytes=100_000,

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import ProofError
-from edgekit_converters.measure import Trial, measure
+from edgekit_converters.verdict.measure import Trial, measure
 from tests.converters import networks
 from tests.converters.extractions import outputs_of
 

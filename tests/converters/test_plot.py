@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from edgekit_converters.plot import Point, front, scatter
+from edgekit_converters.outcome.plot import Point, front, scatter
 
 FAST = Point(label="fast", detail="", x=90.0, y=5.0, kind="good")
 SMALL = Point(label="small", detail="", x=20.0, y=9.0, kind="allowed")

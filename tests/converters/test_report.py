@@ -7,7 +7,7 @@ from pathlib import Path
 from edgekit import board
 from edgekit.conversion import Candidate
 from edgekit.manifest import ModelIdentity
-from edgekit_converters.report import Report, page, size
+from edgekit_converters.outcome.report import Report, page, size
 
 KEPT = Candidate(
     flavor="int8",

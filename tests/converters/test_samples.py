@@ -9,9 +9,9 @@ import pytest
 
 from edgekit.errors import ConversionError
 from edgekit.manifest import Signature
-from edgekit_converters import inputs, samples
-from edgekit_converters.inputs import Field, Inputs
-from edgekit_converters.source import InputExample
+from edgekit_converters.intake import inputs, samples
+from edgekit_converters.intake.inputs import Field, Inputs
+from edgekit_converters.intake.source import InputExample
 
 COLUMNS = Inputs(
     fields=(

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import ConfigError, StoreError
-from edgekit_converters import shelf
+from edgekit_converters.outcome import shelf
 
 FILES = {"fp32/model.onnx": b"model", "report.json": b"{}"}
 NEWER = {"int8/model.onnx": b"smaller", "report.json": b"[]"}

@@ -54,7 +54,7 @@ from sklearn.tree import DecisionTreeClassifier
 from edgekit.table import Array
 from edgekit_converters.encoding import decode
 from edgekit_converters.extraction import Task
-from edgekit_converters.thresholds import rounded_down, rounded_up
+from edgekit_converters.frameworks.thresholds import rounded_down, rounded_up
 from tests.converters.natives import (
     answers,
     assert_alike,

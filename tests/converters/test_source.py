@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from edgekit.errors import ConversionError
-from edgekit_converters import sniffing, source
-from edgekit_converters.frameworks import CONVERTERS, LATER, Kind
+from edgekit_converters.frameworks import CONVERTERS
+from edgekit_converters.intake import sniffing, source
+from edgekit_converters.intake.kind import LATER, Kind
 
 PICKLE = b"\x80\x04\x95\x00."
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(64)

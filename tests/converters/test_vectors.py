@@ -6,7 +6,7 @@ from edgekit.binding import Predictions
 from edgekit.errors import ConversionError, ProofError
 from edgekit.manifest import Binding, OutputRole, TensorInput, TensorOutput
 from edgekit.table import Array, rows
-from edgekit_converters.vectors import (
+from edgekit_converters.outcome.vectors import (
     MAX_ROWS,
     budget_bytes,
     golden_vectors,

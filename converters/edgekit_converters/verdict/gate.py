@@ -8,8 +8,8 @@ on a shared machine, so only differences that noise does not make count against 
 import math
 from dataclasses import dataclass
 
-from edgekit_converters.compare import Comparison
-from edgekit_converters.measure import Cost
+from edgekit_converters.verdict.compare import Comparison
+from edgekit_converters.verdict.measure import Cost
 
 BASELINE = "fp32"
 SLOWER = 2.0  # times float32's time, for one row and in a batch both

@@ -15,10 +15,11 @@ from pathlib import Path
 from edgekit.conversion import ConversionRequest, Progress
 from edgekit.document import Reader
 from edgekit.errors import ConversionError
-from edgekit_converters import extraction, native, runtimes
+from edgekit_converters import extraction, runtimes
 from edgekit_converters.extraction import Extraction
+from edgekit_converters.intake.source import Source, read
 from edgekit_converters.job import Order
-from edgekit_converters.source import Source, read
+from edgekit_converters.native import child as native
 
 TIMEOUT_S = 1_800
 _LAST_LINES = 5

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgekit.errors import ConversionError
 from edgekit.table import Array
-from edgekit_converters.inputs import TEXT, Field
+from edgekit_converters.intake.inputs import TEXT, Field
 
 _TRUTHS = {"true": True, "false": False}
 

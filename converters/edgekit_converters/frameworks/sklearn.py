@@ -14,14 +14,15 @@ from edgekit.binding import Predictions
 from edgekit.errors import ConversionError
 from edgekit.manifest import Binding, OutputRole, Signature, TensorInput, TensorOutput
 from edgekit.table import Array, Table
-from edgekit_converters import finishing, inputs, samples, sklearn_native
 from edgekit_converters.extraction import Extraction
-from edgekit_converters.inputs import TEXT, Field, Inputs
+from edgekit_converters.frameworks import finishing, sklearn_native
+from edgekit_converters.frameworks.sklearn_gaps import close_gaps, picks_columns, prepare
+from edgekit_converters.frameworks.sklearn_native import Answers
+from edgekit_converters.intake import inputs, samples
+from edgekit_converters.intake.inputs import TEXT, Field, Inputs
+from edgekit_converters.intake.labels import as_answers
 from edgekit_converters.job import Job
-from edgekit_converters.labels import as_answers
 from edgekit_converters.runtimes import PREFERRED_OPSET, Supported
-from edgekit_converters.sklearn_gaps import close_gaps, picks_columns, prepare
-from edgekit_converters.sklearn_native import Answers
 from edgekit_converters.versions import installed
 
 _ML_OPSET = 3  # the newest that skl2onnx's converters use

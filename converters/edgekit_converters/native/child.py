@@ -1,7 +1,7 @@
 """The child process: load one native model, convert it, leave the result in a folder.
 
-`python -m edgekit_converters.native ORDER.json`. A model's code, if any runs, runs here
-and nowhere else. What a person can fix goes to error.json; a crash leaves a traceback.
+`python -m edgekit_converters.native.child ORDER.json`. A model's code, if any runs, runs
+here and nowhere else. What a person can fix goes to error.json; a crash leaves a traceback.
 """
 
 import sys

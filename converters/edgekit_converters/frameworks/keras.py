@@ -17,10 +17,10 @@ import tensorflow as tf
 
 from edgekit.errors import ConversionError
 from edgekit_converters.extraction import Extraction
-from edgekit_converters.frameworks import Kind
+from edgekit_converters.frameworks.ports import Port
+from edgekit_converters.frameworks.tensorflow_graph import TensorFlowModel, extract, port
+from edgekit_converters.intake.kind import Kind
 from edgekit_converters.job import Job
-from edgekit_converters.ports import Port
-from edgekit_converters.tensorflow_graph import TensorFlowModel, extract, port
 
 MAX_CONFIG_BYTES = 64 * 2**20
 _SUFFIXES = {Kind.KERAS_ZIP: ".keras", Kind.KERAS_H5: ".h5"}

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
 
 from edgekit.table import Array
-from edgekit_converters.thresholds import rounded_down
+from edgekit_converters.frameworks.thresholds import rounded_down
 
 _ML_1 = ("ai.onnx.ml", 1)
 _ONNX_13 = ("", 13)

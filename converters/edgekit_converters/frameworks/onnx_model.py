@@ -15,14 +15,15 @@ from edgekit.binding import Predictions
 from edgekit.errors import ConversionError
 from edgekit.manifest import Binding, OutputRole, Signature, TensorOutput
 from edgekit.table import Array
-from edgekit_converters import finishing, inputs, samples
 from edgekit_converters.encoding import decode
 from edgekit_converters.extraction import Extraction, Task
-from edgekit_converters.inputs import TEXT, Field, Inputs
+from edgekit_converters.frameworks import finishing
+from edgekit_converters.frameworks.ports import Port, bind_inputs
+from edgekit_converters.intake import inputs, samples
+from edgekit_converters.intake.inputs import TEXT, Field, Inputs
+from edgekit_converters.intake.labels import as_answers
 from edgekit_converters.job import Job
-from edgekit_converters.labels import as_answers
 from edgekit_converters.passes.walk import graphs, nodes
-from edgekit_converters.ports import Port, bind_inputs
 from edgekit_converters.runtimes import Supported
 from edgekit_converters.versions import installed
 

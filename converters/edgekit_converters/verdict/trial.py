@@ -1,7 +1,7 @@
 """One candidate alone in this process: load it, run it, print what it cost.
 
-Started by edgekit_converters.measure, which describes the folder. Imports only what the
-device's worker imports too, so that the peak memory means something there.
+Started by edgekit_converters.verdict.measure, which describes the folder. Imports only
+what the device's worker imports too, so that the peak memory means something there.
 """
 
 import json

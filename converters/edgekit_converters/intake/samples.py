@@ -16,9 +16,9 @@ import pandas as pd
 from edgekit.errors import ConversionError
 from edgekit.table import Array, rows
 from edgekit_converters import tables
-from edgekit_converters.casting import cast
-from edgekit_converters.inputs import TEXT, Field, Inputs
-from edgekit_converters.source import InputExample
+from edgekit_converters.intake.casting import cast
+from edgekit_converters.intake.inputs import TEXT, Field, Inputs
+from edgekit_converters.intake.source import InputExample
 
 MAX_ROWS = 1_000_000
 MAX_EXAMPLE_BYTES = 256 * 2**20

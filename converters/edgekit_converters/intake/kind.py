@@ -1,8 +1,4 @@
-"""Which file converts what, and what is still to come. The one place to add a framework.
-
-A converter is a module with `convert(job: Job) -> Extraction`; it is imported in the child
-process only, because it imports its framework.
-"""
+"""The kinds of model files that are told apart, and those that are still to come."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -18,26 +14,6 @@ class Kind(StrEnum):
     KERAS_H5 = "keras_h5"
     SAVED_MODEL = "saved_model"
 
-
-CONVERTERS: Mapping[Kind, str] = {
-    Kind.ONNX: "edgekit_converters.onnx_model",
-    Kind.SKLEARN_PICKLE: "edgekit_converters.sklearn",
-    Kind.SKLEARN_SKOPS: "edgekit_converters.sklearn",
-    Kind.KERAS_ZIP: "edgekit_converters.keras",
-    Kind.KERAS_H5: "edgekit_converters.keras",
-    Kind.SAVED_MODEL: "edgekit_converters.saved_model",
-}
-
-# Packages of each extra of edgekit-converters: what to install when one is missing.
-EXTRAS: Mapping[str, str] = {
-    "sklearn": "sklearn",
-    "skl2onnx": "sklearn",
-    "skops": "sklearn",
-    "tensorflow": "tensorflow",
-    "keras": "tensorflow",
-    "tf2onnx": "tensorflow",
-    "h5py": "tensorflow",
-}
 
 # MLflow flavors that are recognised and follow in a later version: what to do meanwhile.
 LATER: Mapping[str, str] = {

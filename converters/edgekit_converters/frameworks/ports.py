@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from edgekit.errors import ConversionError
 from edgekit.manifest import TensorInput
-from edgekit_converters.inputs import TEXT, Field, Inputs
+from edgekit_converters.intake.inputs import TEXT, Field, Inputs
 
 _MATRIX = 2
 

@@ -21,12 +21,12 @@ from sklearn.preprocessing import KBinsDiscretizer
 
 from edgekit.errors import ConversionError
 from edgekit.table import Array
-from edgekit_converters.detectors import (
+from edgekit_converters.frameworks.detectors import (
     convert_elliptic_envelope,
     convert_isolation_forest,
     detector_shapes,
 )
-from edgekit_converters.thresholds import rounded_down, rounded_up
+from edgekit_converters.frameworks.thresholds import rounded_down, rounded_up
 
 _TREES = (
     "DecisionTreeClassifier",

@@ -14,7 +14,7 @@ from edgekit.board import Board
 from edgekit.conversion import Candidate
 from edgekit.document import canonical_json
 from edgekit.manifest import ModelIdentity
-from edgekit_converters.plot import Point, scatter
+from edgekit_converters.outcome.plot import Point, scatter
 
 FORMAT = 1
 _MB = 2**20
@@ -114,7 +114,7 @@ def page(report: Report) -> str:
     """Return the HTML page."""
     identity = report.identity
     template = Template(
-        files("edgekit_converters").joinpath("report.html").read_text("utf-8")
+        files("edgekit_converters.outcome").joinpath("report.html").read_text("utf-8")
     )
     return template.substitute(
         title=escape(f"{identity.name} {identity.version}"),

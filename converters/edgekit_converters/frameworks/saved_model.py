@@ -12,9 +12,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from edgekit.errors import ConversionError
 from edgekit_converters.extraction import Extraction
+from edgekit_converters.frameworks.ports import Port
+from edgekit_converters.frameworks.tensorflow_graph import TensorFlowModel, extract, port
 from edgekit_converters.job import Job
-from edgekit_converters.ports import Port
-from edgekit_converters.tensorflow_graph import TensorFlowModel, extract, port
 
 _SIGNATURES = ("serving_default", "serve")  # TensorFlow's and Keras 3's usual names
 _REACHES_OUT = {  # operators that run Python or touch files

@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ProofError
 from edgekit.table import Array, Table, rows, take
-from edgekit_converters import tables, trial
+from edgekit_converters import tables
+from edgekit_converters.verdict import trial
 
 TIMEOUT_S = 300.0
 # What the child sees of the environment: enough to find its libraries, no secrets.

@@ -19,10 +19,10 @@ from edgekit.manifest import (
     Manifest,
 )
 from edgekit.table import rows
-from edgekit_converters.candidates import Fallen, Judged
 from edgekit_converters.extraction import Extraction
+from edgekit_converters.outcome.vectors import golden_vectors, tolerance
 from edgekit_converters.passes import PASSES
-from edgekit_converters.vectors import golden_vectors, tolerance
+from edgekit_converters.verdict.candidates import Fallen, Judged
 
 _INTEGER_KERNELS = {"int8-static"}
 

@@ -10,13 +10,13 @@ from edgekit.errors import ConversionError, ProofError
 from edgekit.manifest import RuntimeNeeds
 from edgekit.table import Array
 from edgekit_converters import runtimes
-from edgekit_converters.compare import Comparison, compare
 from edgekit_converters.encoding import decode, encode
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Source
-from edgekit_converters.gate import BASELINE, Verdict, judge
-from edgekit_converters.measure import Cost, Trial, measure
 from edgekit_converters.passes import clean
+from edgekit_converters.verdict.compare import Comparison, compare
+from edgekit_converters.verdict.gate import BASELINE, Verdict, judge
+from edgekit_converters.verdict.measure import Cost, Trial, measure
 
 ML_DOMAIN = "ai.onnx.ml"
 

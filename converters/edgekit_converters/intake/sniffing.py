@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 
 from edgekit.errors import ConversionError
-from edgekit_converters.frameworks import LATER, Kind
+from edgekit_converters.intake.kind import LATER, Kind
 
 MAX_UNPACKED_BYTES = 4 * 2**30
 MAX_UNPACKED_RATIO = 200  # deflate reaches 1,032 on zeros, weights and trees below 20

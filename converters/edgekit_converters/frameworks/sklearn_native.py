@@ -18,10 +18,10 @@ from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_re
 
 from edgekit.errors import ConversionError
 from edgekit.table import Array, Table
-from edgekit_converters import inputs
 from edgekit_converters.extraction import Task
-from edgekit_converters.frameworks import Kind
-from edgekit_converters.inputs import Inputs
+from edgekit_converters.intake import inputs
+from edgekit_converters.intake.inputs import Inputs
+from edgekit_converters.intake.kind import Kind
 from edgekit_converters.job import Job
 
 _FUNCTIONS = ("predict", "predict_proba", "decision_function")

@@ -13,8 +13,8 @@ import yaml
 from edgekit.document import Reader
 from edgekit.errors import ConversionError
 from edgekit.manifest import Signature
-from edgekit_converters.frameworks import LATER, Kind
-from edgekit_converters.sniffing import follows_later, sniff
+from edgekit_converters.intake.kind import LATER, Kind
+from edgekit_converters.intake.sniffing import follows_later, sniff
 
 MLMODEL = "MLmodel"
 MAX_MLMODEL_BYTES = 16 * 2**20

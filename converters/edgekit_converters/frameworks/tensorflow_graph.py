@@ -16,12 +16,13 @@ from edgekit.binding import Predictions, feeds
 from edgekit.errors import ConversionError
 from edgekit.manifest import Binding, OutputRole, Signature, TensorInput, TensorOutput
 from edgekit.table import Array, Table, rows, take
-from edgekit_converters import finishing, inputs, samples
 from edgekit_converters.extraction import Extraction, Task
-from edgekit_converters.inputs import TEXT, Field, Inputs
+from edgekit_converters.frameworks import finishing
+from edgekit_converters.frameworks.ports import Port, bind_inputs
+from edgekit_converters.intake import inputs, samples
+from edgekit_converters.intake.inputs import TEXT, Field, Inputs
+from edgekit_converters.intake.labels import as_answers
 from edgekit_converters.job import Job
-from edgekit_converters.labels import as_answers
-from edgekit_converters.ports import Port, bind_inputs
 from edgekit_converters.runtimes import PREFERRED_OPSET
 from edgekit_converters.versions import installed
 

@@ -1,0 +1,29 @@
+"""Which file converts what: the one place to add a framework.
+
+A converter is a module with `convert(job: Job) -> Extraction`; it is imported in the child
+process only, because it imports its framework.
+"""
+
+from collections.abc import Mapping
+
+from edgekit_converters.intake.kind import Kind
+
+CONVERTERS: Mapping[Kind, str] = {
+    Kind.ONNX: "edgekit_converters.frameworks.onnx_model",
+    Kind.SKLEARN_PICKLE: "edgekit_converters.frameworks.sklearn",
+    Kind.SKLEARN_SKOPS: "edgekit_converters.frameworks.sklearn",
+    Kind.KERAS_ZIP: "edgekit_converters.frameworks.keras",
+    Kind.KERAS_H5: "edgekit_converters.frameworks.keras",
+    Kind.SAVED_MODEL: "edgekit_converters.frameworks.saved_model",
+}
+
+# Packages of each extra of edgekit-converters: what to install when one is missing.
+EXTRAS: Mapping[str, str] = {
+    "sklearn": "sklearn",
+    "skl2onnx": "sklearn",
+    "skops": "sklearn",
+    "tensorflow": "tensorflow",
+    "keras": "tensorflow",
+    "tf2onnx": "tensorflow",
+    "h5py": "tensorflow",
+}

@@ -1,0 +1,1 @@
+"""What a conversion leaves on disk: flavors, golden vectors and the report."""

@@ -1,0 +1,1 @@
+"""Run every candidate, compare it, keep or drop it, and choose one for each board."""
