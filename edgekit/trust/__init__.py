@@ -6,6 +6,6 @@ tuf, which a resident process must not hold in memory.
 
 Both sides: source (the port), shelf (a folder), layout (names), limits, expiry.
 Device: client <- guard, floor (what was accepted before), vouched (do both roles agree?),
-updater, fetcher and refusal (the adapters to python-tuf).
+updater, fetcher, refusal and replay (the adapters to python-tuf).
 Operator: repository <- draft, generation, roles; keys <- pkcs8; founding, lock.
 """

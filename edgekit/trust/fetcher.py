@@ -14,7 +14,7 @@ NOT_FOUND = 404
 
 
 class SourceFetcher(FetcherInterface):
-    """Fetches by name; `current` is the last name asked for, for messages.
+    """Fetches by name; `current` is the last name asked for, `data` what it held.
 
     Errors of the source pass through as they are; an absent file becomes HTTP's 404,
     which is how python-tuf learns that there is no newer root.
@@ -23,6 +23,7 @@ class SourceFetcher(FetcherInterface):
     def __init__(self, source: MetadataSource) -> None:
         self._source = source
         self.current = ""
+        self.data = b""
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         yield self.download_bytes(url, MESSAGE_BYTES)
@@ -39,4 +40,5 @@ class SourceFetcher(FetcherInterface):
             raise DownloadHTTPError(f"{name}: no such file", NOT_FOUND)
         if len(data) > max_bytes:
             raise DownloadLengthMismatchError(f"more than {max_bytes} bytes")
+        self.data = data
         return data

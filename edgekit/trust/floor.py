@@ -29,6 +29,14 @@ def parse_time(text: object, *, subject: str) -> datetime:
         ) from error
 
 
+def older(subject: str, offered: str, known: str) -> TrustError:
+    """Return the error for what was rightly signed, and superseded since."""
+    return TrustError(
+        f"{subject}: {offered}, older than {known}: a replay, or a depot restored from an"
+        " old backup"
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutFloor:
     """The last accepted rollout number of one pointer, and who could have signed it."""
@@ -77,20 +85,15 @@ class Floor:
         """Return the floor raised to a pointer's rollout number, or raise TrustError."""
         last = self.rollouts.get(path)
         if last is not None and last.keyids <= keyids and rollout < last.rollout:
-            raise TrustError(
-                f"{path}: rollout {rollout}, rollout {last.rollout} was accepted before:"
-                " an older pointer is being replayed"
-            )
+            known = f"rollout {last.rollout} accepted before"
+            raise older(path, f"rollout {rollout}", known)
         rollouts = {**self.rollouts, path: RolloutFloor(rollout=rollout, keyids=keyids)}
         return replace(self, rollouts=rollouts)
 
     def _refuse_below(self, role: str, version: int) -> None:
         last = self.versions.get(role, 0)
         if version < last:
-            raise TrustError(
-                f"{role}: version {version}, version {last} was accepted before:"
-                " older metadata is being replayed"
-            )
+            raise older(role, f"version {version}", f"version {last} accepted before")
 
     def to_json(self) -> bytes:
         """Encode canonically."""

@@ -65,7 +65,10 @@ def _fact(error: RepositoryError) -> str:
         case BadVersionNumberError():
             return f"not the version that was promised: {error}"
         case LengthOrHashMismatchError():
-            return f"not the bytes that were signed for: {error}"
+            return (
+                f"not the bytes that were signed for: {error}; they were altered, or an"
+                " older file is being replayed"
+            )
         case DeserializationError():
             return "damaged, signed metadata is expected"
         case _:

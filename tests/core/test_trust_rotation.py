@@ -141,7 +141,7 @@ def test_a_rollout_run_far_ahead_is_undone_by_a_new_stage_key(
     operator.release("2", 2**50)
     assert device.version() == "2"
     operator.release("1", 3)
-    with pytest.raises(TrustError, match="older pointer"):
+    with pytest.raises(TrustError, match="older than rollout"):
         device.resolve()
     operator.rotate("stage-production")
     assert device.version() == "1"
@@ -156,5 +156,5 @@ def test_another_key_for_a_stage_does_not_lift_its_floor(
     operator.roles["targets"].add_key(second.public_key, "stage-production")
     operator.release("1", 6)
     operator.offer("targets")
-    with pytest.raises(TrustError, match="rollout 6, rollout 7"):
+    with pytest.raises(TrustError, match="rollout 6, older than rollout 7"):
         device.resolve()

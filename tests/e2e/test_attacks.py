@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.broker]
 
 FIRST = made(version="1", scale=2.0)
 SECOND = made(version="2", scale=3.0)
+THIRD = made(version="3", scale=4.0)
 
 
 def refused(house: Household, kind: str, reason: str) -> None:
@@ -73,6 +74,10 @@ def test_an_older_signed_stage_pointer_replayed_by_the_broker_is_refused(
     assert serving.trouble()["kind"] == "rejected"
     assert "older" in serving.trouble()["reason"]
     assert serving.answer() == [9.0]
+    serving.offer()
+    serving.until(lambda: not serving.trouble(), "the trouble is cleared")
+    serving.release(THIRD, 3)
+    serving.until(lambda: serving.serves("3"), "version 3 is served")
 
 
 def test_an_older_pointer_signed_anew_into_new_metadata_is_refused(
