@@ -58,7 +58,9 @@ def test_the_time_never_sinks(times: list[datetime]) -> None:
 
 def test_a_refused_version_raises_nothing() -> None:
     floor = Floor(fleet="f", versions={"models": 3})
-    with pytest.raises(TrustError, match="models: version 2, older than version 3 accepted"):
+    with pytest.raises(
+        TrustError, match="models: version 2, older than version 3 accepted"
+    ):
         floor.with_versions({"timestamp": 9, "models": 2})
     assert "timestamp" not in floor.versions
 
