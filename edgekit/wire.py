@@ -14,7 +14,8 @@ from edgekit.statement import DIGEST_BYTES, MAX_CHUNK_BYTES, slug
 
 VERSION = 1
 MAX_PAYLOAD_BYTES = 127 * 1024
-MAX_CHUNKS = 1_000_000  # a request's bitmap must fit in one payload
+MAX_CHUNKS = MAX_PAYLOAD_BYTES // DIGEST_BYTES  # a chunk index is one message: 4,064
+MAX_BUNDLE_BYTES = MAX_CHUNKS * MAX_CHUNK_BYTES
 
 _CHUNK = struct.Struct(">BIII")  # version, epoch, sequence, chunk number
 _WANT = struct.Struct(">B32sIIHI")  # version, digest, epoch, last sequence, window, chunks

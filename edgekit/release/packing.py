@@ -11,6 +11,7 @@ from edgekit import atomic, bundle
 from edgekit.errors import ConversionError, StoreError, TrustError
 from edgekit.manifest import MANIFEST_NAME, Manifest
 from edgekit.statement import CHUNK_BYTES, BundleEntry, ReleaseRecord
+from edgekit.wire import MAX_BUNDLE_BYTES, MAX_CHUNKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ def pack(folder: Path, *, boards: tuple[str, ...]) -> Packed:
     """Pack a flavor's folder (manifest.json and the files it lists) for some boards.
 
     The same folder gives the same bytes. ConversionError when the folder is not what its
-    manifest says, as after a hand has been at it.
+    manifest says, as after a hand has been at it, or its bundle cannot be delivered.
     """
     try:
         manifest = Manifest.from_json((folder / MANIFEST_NAME).read_bytes())
@@ -38,9 +39,26 @@ def pack(folder: Path, *, boards: tuple[str, ...]) -> Packed:
             f"{folder}: {error}; a flavor as it was converted is expected, remove its"
             " folder and release again"
         ) from error
-    index = bundle.chunk_index(content, CHUNK_BYTES)
-    entry = _entry(manifest, content, index, boards)
+    subject = f"{manifest.model.name} {manifest.model.version} {manifest.flavor}"
+    chunk_bytes = fitting_chunk_bytes(subject, len(content))
+    index = bundle.chunk_index(content, chunk_bytes)
+    entry = _entry(manifest, content, index, boards, chunk_bytes=chunk_bytes)
     return Packed(entry=entry, content=content, index=index, manifest=manifest)
+
+
+def fitting_chunk_bytes(subject: str, length: int) -> int:
+    """Return how long the chunks of a bundle are: the default, where that is enough.
+
+    A bundle has no more chunks than one message holds digests; a longer bundle takes
+    longer chunks. ConversionError when the longest that brokers let through are too short.
+    """
+    if length > MAX_BUNDLE_BYTES:
+        raise ConversionError(
+            f"{subject}: its bundle takes {length / 1e6:.1f} MB, up to"
+            f" {MAX_BUNDLE_BYTES / 1e6:.1f} MB can be delivered; release a smaller flavor,"
+            " such as int8, or a smaller model"
+        )
+    return max(CHUNK_BYTES, -(-length // MAX_CHUNKS))
 
 
 def store(repository: Path, packed: Packed) -> None:
@@ -78,14 +96,19 @@ def record(packed: tuple[Packed, ...], *, already: ReleaseRecord | None) -> Rele
 
 
 def _entry(
-    manifest: Manifest, content: bytes, index: bytes, boards: tuple[str, ...]
+    manifest: Manifest,
+    content: bytes,
+    index: bytes,
+    boards: tuple[str, ...],
+    *,
+    chunk_bytes: int,
 ) -> BundleEntry:
     members = sum(member.length for member in manifest.files.values())
     return BundleEntry(
         flavor=manifest.flavor,
         sha256=sha256(content).hexdigest(),
         length=len(content),
-        chunk_bytes=CHUNK_BYTES,
+        chunk_bytes=chunk_bytes,
         index_sha256=sha256(index).hexdigest(),
         unpacked_bytes=members + len(manifest.to_json()),
         peak_rss_bytes=manifest.footprint.peak_rss_bytes,

@@ -10,8 +10,9 @@ from edgekit import bundle
 from edgekit.conversion import ConversionRequest
 from edgekit.errors import ConversionError, TrustError
 from edgekit.manifest import ModelIdentity
-from edgekit.release.packing import Packed, pack, record, store
-from edgekit.statement import CHUNK_BYTES
+from edgekit.release.packing import Packed, fitting_chunk_bytes, pack, record, store
+from edgekit.statement import CHUNK_BYTES, MAX_CHUNK_BYTES
+from edgekit.wire import MAX_BUNDLE_BYTES, MAX_CHUNKS
 from tests.core.workshop import flavor_folder
 
 
@@ -69,6 +70,28 @@ def test_a_damaged_blob_is_written_again(folder: Path, tmp_path: Path) -> None:
     store(tmp_path, packed)
 
     assert blob.read_bytes() == packed.content
+
+
+@pytest.mark.parametrize(
+    ("length", "chunk_bytes"),
+    [
+        (1, CHUNK_BYTES),
+        (MAX_CHUNKS * CHUNK_BYTES, CHUNK_BYTES),
+        (MAX_CHUNKS * CHUNK_BYTES + 1, CHUNK_BYTES + 1),
+        (MAX_BUNDLE_BYTES, MAX_CHUNK_BYTES),
+    ],
+)
+def test_a_long_bundle_takes_longer_chunks(length: int, chunk_bytes: int) -> None:
+    assert fitting_chunk_bytes("wine 3 fp32", length) == chunk_bytes
+
+
+def test_a_bundle_too_long_for_any_chunk_is_refused_with_both_sizes() -> None:
+    with pytest.raises(
+        ConversionError,
+        match=r"^wine 3 fp32: its bundle takes 500\.0 MB, up to 499\.4 MB can be delivered;"
+        " release a smaller flavor",
+    ):
+        fitting_chunk_bytes("wine 3 fp32", 500_000_000)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.json", "manifest.json"])

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from edgekit.statement import CHUNK_BYTES, MAX_CHUNK_BYTES
-from edgekit.wire import CHUNK_HEADER_BYTES, MAX_PAYLOAD_BYTES, Chunk, Topics, Want
+from edgekit.wire import (
+    CHUNK_HEADER_BYTES,
+    MAX_BUNDLE_BYTES,
+    MAX_CHUNKS,
+    MAX_PAYLOAD_BYTES,
+    Chunk,
+    Topics,
+    Want,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "formats" / "wire.md").read_text("utf-8")
 SHA = "0123456789abcdef" * 4
@@ -53,8 +61,9 @@ def test_a_want_lies_as_the_page_says() -> None:
     [
         f"{MAX_PAYLOAD_BYTES:,} bytes",
         f"{CHUNK_BYTES:,} bytes",
-        f"{MAX_PAYLOAD_BYTES // 32:,} chunks",
-        f"{MAX_PAYLOAD_BYTES // 32 * CHUNK_BYTES // 10**6} MB",
+        f"{MAX_CHUNKS:,} chunks",
+        f"{MAX_CHUNKS * CHUNK_BYTES // 10**6} MB",
+        f"beyond {MAX_BUNDLE_BYTES // 10**6} MB",
     ],
 )
 def test_the_limits_are_the_codes(figure: str) -> None:
