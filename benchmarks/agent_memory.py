@@ -37,9 +37,10 @@ from edgekit.manifest import (
     TensorOutput,
     Tolerance,
 )
-from edgekit_agent import bundles, client, memory
-from edgekit_agent.record import Phase, Record, Release
-from edgekit_agent.store import Store
+from edgekit_agent import client, memory
+from edgekit_agent.rules.record import Phase, Record, Release
+from edgekit_agent.storage import bundles
+from edgekit_agent.storage.store import Store
 
 REQUESTS = 200
 SETTLE_S = 5.0

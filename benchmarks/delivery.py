@@ -33,7 +33,7 @@ from edgekit.mqtt import BrokerAddress, MqttTransport
 from edgekit.statement import CHUNK_BYTES, BundleEntry, ReleaseRecord
 from edgekit.transport import Arrival, Message, Transport
 from edgekit.wire import Topics
-from edgekit_agent.fetch import fetch_bundle
+from edgekit_agent.update.fetch import fetch_bundle
 
 TOPICS = Topics(fleet="benchmark")
 PROCESSES = 5

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from edgekit import __version__
 from edgekit.errors import ConfigError, EdgekitError
-from edgekit_agent import client, config, report
+from edgekit_agent import client, config
 from edgekit_agent.config import CONFIG_VARIABLE, DEFAULT_PATH, Config, Environment
-from edgekit_agent.store import Store
+from edgekit_agent.storage.store import Store
+from edgekit_agent.supervision import report
 
 _EXIT_CODES = """\
 exit codes: 0 done, 2 usage, 3 configuration or unknown model, 8 no agent or broker

@@ -16,12 +16,12 @@ from edgekit.errors import StoreError
 from edgekit.mqtt import LastWill, MqttTransport, SessionOptions
 from edgekit.statement import slug
 from edgekit.wire import Topics
-from edgekit_agent import report
 from edgekit_agent.config import Config, Environment
-from edgekit_agent.notify import Notifier
-from edgekit_agent.state import Moment, Policy
-from edgekit_agent.store import Store
-from edgekit_agent.supervisor import Settings, Supervisor
+from edgekit_agent.rules.state import Moment, Policy
+from edgekit_agent.storage.store import Store
+from edgekit_agent.supervision import report
+from edgekit_agent.supervision.notify import Notifier
+from edgekit_agent.supervision.supervisor import Settings, Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +78,9 @@ def _settings(path: Path, config: Config, environment: Environment, lock: int) -
     socket = ("--socket", str(config.socket))
     enforcement = ("--enforcement", config.enforcement)
     return Settings(
-        updater=("edgekit_agent.updater", str(path.absolute())),
+        updater=("edgekit_agent.update.updater", str(path.absolute())),
         proof=("edgekit_agent.proof", *state_dir, "--max-rss-bytes", limit),
-        worker=("edgekit_agent.worker", *state_dir, *socket, *enforcement),
+        worker=("edgekit_agent.service.worker", *state_dir, *socket, *enforcement),
         lock=lock,
         policy=Policy(spread=spread(config.device)),
         watchdog_s=environment.watchdog_s,

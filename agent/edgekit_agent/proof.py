@@ -18,8 +18,9 @@ from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Manifest
 from edgekit.runtime import Session
 from edgekit.schema import Schema
 from edgekit.table import rows, take
-from edgekit_agent import bundles, lines, memory
-from edgekit_agent.store import Store
+from edgekit_agent import lines, memory
+from edgekit_agent.storage import bundles
+from edgekit_agent.storage.store import Store
 
 MAX_ONE_ROW_RUNS = 200
 ONE_ROW_BUDGET_S = 2.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit_agent.store import Store
+from edgekit_agent.storage.store import Store
 
 
 @pytest.fixture

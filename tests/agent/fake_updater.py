@@ -13,8 +13,9 @@ import threading
 import time
 from pathlib import Path
 
-from edgekit_agent import bundles, lines
-from edgekit_agent.store import Store
+from edgekit_agent import lines
+from edgekit_agent.storage import bundles
+from edgekit_agent.storage.store import Store
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ from edgekit.manifest import (
     Tolerance,
 )
 from edgekit.statement import BundleEntry
-from edgekit_agent import bundles
-from edgekit_agent.store import Store
+from edgekit_agent.storage import bundles
+from edgekit_agent.storage.store import Store
 
 OPSET = 17
 COLUMNS = ("a", "b")

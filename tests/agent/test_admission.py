@@ -5,7 +5,7 @@ import pytest
 from edgekit.errors import AdmissionError
 from edgekit.statement import BundleEntry
 from edgekit_agent import machine
-from edgekit_agent.admission import NoRoomNow, Room, choose
+from edgekit_agent.update.admission import NoRoomNow, Room, choose
 
 MB = 2**20
 

@@ -12,8 +12,8 @@ import pytest
 
 from edgekit import __version__
 from edgekit_agent import cli
-from edgekit_agent.record import Phase, Record, Release, Trouble, TroubleKind
-from edgekit_agent.store import Store
+from edgekit_agent.rules.record import Phase, Record, Release, Trouble, TroubleKind
+from edgekit_agent.storage.store import Store
 
 
 def provision(folder: Path) -> Path:

@@ -11,8 +11,8 @@ from edgekit.depot.server import Depot, DepotOptions
 from edgekit.errors import StoreError, TransportError, TrustError
 from edgekit.statement import BundleEntry
 from edgekit.wire import Chunk, Topics, Want
-from edgekit_agent.fetch import fetch_bundle
-from edgekit_agent.standstill import Patience
+from edgekit_agent.update.fetch import fetch_bundle
+from edgekit_agent.update.standstill import Patience
 from tests.failing_files import FailingFiles, PowerCutError, fill_disk
 from tests.fakes import FakeBroker, FakeClock
 from tests.repositories import RepositoryFolder

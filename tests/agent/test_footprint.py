@@ -22,8 +22,8 @@ def imported_by(module: str) -> set[str]:
     [
         ("edgekit_agent.daemon", HEAVY),
         ("edgekit_agent.cli", HEAVY | {"paho"}),
-        ("edgekit_agent.updater", {"onnxruntime"}),
-        ("edgekit_agent.worker", HEAVY - {"numpy", "onnxruntime"} | {"paho"}),
+        ("edgekit_agent.update.updater", {"onnxruntime"}),
+        ("edgekit_agent.service.worker", HEAVY - {"numpy", "onnxruntime"} | {"paho"}),
         ("edgekit_agent.proof", HEAVY - {"numpy", "onnxruntime"} | {"paho"}),
     ],
 )

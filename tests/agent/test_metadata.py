@@ -4,7 +4,7 @@ import pytest
 
 from edgekit.errors import TransportError
 from edgekit.wire import Topics, encode_names
-from edgekit_agent.metadata import RetainedFiles
+from edgekit_agent.update.metadata import RetainedFiles
 from tests.fakes import FakeBroker, FakeClock
 
 TOPICS = Topics(fleet="demo")

@@ -7,7 +7,7 @@ import pytest
 
 from edgekit.errors import StoreError, TrustError
 from edgekit.statement import BundleEntry
-from edgekit_agent.partial import Partial, final_path
+from edgekit_agent.update.partial import Partial, final_path
 from tests.failing_files import FailingFiles, PowerCutError, fill_disk
 from tests.simulation import bundle_of
 

@@ -15,7 +15,7 @@ from edgekit import bundle
 from edgekit.errors import ProofError, SchemaError, StoreError
 from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Manifest, Signature
 from edgekit_agent.proof import prove
-from edgekit_agent.store import Store
+from edgekit_agent.storage.store import Store
 from tests.agent.making import Made, made, stored
 
 ENOUGH = 4 * 2**30

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from edgekit.errors import TrustError
 from edgekit.statement import MAX_CHUNK_BYTES
 from edgekit.wire import Chunk
-from edgekit_agent.receiver import Accepted, Ignored, Receiver, ReceiverRules, Refused
+from edgekit_agent.update.receiver import (
+    Accepted,
+    Ignored,
+    Receiver,
+    ReceiverRules,
+    Refused,
+)
 from tests.simulation import bundle_of
 
 ENTRY, INDEX, DATA = bundle_of(20)

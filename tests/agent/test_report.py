@@ -2,11 +2,12 @@ import json
 
 from edgekit.document import canonical_json
 from edgekit.fleet.report import Presence, Report, Window
-from edgekit_agent import report, telemetry
 from edgekit_agent.config import Config, parse
-from edgekit_agent.record import Phase, Record, Release, Trouble, TroubleKind
-from edgekit_agent.state import ModelState
-from edgekit_agent.telemetry import Counts
+from edgekit_agent.rules.record import Phase, Record, Release, Trouble, TroubleKind
+from edgekit_agent.rules.state import ModelState
+from edgekit_agent.service import telemetry
+from edgekit_agent.service.telemetry import Counts
+from edgekit_agent.supervision import report
 
 AT = "2026-01-01T00:00:00Z"
 

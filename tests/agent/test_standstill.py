@@ -2,8 +2,8 @@
 
 import pytest
 
-from edgekit_agent.receiver import Accepted, Ignored, Refused
-from edgekit_agent.standstill import Patience, Standstill
+from edgekit_agent.update.receiver import Accepted, Ignored, Refused
+from edgekit_agent.update.standstill import Patience, Standstill
 
 PATIENCE = Patience(spoiled_s=15, silent_s=60, stuck_s=300)
 NEW = Accepted(number=1, data=b"data")

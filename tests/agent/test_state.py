@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgekit_agent.events import (
+from edgekit_agent.rules.events import (
     Action,
     Announced,
     Collect,
@@ -30,9 +30,9 @@ from edgekit_agent.events import (
     WorkerDied,
     WorkerReady,
 )
-from edgekit_agent.record import Attempt, Phase, Record, Release, TroubleKind
-from edgekit_agent.state import ModelState, Moment, Policy
-from edgekit_agent.step import step
+from edgekit_agent.rules.record import Attempt, Phase, Record, Release, TroubleKind
+from edgekit_agent.rules.state import ModelState, Moment, Policy
+from edgekit_agent.rules.step import step
 
 POLICY = Policy()
 

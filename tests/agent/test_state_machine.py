@@ -7,10 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edgekit_agent import events
-from edgekit_agent.record import Phase, Record, Release
-from edgekit_agent.state import ModelState, Moment, Policy, Step
-from edgekit_agent.step import step
+from edgekit_agent.rules import events
+from edgekit_agent.rules.record import Phase, Record, Release
+from edgekit_agent.rules.state import ModelState, Moment, Policy, Step
+from edgekit_agent.rules.step import step
 
 if TYPE_CHECKING:
     from collections.abc import Callable

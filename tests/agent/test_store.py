@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import StoreError, TrustError
-from edgekit_agent import bundles
 from edgekit_agent.config import Subscription
-from edgekit_agent.record import Attempt, Phase, Record, Release, Trouble, TroubleKind
-from edgekit_agent.store import Store
+from edgekit_agent.rules.record import Attempt, Phase, Record, Release, Trouble, TroubleKind
+from edgekit_agent.storage import bundles
+from edgekit_agent.storage.store import Store
 from tests.agent.making import Made, made
 
 WINE = Subscription(model="wine", stage="production")
@@ -196,7 +196,7 @@ def test_two_agents_cannot_use_one_folder(store: Store) -> None:
 def test_the_lock_of_a_killed_agent_is_free(store: Store) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from edgekit_agent.store import Store\n"
+        "from edgekit_agent.storage.store import Store\n"
         "Store(Path(sys.argv[1])).lock(wait_s=0); print('held', flush=True)\n"
         "time.sleep(60)"
     )

@@ -15,14 +15,15 @@ import pytest
 from edgekit.errors import EdgekitError
 from edgekit.mqtt import LastWill
 from edgekit.wire import Topics
-from edgekit_agent import client, report
+from edgekit_agent import client
 from edgekit_agent.config import Config, parse
 from edgekit_agent.daemon import now
-from edgekit_agent.notify import Notifier
-from edgekit_agent.state import Policy
-from edgekit_agent.store import Store
-from edgekit_agent.supervisor import Settings, Supervisor
-from edgekit_agent.watch import Patience
+from edgekit_agent.rules.state import Policy
+from edgekit_agent.rules.watch import Patience
+from edgekit_agent.storage.store import Store
+from edgekit_agent.supervision import report
+from edgekit_agent.supervision.notify import Notifier
+from edgekit_agent.supervision.supervisor import Settings, Supervisor
 from tests.agent.making import Made, made
 from tests.fakes import FakeBroker, FakeTransport
 
@@ -91,7 +92,7 @@ class Agent:
                     str(self.config.state_dir),
                 ),
                 proof=("edgekit_agent.proof", *state_dir, "--max-rss-bytes", str(2**32)),
-                worker=("edgekit_agent.worker", *state_dir, *socket),
+                worker=("edgekit_agent.service.worker", *state_dir, *socket),
                 lock=self._lock,
                 policy=policy,
                 patience=patience,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit_agent.notify import Notifier
+from edgekit_agent.supervision.notify import Notifier
 
 UNIT = Path(__file__).parents[2] / "systemd" / "edgekit-agent.service"
 MOST_EXPOSED = 30  # of 100

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekit.errors import TransportError
-from edgekit_agent.telemetry import MAX_US, Counts, Latency, checked
+from edgekit_agent.service.telemetry import MAX_US, Counts, Latency, checked
 
 
 @given(st.lists(st.integers(0, MAX_US), min_size=1, max_size=200), st.floats(0.01, 1.0))

@@ -14,13 +14,14 @@ from edgekit.errors import AdmissionError, StoreError, TransportError, TrustErro
 from edgekit.statement import BundleEntry, ReleaseRecord, StagePointer
 from edgekit.trust.vouched import Vouched
 from edgekit.wire import Topics
-from edgekit_agent import bundles, updater
 from edgekit_agent.config import Config, parse
-from edgekit_agent.fetch import fetch_bundle
-from edgekit_agent.record import Attempt, Phase, Record, Release
-from edgekit_agent.standstill import Patience
-from edgekit_agent.store import Store
-from edgekit_agent.updater import UnfitBundleError, Update
+from edgekit_agent.rules.record import Attempt, Phase, Record, Release
+from edgekit_agent.storage import bundles
+from edgekit_agent.storage.store import Store
+from edgekit_agent.update import updater
+from edgekit_agent.update.fetch import fetch_bundle
+from edgekit_agent.update.standstill import Patience
+from edgekit_agent.update.updater import UnfitBundleError, Update
 from tests.agent.making import Made, made
 from tests.core.trust_simulator import Simulator
 from tests.fakes import FakeBroker

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from edgekit_agent.watch import Condition, Order, Patience, Watch
+from edgekit_agent.rules.watch import Condition, Order, Patience, Watch
 
 PATIENCE = Patience()
 

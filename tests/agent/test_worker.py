@@ -14,8 +14,8 @@ import pytest
 from edgekit.errors import ConfigError, SchemaError, TransportError
 from edgekit.manifest import MODEL_NAME
 from edgekit_agent import client, memory
-from edgekit_agent.child import Child, Ended, News, Said
-from edgekit_agent.store import Store
+from edgekit_agent.storage.store import Store
+from edgekit_agent.supervision.child import Child, Ended, News, Said
 from tests.agent.making import Made, made, stored
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ class Hands:
         self.socket = socket_path
         self.inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
         self.child = Child(
-            "edgekit_agent.worker",
+            "edgekit_agent.service.worker",
             "--state-dir",
             str(store.tuf.parent),
             "--socket",

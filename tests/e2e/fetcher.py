@@ -10,8 +10,8 @@ from pathlib import Path
 from edgekit.mqtt import Backoff, BrokerAddress, MqttTransport, SessionOptions
 from edgekit.statement import ReleaseRecord
 from edgekit.wire import MAX_PAYLOAD_BYTES, Topics
-from edgekit_agent.fetch import fetch_bundle
-from edgekit_agent.metadata import RetainedFiles
+from edgekit_agent.update.fetch import fetch_bundle
+from edgekit_agent.update.metadata import RetainedFiles
 
 
 def main(url: str, device: str, folder: Path, record: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edgekit_agent.record import Phase
+from edgekit_agent.rules.record import Phase
 from tests.agent.making import made
 from tests.e2e.household import Household
 

@@ -1,6 +1,6 @@
 """Keep a worker running, carry commands to it, and tell what becomes of it.
 
-Knows the worker's lines; edgekit_agent.watch decides when it is started and killed.
+Knows the worker's lines; edgekit_agent.rules.watch decides when it is started and killed.
 """
 
 import logging
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from edgekit.document import Reader
 from edgekit.errors import TransportError
-from edgekit_agent import telemetry
-from edgekit_agent.child import Child, Ended, News, Said
-from edgekit_agent.events import Event, Loaded, LoadFailed, WorkerDied, WorkerReady
-from edgekit_agent.record import Release
-from edgekit_agent.watch import Condition, Order, Patience, Watch
+from edgekit_agent.rules.events import Event, Loaded, LoadFailed, WorkerDied, WorkerReady
+from edgekit_agent.rules.record import Release
+from edgekit_agent.rules.watch import Condition, Order, Patience, Watch
+from edgekit_agent.service import telemetry
+from edgekit_agent.supervision.child import Child, Ended, News, Said
 
 log = logging.getLogger(__name__)
 

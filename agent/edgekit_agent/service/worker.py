@@ -24,9 +24,9 @@ from edgekit.errors import EdgekitError, TransportError
 from edgekit.runtime import version
 from edgekit.schema import Enforcement
 from edgekit_agent import lines, memory
-from edgekit_agent.invocations import InvocationServer
-from edgekit_agent.serving import Identity, Served, Shelf
-from edgekit_agent.store import Store
+from edgekit_agent.service.invocations import InvocationServer
+from edgekit_agent.service.shelf import Identity, Served, Shelf
+from edgekit_agent.storage.store import Store
 
 _FINISH_S = 5.0
 
@@ -118,7 +118,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="edgekit_agent.worker", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="edgekit_agent.service.worker", description=__doc__
+    )
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--enforcement", default=Enforcement.STRICT.value)

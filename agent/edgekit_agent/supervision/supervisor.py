@@ -15,10 +15,8 @@ from typing import assert_never
 from edgekit.errors import EdgekitError
 from edgekit.transport import Arrival, Connected, Disconnected, Message, Transport
 from edgekit.wire import Topics
-from edgekit_agent.attendant import Attendant, Notice, Stats
-from edgekit_agent.child import Ended, News, Said
 from edgekit_agent.config import Config
-from edgekit_agent.events import (
+from edgekit_agent.rules.events import (
     Action,
     Announced,
     Collect,
@@ -34,13 +32,15 @@ from edgekit_agent.events import (
     StopUpdate,
     Ticked,
 )
-from edgekit_agent.jobs import Job, Slot, proof_meaning, update_meaning
-from edgekit_agent.notify import Notifier
-from edgekit_agent.reporter import Reporter
-from edgekit_agent.roster import Roster
-from edgekit_agent.state import Moment, Policy
-from edgekit_agent.store import Store
-from edgekit_agent.watch import Patience
+from edgekit_agent.rules.state import Moment, Policy
+from edgekit_agent.rules.watch import Patience
+from edgekit_agent.storage.store import Store
+from edgekit_agent.supervision.attendant import Attendant, Notice, Stats
+from edgekit_agent.supervision.child import Ended, News, Said
+from edgekit_agent.supervision.jobs import Job, Slot, proof_meaning, update_meaning
+from edgekit_agent.supervision.notify import Notifier
+from edgekit_agent.supervision.reporter import Reporter
+from edgekit_agent.supervision.roster import Roster
 
 log = logging.getLogger(__name__)
 

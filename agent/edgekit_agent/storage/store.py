@@ -1,11 +1,11 @@
 """The agent's folder: what it remembers of each model, and which bundles it holds.
 
-Knows names and files, not what is in a bundle (edgekit_agent.bundles does). Whatever it
-changes, a power cut leaves the old or the new, whole. docs/formats/device-state.md draws
-the folder.
+Knows names and files, not what is in a bundle (edgekit_agent.storage.bundles does).
+Whatever it changes, a power cut leaves the old or the new, whole.
+docs/formats/device-state.md draws the folder.
 
     tuf/                     trusted metadata, edgekit.trust's
-    incoming/                bundles on their way, edgekit_agent.partial's
+    incoming/                bundles on their way, edgekit_agent.update.partial's
     bundles/<sha256>/        unpacked bundles, each renamed here when it was whole
     models/<slug>/state.json one Record each
     starts                   how often the agent started, for its boot id
@@ -27,7 +27,7 @@ from edgekit import atomic
 from edgekit.errors import StoreError
 from edgekit.statement import slug
 from edgekit_agent.config import Subscription
-from edgekit_agent.record import Record
+from edgekit_agent.rules.record import Record
 
 log = logging.getLogger(__name__)
 

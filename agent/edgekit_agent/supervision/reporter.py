@@ -11,11 +11,12 @@ from edgekit.document import canonical_json
 from edgekit.errors import TransportError
 from edgekit.transport import Transport
 from edgekit.wire import Topics
-from edgekit_agent import memory, report
-from edgekit_agent.attendant import Stats
+from edgekit_agent import memory
 from edgekit_agent.config import Config
-from edgekit_agent.state import ModelState, Moment
-from edgekit_agent.telemetry import Window
+from edgekit_agent.rules.state import ModelState, Moment
+from edgekit_agent.service.telemetry import Window
+from edgekit_agent.supervision import report
+from edgekit_agent.supervision.attendant import Stats
 
 log = logging.getLogger(__name__)
 

@@ -1,12 +1,12 @@
 """What can happen to one model on a device, and what the agent does about it.
 
-Only names: edgekit_agent.state decides, edgekit_agent.supervisor brings the events and
-carries out the actions.
+Only names: edgekit_agent.rules.step decides, edgekit_agent.supervision.supervisor brings
+the events and carries out the actions.
 """
 
 from dataclasses import dataclass
 
-from edgekit_agent.record import Release
+from edgekit_agent.rules.record import Release
 
 # --- what happens ----------------------------------------------------------------------
 

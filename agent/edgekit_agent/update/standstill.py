@@ -7,7 +7,7 @@ A genuine chunk is a sign of life, needed or not; a spoiled one is none, however
 from collections import Counter
 from dataclasses import dataclass
 
-from edgekit_agent.receiver import Accepted, Refused, Verdict
+from edgekit_agent.update.receiver import Accepted, Refused, Verdict
 
 _NUMBERS_NAMED = 5
 

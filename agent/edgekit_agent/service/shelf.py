@@ -16,9 +16,9 @@ from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Binding
 from edgekit.runtime import Session, give_back_memory
 from edgekit.schema import Enforcement, Schema, encode_predictions
 from edgekit.table import rows, take
-from edgekit_agent import bundles
-from edgekit_agent.store import Store
-from edgekit_agent.telemetry import Counts
+from edgekit_agent.service.telemetry import Counts
+from edgekit_agent.storage import bundles
+from edgekit_agent.storage.store import Store
 
 DRAIN_S = 10.0
 _GLANCE_S = 0.01

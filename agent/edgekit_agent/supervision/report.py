@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from edgekit import __version__
 from edgekit.document import canonical_json
 from edgekit_agent.config import Config
-from edgekit_agent.record import MAX_REASON_CHARS, Record
-from edgekit_agent.state import ModelState
+from edgekit_agent.rules.record import MAX_REASON_CHARS, Record
+from edgekit_agent.rules.state import ModelState
 
 FORMAT = 1
 _REASONS_CHARS = 16_000  # of all models together: a report is at most 64 KiB

@@ -1,12 +1,12 @@
 """What the agent knows of one model while it runs, and the small changes rules are made of.
 
-Pure values; the rules are in edgekit_agent.step, .updating and .keeping.
+Pure values; the rules are in edgekit_agent.rules.step, .updating and .keeping.
 """
 
 from dataclasses import dataclass, replace
 
-from edgekit_agent.events import Action, Load
-from edgekit_agent.record import Attempt, Phase, Record, Release, Trouble, TroubleKind
+from edgekit_agent.rules.events import Action, Load
+from edgekit_agent.rules.record import Attempt, Phase, Record, Release, Trouble, TroubleKind
 
 _AT_REST = (Phase.IDLE, Phase.SERVING)
 

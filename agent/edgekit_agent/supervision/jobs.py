@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 from edgekit.document import Reader
 from edgekit.errors import TransportError
-from edgekit_agent.child import Child, Ended, News, Said
-from edgekit_agent.events import (
+from edgekit_agent.rules.events import (
     Event,
     Fetched,
     NothingReleased,
@@ -22,7 +21,8 @@ from edgekit_agent.events import (
     Resolved,
     UpdateFailed,
 )
-from edgekit_agent.record import release_from
+from edgekit_agent.rules.record import release_from
+from edgekit_agent.supervision.child import Child, Ended, News, Said
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Fetch one bundle over MQTT onto the disk, resuming what is there.
 
-A thin doer: edgekit_agent.receiver decides, edgekit_agent.partial keeps. Memory is
-bounded by the window and the transport's queue, whatever the bundle's size.
+A thin doer: edgekit_agent.update.receiver decides, edgekit_agent.update.partial keeps.
+Memory is bounded by the window and the transport's queue, whatever the bundle's size.
 """
 
 import logging
@@ -15,9 +15,15 @@ from edgekit.errors import StoreError, TransportError
 from edgekit.statement import BundleEntry
 from edgekit.transport import Arrival, Connected, Disconnected, Message, Transport
 from edgekit.wire import Topics
-from edgekit_agent.partial import Files, Partial, file_digest, final_path
-from edgekit_agent.receiver import Accepted, Ignored, Receiver, ReceiverRules, Refused
-from edgekit_agent.standstill import Patience, Standstill
+from edgekit_agent.update.partial import Files, Partial, file_digest, final_path
+from edgekit_agent.update.receiver import (
+    Accepted,
+    Ignored,
+    Receiver,
+    ReceiverRules,
+    Refused,
+)
+from edgekit_agent.update.standstill import Patience, Standstill
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ verdict (REJECTED, FAILED) holds until the pointer changes.
 
 from dataclasses import replace
 
-from edgekit_agent.events import (
+from edgekit_agent.rules.events import (
     Collect,
     Discard,
     Load,
@@ -18,8 +18,8 @@ from edgekit_agent.events import (
     StopUpdate,
     UpdateFailed,
 )
-from edgekit_agent.record import Attempt, Phase, Trouble, TroubleKind
-from edgekit_agent.state import (
+from edgekit_agent.rules.record import Attempt, Phase, Trouble, TroubleKind
+from edgekit_agent.rules.state import (
     ModelState,
     Moment,
     Policy,

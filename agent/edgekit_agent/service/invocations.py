@@ -28,7 +28,7 @@ from edgekit import __version__
 from edgekit.errors import ProofError, SchemaError
 from edgekit.schema import Limits, encode_refusal
 from edgekit.statement import slug
-from edgekit_agent.serving import Identity, Shelf, UnknownModelError
+from edgekit_agent.service.shelf import Identity, Shelf, UnknownModelError
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ loaded is asked for.
 
 from dataclasses import replace
 
-from edgekit_agent.events import Collect, Discard, LoadFailed, StopUpdate
-from edgekit_agent.record import (
+from edgekit_agent.rules.events import Collect, Discard, LoadFailed, StopUpdate
+from edgekit_agent.rules.record import (
     WITH_CANDIDATE,
     Attempt,
     Phase,
@@ -15,7 +15,7 @@ from edgekit_agent.record import (
     Trouble,
     TroubleKind,
 )
-from edgekit_agent.state import (
+from edgekit_agent.rules.state import (
     ModelState,
     Moment,
     Policy,
@@ -28,7 +28,7 @@ from edgekit_agent.state import (
     rest,
     trouble,
 )
-from edgekit_agent.updating import DAMAGED, attempt_failed
+from edgekit_agent.rules.updating import DAMAGED, attempt_failed
 
 
 def loaded(state: ModelState, sha256: str, at: Moment, policy: Policy) -> Step:

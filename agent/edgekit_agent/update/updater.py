@@ -3,7 +3,7 @@
 It refreshes trusted metadata, resolves the stage's pointer, chooses the bundle that fits
 and asks the supervisor before it fetches; then it unpacks the bundle into the store. It
 may be killed at any moment: nothing verified is lost. Each line on standard output is one
-JSON object, as edgekit_agent.jobs reads them.
+JSON object, as edgekit_agent.supervision.jobs reads them.
 """
 
 import argparse
@@ -22,13 +22,15 @@ from edgekit.statement import DIGEST_BYTES, BundleEntry, slug
 from edgekit.transport import Transport
 from edgekit.trust.client import TrustClient, Vouched
 from edgekit.wire import Topics
-from edgekit_agent import admission, bundles, config, lines, machine, memory
+from edgekit_agent import config, lines, machine, memory
 from edgekit_agent.config import Config, Subscription
-from edgekit_agent.fetch import fetch_bundle
-from edgekit_agent.metadata import RetainedFiles
-from edgekit_agent.record import Release
-from edgekit_agent.standstill import Patience
-from edgekit_agent.store import Store
+from edgekit_agent.rules.record import Release
+from edgekit_agent.storage import bundles
+from edgekit_agent.storage.store import Store
+from edgekit_agent.update import admission
+from edgekit_agent.update.fetch import fetch_bundle
+from edgekit_agent.update.metadata import RetainedFiles
+from edgekit_agent.update.standstill import Patience
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +239,9 @@ def _file_digest(path: Path) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="edgekit_agent.updater", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="edgekit_agent.update.updater", description=__doc__
+    )
     parser.add_argument("config", type=Path)
     parser.add_argument("--model", required=True)
     return parser.parse_args()

@@ -1,7 +1,7 @@
 """What the agent remembers of one model across power cuts, as JSON and back.
 
-Knows no files and no rules: edgekit_agent.state decides what changes, edgekit_agent.store
-keeps it. docs/formats/device-state.md is its page.
+Knows no files and no rules: edgekit_agent.rules.step decides what changes,
+edgekit_agent.storage.store keeps it. docs/formats/device-state.md is its page.
 """
 
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from edgekit import atomic, bundle
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import StoreError, TrustError
 from edgekit.manifest import MANIFEST_NAME, Manifest
-from edgekit_agent.store import Store
+from edgekit_agent.storage.store import Store
 
 _SEAL_NAME = ".seal.json"  # the manifest's own digest: no member may have this name
 _BLOCK_BYTES = 256 * 1024

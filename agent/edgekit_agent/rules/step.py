@@ -9,8 +9,8 @@ the commit had begun.
 from dataclasses import replace
 from typing import assert_never
 
-from edgekit_agent import keeping, updating
-from edgekit_agent.events import (
+from edgekit_agent.rules import keeping, updating
+from edgekit_agent.rules.events import (
     Announced,
     Event,
     Fetched,
@@ -31,8 +31,16 @@ from edgekit_agent.events import (
     WorkerDied,
     WorkerReady,
 )
-from edgekit_agent.record import Phase
-from edgekit_agent.state import ModelState, Moment, Policy, Step, changed, reload, rest
+from edgekit_agent.rules.record import Phase
+from edgekit_agent.rules.state import (
+    ModelState,
+    Moment,
+    Policy,
+    Step,
+    changed,
+    reload,
+    rest,
+)
 
 
 def step(  # noqa: C901, PLR0911, PLR0912 - one case for each event, nothing else

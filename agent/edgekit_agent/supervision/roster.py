@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from edgekit.errors import StoreError
-from edgekit_agent import keeping
 from edgekit_agent.config import Subscription
-from edgekit_agent.events import Action, Event
-from edgekit_agent.record import Record, Release, TroubleKind
-from edgekit_agent.state import ModelState, Moment, Policy
-from edgekit_agent.step import step
-from edgekit_agent.store import Store
+from edgekit_agent.rules import keeping
+from edgekit_agent.rules.events import Action, Event
+from edgekit_agent.rules.record import Record, Release, TroubleKind
+from edgekit_agent.rules.state import ModelState, Moment, Policy
+from edgekit_agent.rules.step import step
+from edgekit_agent.storage.store import Store
 
 log = logging.getLogger(__name__)
 

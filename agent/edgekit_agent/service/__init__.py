@@ -1,0 +1,1 @@
+"""The replaceable process that answers requests."""

@@ -1,0 +1,1 @@
+"""The agent's folder on the device: what it remembers, and the bundles it holds."""
