@@ -21,7 +21,8 @@ FILE_NAME = "fleet.toml"
 DEFAULT_MAX_DROP_POINTS = 0.5
 _HEADER = """\
 # What this fleet is: its broker, its registry, and which MLflow alias or stage each of
-# its stages follows. Paths are relative to this file's folder.
+# its stages follows. Paths start at this file's folder; but sqlite:/// without a folder,
+# as MLflow has it, where a command runs.
 """
 
 

@@ -27,7 +27,7 @@ from types import TracebackType
 from typing import IO, Self
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_REMARK = re.compile(r"<!-- (not run|exits): *(.*?) *-->\n+\Z", re.DOTALL)
+_REMARK = re.compile(r"<!-- (not run|exits): *((?:(?!-->).)*?) *-->\n+\Z", re.DOTALL)
 _UNRUN = frozenset({"bash", "sh", "shell", "zsh"})
 
 

@@ -64,6 +64,12 @@ def test_a_reason_counts_for_the_next_block_only() -> None:
     assert [step.command for step in steps(text)] == ["true"]
 
 
+def test_a_remark_does_not_reach_from_one_block_to_a_later_one() -> None:
+    text = fenced("console", "$ a", "<!-- not run: slow -->\n")
+    text += fenced("console", "$ b", "<!-- exits: 9 -->\n")
+    assert [(step.command, step.exit_code) for step in steps(text)] == [("b", 9)]
+
+
 @pytest.mark.parametrize("language", ["sh", "bash", "shell"])
 def test_no_command_escapes_by_its_fence(language: str) -> None:
     with pytest.raises(BlockError, match="console is expected"):

@@ -7,6 +7,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("", "boards/", "docs/", "docs/adr/", "docs/formats/", "tests/vectors/")
+PROJECT = (
+    "agent", "benchmarks", "boards", "converters", "demo", "docs", "edgekit", "scripts",
+    "systemd", "tests",
+)  # fmt: skip
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT)) for folder in FOLDERS for path in ROOT.glob(f"{folder}*.md")
 )
@@ -34,3 +38,10 @@ def test_links_lead_somewhere(document: str) -> None:
         assert linked.exists(), target
         if anchor:
             assert anchor in anchors(linked.read_text("utf-8")), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_a_text_names_exist(document: str) -> None:
+    text = (ROOT / document).read_text("utf-8")
+    named = set(re.findall(rf"`((?:{'|'.join(PROJECT)})/[\w./-]+)`", text))
+    assert sorted(path for path in named if not (ROOT / path).exists()) == []
