@@ -1,11 +1,13 @@
 """docs/formats/wire.md, held to the code it describes."""
 
+import json
 import re
 import struct
 from pathlib import Path
 
 import pytest
 
+from edgekit.fleet.report import Report, Window
 from edgekit.statement import CHUNK_BYTES, MAX_CHUNK_BYTES
 from edgekit.wire import (
     CHUNK_HEADER_BYTES,
@@ -16,6 +18,9 @@ from edgekit.wire import (
     Topics,
     Want,
 )
+from edgekit_agent.rules.record import Record, Release, Trouble, TroubleKind
+from edgekit_agent.service import telemetry
+from edgekit_agent.supervision import report
 
 PAGE = (Path(__file__).parents[2] / "docs" / "formats" / "wire.md").read_text("utf-8")
 SHA = "0123456789abcdef" * 4
@@ -23,6 +28,33 @@ SHA = "0123456789abcdef" * 4
 
 def section(heading: str) -> str:
     return PAGE.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def messages() -> dict[str, dict[str, object]]:
+    """The JSON messages that the page shows, by the first word of the line before."""
+    page = section("What a device says of itself")
+    shown = re.findall(r"^(\w+).*:\n\n((?:    .*\n)+)", page, re.MULTILINE)
+    return {name: json.loads(_as_json(text)) for name, text in shown}
+
+
+def _as_json(text: str) -> str:
+    """Fill in what the page abbreviates."""
+    for shown, meant in (
+        (r" or null", ""),
+        (r": as current", ":null"),
+        (r"rejected\|failed\|not-now", "failed"),
+        (r'"sha256":"\.\.\."', f'"sha256":"{SHA}"'),
+    ):
+        text = re.sub(shown, meant, text)
+    return text
+
+
+def keys(value: object) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(keys, value))
+    if isinstance(value, dict):
+        return set(value).union(*map(keys, value.values()))
+    return set()
 
 
 def layout(heading: str) -> dict[int, str]:
@@ -84,3 +116,32 @@ def test_the_topics_are_the_codes() -> None:
     }
     assert told == {t.replace("%3C", "<").replace("%3E", ">") for t in made}
     assert max(topic.count("/") for topic in made) == 5
+
+
+def test_the_reported_state_on_the_page_is_what_an_agent_says_and_the_fleet_reads() -> None:
+    shown = messages()["Reported"]
+    record = Record(
+        model="wine",
+        stage="production",
+        current=Release(version="2", flavor="int8", sha256=SHA, rollout=3),
+        trouble=Trouble(kind=TroubleKind.FAILED, error="E", reason="r", at="a"),
+    )
+    assert keys(shown["models"]) == keys(report.model_table(record)) | {"loaded"}
+    assert Report.from_json(json.dumps(shown).encode()).models[0].rollout == 3
+
+
+def test_the_telemetry_on_the_page_is_what_an_agent_says_and_the_fleet_reads() -> None:
+    shown = messages()["Telemetry"]
+    bundle = {"model": "wine", "version": "2", "flavor": "int8", "sha256": SHA}
+    window = telemetry.Window(
+        device="pi-7",
+        boot_id="b",
+        seq=1,
+        start="s",
+        end="e",
+        supervisor_rss_bytes=0,
+        worker_rss_bytes=0,
+        models=({**bundle, **telemetry.Counts().to_table()},),
+    )
+    assert keys(shown) == keys(window.to_table())
+    assert Window.from_json(json.dumps(shown).encode()).models[0].flavor == "int8"
