@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekit.bundle import chunk_index
-from edgekit.statement import BundleEntry, ReleaseRecord
+from edgekit.statement import BundleEntry, ReleaseRecord, StagePointer
 from tests.simulation import bundle_of
 
 
@@ -38,7 +38,7 @@ class RepositoryFolder:
     def release(
         self, data: bytes, *, chunk_bytes: int, model: str = "wine"
     ) -> tuple[BundleEntry, bytes]:
-        """Add a bundle with its record and index; return its entry and chunk index."""
+        """Add a bundle with all that names it; return its entry and chunk index."""
         index = chunk_index(data, chunk_bytes)
         entry = replace(
             bundle_of(1)[0],
@@ -58,5 +58,17 @@ class RepositoryFolder:
         self.put(f"index/{entry.index_sha256}", index)
         digest = hashlib.sha256(record).hexdigest()
         self.put(f"targets/models/{model}/{digest}.1.json", record)
+        self.point(model, entry)
         self.stamp()
         return entry, index
+
+    def point(self, model: str, *entries: BundleEntry) -> None:
+        """Let the stage production point at bundles, and at no others."""
+        pointer = StagePointer(
+            model=model,
+            stage="production",
+            version="1",
+            rollout=1,
+            bundles={f"{n}": entry.sha256 for n, entry in enumerate(entries)},
+        )
+        self.put(f"targets/stages/production/{'0' * 64}.{model}.json", pointer.to_json())

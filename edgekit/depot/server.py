@@ -4,17 +4,19 @@ A thin doer: edgekit.depot.schedule decides what is sent next, edgekit.depot.pub
 what is retained. It reads a bundle chunk by chunk and never holds one.
 """
 
+import errno
 import logging
 import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
-from edgekit.depot.catalogue import read_catalogue
+from edgekit.depot.chronicle import Chronicle
+from edgekit.depot.complaints import Complaints
 from edgekit.depot.publication import Publication
 from edgekit.depot.schedule import Schedule, ScheduleRules, Sending
 from edgekit.depot.throttle import Throttle
@@ -30,6 +32,7 @@ BLOBS = "blobs"
 _BURST_CHUNKS = 8  # sent before wants are read again
 _ARRIVALS_A_TURN = 256
 _SHORT = 12  # hexadecimal digits of a digest that people compare
+_UNREADABLE_S = 5.0  # a bundle that cannot be read is tried again after so long
 
 
 def draw_epoch() -> int:
@@ -75,8 +78,11 @@ class Depot:
         self._options = options or DepotOptions()
         self._publication = Publication(transport, topics, self._files)
         self._throttle = Throttle(self._options.bytes_per_s)
-        self._entries: dict[str, BundleEntry] = {}
         self._schedules: dict[str, Schedule] = {}
+        self._chronicles: dict[str, Chronicle] = {}
+        self._unreadable: dict[str, float] = {}  # digest -> when to try again
+        self._refusals = Complaints()
+        self._folder_trouble = ""
         self._turns: deque[str] = deque()  # digests, whose turn it is first
         self._online = False
         self._poll_at = 0.0
@@ -119,7 +125,6 @@ class Depot:
 
     def _poll(self, now: float) -> None:
         if self._refresh():
-            self._entries = read_catalogue(self._files)
             self._drop_stale_schedules()
             logger.info(
                 "serving %d files and %d bundles",
@@ -127,17 +132,26 @@ class Depot:
             )
         for sha256, schedule in self._schedules.items():
             for device in schedule.forget_silent(now):
-                logger.info("%s: %s went silent", sha256[:_SHORT], device)
+                self._chronicles[sha256].falls_silent(device, now)
+
+    @property
+    def _entries(self) -> Mapping[str, BundleEntry]:
+        return self._publication.catalogue.entries
 
     def _refresh(self) -> bool:
         """Publish what changed; a folder that cannot be read is tried again."""
+        trouble, changed = "", False
         try:
-            return self._publication.refresh()
+            changed = self._publication.refresh()
         except OSError as error:
-            logger.error(  # noqa: TRY400 - a sentence
-                "%s: %s; what was published stays", error.filename, error.strerror
-            )
-            return False
+            trouble = f"{error.filename}: {error.strerror}"
+        if trouble != self._folder_trouble:
+            self._folder_trouble = trouble
+            if trouble:
+                logger.error("%s; what was published stays; trying again", trouble)
+            else:
+                logger.info("%s can be read again", self._files)
+        return changed
 
     def _take(self, arrival: Arrival) -> None:
         match arrival:
@@ -178,28 +192,32 @@ class Depot:
 
     def _refuse(self, topic: str, reason: str) -> None:
         self.served.malformed_wants += 1
-        logger.warning("%s: %s", topic, reason)
+        more = self._refusals.due(self._options.clock())
+        if more is not None:
+            logger.warning("%s: %s; ignored%s", topic, reason, more)
 
     def _hear(self, device: str, want: Want) -> None:
-        sha256 = want.sha256
+        sha256, now = want.sha256, self._options.clock()
+        if now < self._unreadable.get(sha256, now):
+            return
         if sha256 not in self._schedules:
-            self._schedules[sha256] = Schedule(
-                chunks=want.chunks, epoch=draw_epoch(), rules=self._options.rules
-            )
-            self._turns.append(sha256)
-        schedule = self._schedules[sha256]
+            self._open(sha256)
+        schedule, chronicle = self._schedules[sha256], self._chronicles[sha256]
         before = schedule.devices
-        schedule.hear(device, want, self._options.clock())
+        schedule.hear(device, want, now)
         if device not in before and want.missing:
-            logger.info(
-                "%s: %s lacks %d of %d chunks",
-                *(sha256[:_SHORT], device, len(want.missing), want.chunks),
-            )
+            chronicle.asks(device, len(want.missing), now)
         elif device in before and not want.missing:
-            logger.info(
-                "%s: %s is complete; %d chunks sent for a bundle of %d",
-                *(sha256[:_SHORT], device, schedule.sequence, want.chunks),
-            )
+            chronicle.finishes(device, now)
+
+    def _open(self, sha256: str) -> None:
+        entry = self._entries[sha256]
+        self._schedules[sha256] = Schedule(
+            chunks=entry.chunks, epoch=draw_epoch(), rules=self._options.rules
+        )
+        title = self._publication.catalogue.titles[sha256]
+        self._chronicles[sha256] = Chronicle(title, entry)
+        self._turns.append(sha256)
 
     def _send_burst(self, now: float) -> int:
         """Send a few chunks, one of each bundle in turn; return how many."""
@@ -217,15 +235,11 @@ class Depot:
         return sent
 
     def _send(self, sha256: str, sending: Sending) -> bool:
-        """Read a chunk and publish it; when the file is not right, give the bundle up."""
-        entry = self._entries.get(sha256)
-        data = b"" if entry is None else self._read(entry, sending.number)
-        if entry is None or len(data) != entry.chunk_length(sending.number):
-            logger.error(
-                "%s: chunk %d is not in the repository; the bundle is not served",
-                *(sha256, sending.number),
-            )
-            self._drop(sha256)
+        """Read a chunk and publish it; when it cannot be read, pause the bundle."""
+        try:
+            data = self._read(self._entries[sha256], sending.number)
+        except OSError as error:
+            self._pause(sha256, f"chunk {sending.number}: {error.strerror}")
             return False
         chunk = Chunk(
             epoch=self._schedules[sha256].epoch,
@@ -235,18 +249,31 @@ class Depot:
         )
         self._transport.publish(self._topics.blob(sha256), chunk.encode(), qos=0)
         self._throttle.spend(len(data))
+        self._chronicles[sha256].sent(len(data))
+        if self._unreadable.pop(sha256, None) is not None:
+            logger.info("%s: it can be read again", self._chronicles[sha256].subject)
         self.served.chunks += 1
         self.served.chunk_bytes += len(data)
         return True
 
     def _read(self, entry: BundleEntry, number: int) -> bytes:
-        try:
-            with (self._blobs / entry.sha256).open("rb") as file:
-                file.seek(number * entry.chunk_bytes)
-                return file.read(entry.chunk_length(number))
-        except OSError as error:
-            logger.error("%s: %s", entry.sha256, error)  # noqa: TRY400 - a sentence
-            return b""
+        path = self._blobs / entry.sha256
+        with path.open("rb") as file:
+            file.seek(number * entry.chunk_bytes)
+            data = file.read(entry.chunk_length(number))
+        if len(data) != entry.chunk_length(number):
+            raise OSError(errno.ENODATA, "the file is too short", str(path))
+        return data
+
+    def _pause(self, sha256: str, reason: str) -> None:
+        """Serve nothing of a bundle for a while; devices go on asking."""
+        if sha256 not in self._unreadable:
+            logger.error(
+                "%s: %s; not served until it can be read, devices wait",
+                *(self._blobs / sha256, reason),
+            )
+        self._unreadable[sha256] = self._options.clock() + _UNREADABLE_S
+        self._drop(sha256)
 
     def _drop_stale_schedules(self) -> None:
         """Forget the sendings of bundles that are gone, or are cut another way now."""
@@ -256,6 +283,6 @@ class Depot:
                 self._drop(sha256)
 
     def _drop(self, sha256: str) -> None:
-        self._entries.pop(sha256, None)
         del self._schedules[sha256]
+        del self._chronicles[sha256]
         self._turns.remove(sha256)

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ def test_half_written_files_are_not_offered(world: World) -> None:
 def test_a_file_beyond_the_message_limit_is_left_out_and_said(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.repository.put("index/huge", b"x" * 200_000)
+    world.repository.put("9.models.json", b"x" * 200_000)
     world.repository.stamp()
     world.turn()
     assert set(world.retained()) == {"timestamp.json"}
@@ -231,19 +232,152 @@ def test_a_want_for_an_unknown_bundle_is_ignored(
     assert world.depot.served.malformed_wants == 0
 
 
-def test_a_bundle_file_that_vanished_is_given_up_and_said(
+def test_a_bundle_file_that_vanished_is_said_once_and_served_when_it_is_back(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     entry, _ = world.repository.release(DATA, chunk_bytes=100)
     other, _ = world.repository.release(DATA[::-1], chunk_bytes=100, model="iris")
-    (world.repository.path / "blobs" / entry.sha256).unlink()
+    blob = world.repository.path / "blobs" / entry.sha256
     world.turn()
-    world.device.subscribe(TOPICS.blob(other.sha256), qos=0)
-    world.ask(want_all(entry.sha256, 10))
+    blob.rename(blob.with_suffix(".away"))
+    world.device.subscribe(TOPICS.blob(entry.sha256), TOPICS.blob(other.sha256), qos=0)
     world.ask(want_all(other.sha256, 10))
-    world.turn(5)
-    assert "not in the repository" in caplog.text
-    assert len(chunks_for(world.device)) == 10
+    for _ in range(20):
+        world.ask(want_all(entry.sha256, 10))
+        world.turn()
+        world.clock.now += 1
+    assert caplog.text.count("No such file or directory; not served until") == 1
+    assert len(chunks_for(world.device)) == 10, "the other bundle does not suffer"
+
+    blob.with_suffix(".away").rename(blob)
+    world.clock.now += 10
+    world.ask(want_all(entry.sha256, 10))
+    with caplog.at_level(logging.INFO):
+        world.turn()
+    assert b"".join(chunk.data for chunk in chunks_for(world.device)) == DATA
+    assert "it can be read again" in caplog.text
+
+
+def test_a_bundle_cut_short_while_it_is_served_sends_no_short_chunk(world: World) -> None:
+    entry, _ = world.repository.release(DATA, chunk_bytes=100)
+    world.turn()
+    world.device.subscribe(TOPICS.blob(entry.sha256), qos=0)
+    (world.repository.path / "blobs" / entry.sha256).write_bytes(DATA[:250])
+    world.ask(want_all(entry.sha256, 10))
+    world.turn()
+    assert [len(chunk.data) for chunk in chunks_for(world.device)] == [100, 100]
+
+
+def test_a_folder_that_vanishes_takes_nothing_from_devices_and_is_served_again(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry, _ = world.repository.release(DATA, chunk_bytes=100)
+    world.turn()
+    before = world.retained()
+    path = world.repository.path
+    path.rename(path.with_name("away"))
+    for _ in range(10):
+        world.clock.now += 2
+        world.turn()
+    assert world.retained() == before
+    assert caplog.text.count("what was published stays") == 1
+
+    path.with_name("away").rename(path)
+    world.clock.now += 2
+    with caplog.at_level(logging.INFO):
+        world.turn()
+    assert "can be read again" in caplog.text
+    world.ask(want_all(entry.sha256, 10))
+    world.turn()
+    assert world.depot.served.chunks == 10
+
+
+def test_ten_thousand_garbage_wants_cost_a_line_and_delay_nobody(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry, _ = world.repository.release(DATA, chunk_bytes=100)
+    world.turn()
+    garbage = random.Random(6)  # noqa: S311 - repeatable
+    for n in range(10_000):
+        payload = garbage.randbytes(garbage.randrange(100))
+        world.device.publish(TOPICS.want(f"d{n}"), payload)
+        if n == 5_000:
+            world.ask(want_all(entry.sha256, 10))
+    world.turn(60)
+    assert world.depot.served.wants == 10_001
+    assert world.depot.served.malformed_wants > 9_000
+    assert world.depot.served.chunks == 10
+    assert len(caplog.records) == 1
+    world.clock.now += 100
+    world.device.publish(TOPICS.want("d"), b"")
+    world.turn()
+    assert re.search(r"ignored \(9\d\d\d more since", caplog.text)
+
+
+def test_the_log_says_who_asked_who_has_it_and_what_it_cost(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    entry, _ = world.repository.release(DATA, chunk_bytes=100)
+    with caplog.at_level(logging.INFO):
+        world.turn()
+        for name in ("pi-1", "pi-2"):
+            world.ask(want_all(entry.sha256, 10), name)
+        world.turn()
+        world.clock.now += 3
+        for name in ("pi-1", "pi-2"):
+            world.ask(want_all(entry.sha256, 10, missing=frozenset()), name)
+        world.turn()
+    subject = f"wine 1 fp32 ({entry.sha256[:12]})"
+    assert [record.getMessage() for record in caplog.records] == [
+        "serving 4 files and 1 bundles",
+        f"{subject}: pi-1 asks for 10 of 10 chunks",
+        f"{subject}: pi-2 asks for 10 of 10 chunks",
+        f"{subject}: pi-1 has it, after 3.0 s",
+        f"{subject}: pi-2 has it, after 3.0 s",
+        (
+            f"{subject}: nobody asks any more; 2 devices have it, 0.0 MB sent in 3.0 s,"
+            " 1.00 times the bundle"
+        ),
+    ]
+
+
+def test_a_chunk_index_is_offered_while_a_stage_points_at_its_bundle(world: World) -> None:
+    old, _ = world.repository.release(DATA, chunk_bytes=100)
+    new, _ = world.repository.release(DATA[::-1], chunk_bytes=100)
+    indexes = [f"index/{entry.index_sha256}" for entry in (old, new)]
+    for pointed_at, offered in [((old, new), [0, 1]), ((new,), [1]), ((old,), [0])]:
+        world.repository.point("wine", *pointed_at)
+        world.repository.stamp()
+        world.clock.now += 2
+        world.turn()
+        found = world.retained()
+        assert [n for n, name in enumerate(indexes) if name in found] == offered
+        assert sum("index/" in topic for topic in found) == len(offered)
+
+
+def test_more_names_than_the_index_holds_are_said_and_devices_keep_what_they_had(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.repository.stamp()
+    world.turn()
+    names = [f"targets/models/wine/{n:064}.{n}.json" for n in range(1600)]
+    for name in names:
+        world.repository.put(name, b"{}")
+    world.repository.stamp()
+    for _ in range(5):
+        world.clock.now += 2
+        world.turn()
+    said = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]
+    assert len(said) == 1
+    assert "1601 names take" in said[0]
+    assert "withdraw release records" in said[0]
+    assert world.retained() == {"timestamp.json": b'{"version":1}'}
+    for name in names[:800]:
+        world.repository.remove(name)
+    world.repository.stamp()
+    world.clock.now += 2
+    world.turn()
+    assert len(world.retained()) == 801
 
 
 def test_an_unreadable_record_leaves_the_others_served(world: World) -> None:
