@@ -69,8 +69,9 @@ def command() -> None:
 def status(*, offline: bool, fleet_folder: Path, as_json: bool) -> None:
     """Show every device: what it serves of each model, since when, and its trouble.
 
-    Times are UTC. REQUESTS and P95 are of its last telemetry window. An empty ONLINE
-    means that the device was never heard.
+    Times are UTC. REQUESTS and P95 are of the last telemetry window that `edgekit fleet
+    watch` heard: brokers do not keep those. An empty ONLINE means that the device was
+    never heard.
     """
     folder = FleetFolder(path=fleet_folder)
     with folder.book() as book:

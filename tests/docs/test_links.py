@@ -45,3 +45,23 @@ def test_files_that_a_text_names_exist(document: str) -> None:
     text = (ROOT / document).read_text("utf-8")
     named = set(re.findall(rf"`((?:{'|'.join(PROJECT)})/[\w./-]+)`", text))
     assert sorted(path for path in named if not (ROOT / path).exists()) == []
+
+
+def test_the_index_of_the_documents_lists_every_page() -> None:
+    pages = {p for p in DOCUMENTS if p.startswith("docs/") and "/adr/" not in p}
+    assert pages - {f"docs/{target}" for target in linked("docs/README.md")} == {
+        "docs/README.md"
+    }
+
+
+def test_the_index_of_the_decisions_lists_every_record_by_its_title() -> None:
+    listed = linked("docs/adr/README.md")
+    for record in sorted((ROOT / "docs/adr").glob("[0-9]*.md")):
+        title = record.read_text("utf-8").splitlines()[0].removeprefix("# ")
+        assert listed.get(record.name) == title.partition(". ")[2]
+
+
+def linked(document: str) -> dict[str, str]:
+    """The targets of a document's links, with their texts."""
+    text = (ROOT / document).read_text("utf-8")
+    return {target: name for name, target in re.findall(r"\[([^\]]+)\]\(([^)]+)\)", text)}
