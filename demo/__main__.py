@@ -37,8 +37,18 @@ BOARDS = {
     "pi-4": "raspberry-pi-4",
     "gateway": "gateway-256mb",
 }
+COLUMNS = (
+    "version",
+    "pickle B",
+    "fp32 ONNX B",
+    "flavor",
+    "model B",
+    "on the wire B",
+    "accuracy before",
+    "on the devices",
+)
 UPDATE_S = 60.0
-ASK_S = 2.0
+ASK_S = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,14 +252,7 @@ def _summarise(
     trained: training.Trained,
 ) -> None:
     table = Table()
-    for name in (
-        "version",
-        "pickle B",
-        "fp32 ONNX B",
-        "flavor",
-        "model B",
-        "on the wire B",
-    ):
+    for name in COLUMNS:
         table.add_column(name, justify="left" if name == "flavor" else "right")
     for one in weighed:
         table.add_row(
@@ -272,7 +275,7 @@ def _summarise(
 
 def _accuracy(askers: dict[str, Asker], version: str) -> float:
     scores = [asker.scores[version] for asker in askers.values()]
-    return sum(score.right for score in scores) / sum(score.rows for score in scores)
+    return sum(score.accuracy for score in scores) / len(scores)
 
 
 if __name__ == "__main__":

@@ -21,16 +21,15 @@ RETRY_S = 0.2
 
 @dataclass(slots=True)
 class Score:
-    """What one version answered: its rows, how many were right, the last latencies."""
+    """What one version answered: which held-out rows it got right, the last latencies."""
 
-    rows: int = 0
-    right: int = 0
+    right: dict[int, bool] = field(default_factory=dict)
     latencies_us: list[float] = field(default_factory=list)
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers, 0 to 1."""
-        return self.right / self.rows if self.rows else 0.0
+        """Share of the rows asked so far that were answered right, 0 to 1."""
+        return sum(self.right.values()) / len(self.right) if self.right else 0.0
 
     @property
     def p50_us(self) -> float:
@@ -73,9 +72,8 @@ class Asker(threading.Thread):
         connection = _Connection(self._socket)
         number = 0
         while not self._stopping.is_set():
-            row, label = self._rows[number % len(self._rows)]
             try:
-                self._ask(connection, row, label)
+                self._ask(connection, number % len(self._rows))
             except (OSError, http.client.HTTPException, ValueError) as error:
                 connection.close()
                 self._missed(error)
@@ -89,7 +87,8 @@ class Asker(threading.Thread):
         self._stopping.set()
         self.join()
 
-    def _ask(self, connection: _Connection, row: dict[str, float], label: int) -> None:
+    def _ask(self, connection: _Connection, number: int) -> None:
+        row, label = self._rows[number]
         began = time.perf_counter()
         connection.request(
             "POST",
@@ -104,8 +103,7 @@ class Asker(threading.Thread):
             raise ValueError(f"HTTP {response.status}: {body.decode(errors='replace')}")
         version = response.getheader("X-Edgekit-Version", "?")
         score = self.scores.setdefault(version, Score())
-        score.rows += 1
-        score.right += json.loads(body)["predictions"][0] == label
+        score.right[number] = json.loads(body)["predictions"][0] == label
         score.latencies_us = [*score.latencies_us[-RECENT:], took_us]
         self.answered += 1
 
