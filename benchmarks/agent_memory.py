@@ -1,7 +1,7 @@
 # noqa: INP001 - a script, not a package
 """Measure what a running agent takes: memory of its processes, time to its first answer.
 
-    python benchmarks/agent_memory.py [--json]
+    python -m benchmarks.agent_memory [--json]
 
 It starts the real `edgekit-agent run` on a temporary folder that already holds a small
 model (no broker answers: a device serves from its disk first), asks for predictions, and
@@ -220,8 +220,14 @@ def measure(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true", dest="as_json")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.agent_memory",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--json", action="store_true", dest="as_json", help="one JSON object"
+    )
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ek-"))
     try:

@@ -1,15 +1,15 @@
 # noqa: INP001 - a script, not a package
 """How long N devices take to get one bundle over a real broker, and what the depot sends.
 
-    python benchmarks/delivery.py                     # 1, 10 and 50 receivers, 20 MB
-    python benchmarks/delivery.py --receivers 10 --loss 0.05 --json
+    python -m benchmarks.delivery                     # 1, 10 and 50 receivers, 20 MB
+    python -m benchmarks.delivery --receivers 10 --loss 0.05 --json
 
 The broker (mosquitto if installed, else the embedded one), the depot and the receivers
 share this machine over loopback; receivers are spread over processes, several to each.
-Loss is injected at each receiver, before it looks at a chunk, with a fixed seed. Two
-figures are printed beside the measured ratio of bytes sent to bundle bytes: 1 is the
-least without loss; with loss, the least that repair without coding can reach, which is
-what resending until the last of N receivers has each chunk must cost.
+Loss is injected at each receiver, before it looks at a chunk, with a fixed seed. "Least",
+beside the measured ratio of bytes sent to bundle bytes, is what repair without coding
+must cost on average: each chunk is sent until the last of N receivers has it.
+docs/benchmarks.md holds figures, and says what they mean.
 """
 
 import argparse
@@ -233,11 +233,31 @@ def _show(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--receivers", type=int, nargs="+", default=[1, 10, 50])
-    parser.add_argument("--loss", type=float, nargs="+", default=[0.0, 0.05])
-    parser.add_argument("--megabytes", type=int, default=20)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.delivery",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--receivers",
+        type=int,
+        nargs="+",
+        default=[1, 10, 50],
+        metavar="N",
+        help="how many fetch at once, one case for each (default: 1 10 50)",
+    )
+    parser.add_argument(
+        "--loss",
+        type=float,
+        nargs="+",
+        default=[0.0, 0.05],
+        metavar="SHARE",
+        help="share of chunks lost at each receiver, from 0 to 0.9 (default: 0 0.05)",
+    )
+    parser.add_argument(
+        "--megabytes", type=int, default=20, metavar="MB", help="the bundle (default: 20)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object a case")
     return parser.parse_args(arguments)
 
 
