@@ -99,12 +99,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     parser.add_argument("--folder", type=Path, help="where to work; must not exist yet")
     parser.add_argument("--delete", action="store_true", help="leave nothing behind")
+    parser.add_argument(
+        "--broker",
+        choices=("mosquitto", "nats-server"),
+        help="which broker to start; default: mosquitto where it is, else nats-server",
+    )
     options = parser.parse_args(arguments)
     folder = options.folder or Path(tempfile.mkdtemp(prefix="edgekit-demo-"))
     folder.mkdir(exist_ok=options.folder is None)
     began = time.monotonic()
     try:
-        play(folder.resolve(), began)
+        play(folder.resolve(), options.broker, began)
     except (EdgekitError, CommandFailedError) as error:
         sys.stderr.write(f"the demo failed: {error}\nits folder, with logs: {folder}\n")
         return 1
@@ -113,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def play(folder: Path, began: float) -> None:
+def play(folder: Path, broker_kind: str | None, began: float) -> None:
     """Tell the whole story in a folder."""
     askers: dict[str, Asker] = {}
     screen = Screen(askers)
@@ -122,7 +127,7 @@ def play(folder: Path, began: float) -> None:
     for version, accuracy in trained.accuracies.items():
         screen.say(f"  models:/wine/{version}  held-out accuracy {accuracy:.3f}")
     screen.say("  version 1 is in stage Production")
-    with embedded_broker.start(folder / "broker") as broker:
+    with embedded_broker.start(folder / "broker", kind=broker_kind) as broker:
         screen.heading(f"2  Found a fleet, enroll three devices (broker: {broker.kind})")
         desk = Desk(
             folder=folder,
