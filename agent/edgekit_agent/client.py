@@ -3,6 +3,7 @@
 For the command, and for programs on the device that would rather not speak HTTP.
 """
 
+import contextlib
 import http.client
 import json
 import socket
@@ -90,7 +91,8 @@ def _request(
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     connection = _UnixConnection(path)
     try:
-        connection.request(method, target, body, {"Content-Type": _JSON})
+        with contextlib.suppress(BrokenPipeError):  # refused early: the answer says why
+            connection.request(method, target, body, {"Content-Type": _JSON})
         response = connection.getresponse()
         return response.status, response.headers, response.read()
     except (OSError, http.client.HTTPException) as error:

@@ -144,6 +144,8 @@ def test_bad_requests_are_refused_and_the_next_is_served(
 @pytest.mark.parametrize(
     "request_head",
     [
+        b"POST /invocations HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"POST /invocations HTTP/1.1\r\nContent-Length: 2\xb2\r\n\r\n",
         b"POST /invocations HTTP/1.1\r\n\r\n",
         b"POST /invocations HTTP/1.1\r\nContent-Length: 999999999999\r\n\r\n",
         b"POST /invocations HTTP/1.1\r\nContent-Length: -5\r\n\r\n",
@@ -169,8 +171,10 @@ def test_more_connections_than_places_are_told_to_come_back(hands: Hands) -> Non
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(str(hands.socket))
         open_ones.append(connection)
-    time.sleep(0.3)
-    assert hands.raw("GET", "/ping")[0] == 503
+    assert hands.raw("GET", "/ping")[0] == 503  # they are accepted in their order
+    assert hands.raw("POST", "/invocations", b" " * 10_000_000)[0] == 503
+    with pytest.raises(TransportError, match="too many connections"):
+        hands.predict()
     for connection in open_ones:
         connection.close()
     deadline = time.monotonic() + 10

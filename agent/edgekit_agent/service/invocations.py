@@ -8,6 +8,8 @@
 Status codes and sentences are those of `mlflow models serve` where it has any.
 """
 
+import contextlib
+import io
 import json
 import logging
 import os
@@ -16,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -28,14 +29,17 @@ from edgekit import __version__
 from edgekit.errors import ProofError, SchemaError
 from edgekit.schema import Limits, encode_refusal
 from edgekit.statement import slug
+from edgekit_agent.service import connection
 from edgekit_agent.service.shelf import Identity, Shelf, UnknownModelError
 
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 32
-IDLE_S = 30.0
+MAX_REFUSALS = 32  # connections that are told to come back, at the same time
+REQUEST_S = 30.0  # for the head of a request, and again for its body
 SOCKET_MODE = 0o660
 _GLANCE_S = 0.01
+_MAX_LENGTH_DIGITS = 18
 _JSON = "application/json"
 _UNEXPECTED = (
     "Encountered an unexpected error while evaluating the model. Verify that the input is"
@@ -57,6 +61,7 @@ class InvocationServer(ThreadingMixIn, UnixStreamServer):
         self._answering = 0
         self._counting = threading.Lock()
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._refusals = threading.BoundedSemaphore(MAX_REFUSALS)
         super().__init__(str(path), _Handler, bind_and_activate=False)
         self.server_bind()
         self.server_activate()
@@ -72,14 +77,14 @@ class InvocationServer(ThreadingMixIn, UnixStreamServer):
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own types
         """Start a thread, or refuse when there are enough."""
         if not self._slots.acquire(blocking=False):
-            _refuse_connection(cast("socket.socket", request))
-            self.shutdown_request(request)
+            self._refuse(cast("socket.socket", request))
             return
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # the system has no thread left
             self._slots.release()
-            self.shutdown_request(request)
+            connection.say_come_back(request)
+            self.close_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own types
         """Serve one connection and free its place."""
@@ -88,7 +93,30 @@ class InvocationServer(ThreadingMixIn, UnixStreamServer):
         finally:
             self._slots.release()
 
-    @contextmanager
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - socketserver's own type
+        """Close a connection once its client has read the answer."""
+        connection.linger(request)
+        self.close_request(request)
+
+    def _refuse(self, request: socket.socket) -> None:
+        """Tell a client to come back, and wait for it elsewhere than in the accept loop."""
+        connection.say_come_back(request)
+        if not self._refusals.acquire(blocking=False):
+            self.close_request(request)
+            return
+        try:
+            threading.Thread(target=self._see_off, args=(request,), daemon=True).start()
+        except RuntimeError:
+            self._refusals.release()
+            self.close_request(request)
+
+    def _see_off(self, request: socket.socket) -> None:
+        try:
+            self.shutdown_request(request)
+        finally:
+            self._refusals.release()
+
+    @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
         """Count a request from its body to the last byte of its answer."""
         with self._counting:
@@ -119,12 +147,24 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = f"edgekit-agent/{__version__}"
     sys_version = ""
-    timeout = IDLE_S
+    timeout = REQUEST_S  # for each piece of an answer to be taken
     disable_nagle_algorithm = False  # a Unix socket has none
 
     @property
     def _server(self) -> InvocationServer:
         return cast("InvocationServer", self.server)
+
+    def setup(self) -> None:
+        """Read with a deadline for each request, not for each byte."""
+        super().setup()
+        self.rfile.close()
+        self._raw = connection.Deadlined(self.connection)
+        self.rfile = io.BufferedReader(self._raw)
+
+    def handle_one_request(self) -> None:
+        """Answer one request; its head must come in time."""
+        self._raw.allow(REQUEST_S)
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         """Health and version."""
@@ -179,17 +219,31 @@ class _Handler(BaseHTTPRequestHandler):
         """Read the body, or refuse the request and the rest of the connection."""
         length = self.headers.get("Content-Length", "")
         limit = self._server.limits.body_bytes
-        if not length.isdecimal() or "Transfer-Encoding" in self.headers:
-            self.close_connection = True
+        if not _is_length(length) or "Transfer-Encoding" in self.headers:
             reason = "request: a Content-Length is expected"
-            self._refuse(HTTPStatus.LENGTH_REQUIRED, "BAD_REQUEST", reason)
+            self._break_off(HTTPStatus.LENGTH_REQUIRED, reason)
             return None
         if int(length) > limit:
-            self.close_connection = True
             reason = f"request: {length} bytes, up to {limit} are allowed"
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "BAD_REQUEST", reason)
+            self._break_off(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, reason)
             return None
-        return self.rfile.read(int(length))
+        self._raw.allow(REQUEST_S)
+        try:
+            body = self.rfile.read(int(length))
+        except TimeoutError:
+            reason = f"request: its {length} bytes did not come within {REQUEST_S:g} s"
+            self._break_off(HTTPStatus.REQUEST_TIMEOUT, reason)
+            return None
+        if len(body) < int(length):
+            reason = f"request: {length} bytes were promised, {len(body)} came"
+            self._break_off(HTTPStatus.BAD_REQUEST, reason)
+            return None
+        return body
+
+    def _break_off(self, status: HTTPStatus, reason: str) -> None:
+        """Refuse a request that was not read: what follows it cannot be told from it."""
+        self.close_connection = True
+        self._refuse(status, "BAD_REQUEST", reason)
 
     def _refuse_path(self) -> None:
         message = (
@@ -232,18 +286,9 @@ class _Handler(BaseHTTPRequestHandler):
         log.debug(format, *args)
 
 
+def _is_length(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _MAX_LENGTH_DIGITS
+
+
 def _header(text: str) -> str:
     return "".join(c if " " < c < "\x7f" else "?" for c in text)
-
-
-def _refuse_connection(connection: socket.socket) -> None:
-    body = b'{"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "too many connections"}'
-    head = (
-        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"
-        f"Content-Type: {_JSON}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    connection.settimeout(1.0)
-    try:
-        connection.sendall(head.encode() + body)
-    except OSError:
-        log.debug("a refused connection was already gone")
