@@ -25,7 +25,9 @@ class Chronicle:
         self._sent_bytes = 0
 
     def asks(self, device: str, missing: int, now: float) -> None:
-        """Note a device that asks for chunks, and had not before."""
+        """Note a device that asks for chunks; again, without having it, is no news."""
+        if device in self._asking:
+            return
         if not self._asking:
             self._began, self._finished, self._sent_bytes = now, 0, 0
         self._asking[device] = now
@@ -43,17 +45,15 @@ class Chronicle:
         self._finished += 1
         took_s = now - self._asking.pop(device, now)
         logger.info("%s: %s has it, after %.1f s", self.subject, device, took_s)
-        self._end_round(now)
 
-    def falls_silent(self, device: str, now: float) -> None:
+    def falls_silent(self, device: str) -> None:
         """Note a device that is not heard of any more."""
         self._asking.pop(device, None)
         logger.info("%s: %s went silent before it had all", self.subject, device)
-        self._end_round(now)
 
-    def _end_round(self, now: float) -> None:
-        if self._asking:
-            return
+    def ends(self, now: float) -> None:
+        """Note that nobody asks any more."""
+        self._asking.clear()
         logger.info(
             "%s: nobody asks any more; %d devices have it, %.1f MB sent in %.1f s,"
             " %.2f times the bundle",

@@ -33,6 +33,7 @@ class ScheduleRules:
     quiet_s: float = 10.0  # unheard for so long, a device holds nobody up
     forget_s: float = 120.0
     max_window: int = 256
+    most_devices: int = 10_000  # at once; more wait until some are done
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +87,10 @@ class Schedule:
         """The devices that lack something, as far as they are heard of."""
         return frozenset(self._receivers)
 
+    def serves(self, device: str) -> bool:
+        """Whether a device is among those that lack something."""
+        return device in self._receivers
+
     def hear(self, device: str, want: Want, now: float) -> None:
         """Take a device's report in; a want that misses nothing is its goodbye."""
         missing = int.from_bytes(pack_bits(want.missing, self.chunks), "little")
@@ -94,7 +99,8 @@ class Schedule:
             return
         receiver = self._receivers.get(device)
         if receiver is None:
-            self._join(device, want, missing, now)
+            if len(self._receivers) < self._rules.most_devices:
+                self._join(device, want, missing, now)
             return
         receiver.heard_at = now
         receiver.window = self._window(want)

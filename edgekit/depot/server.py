@@ -131,8 +131,11 @@ class Depot:
                 *(len(self._publication.names), len(self._entries)),
             )
         for sha256, schedule in self._schedules.items():
-            for device in schedule.forget_silent(now):
-                self._chronicles[sha256].falls_silent(device, now)
+            silent = schedule.forget_silent(now)
+            for device in silent:
+                self._chronicles[sha256].falls_silent(device)
+            if silent and not schedule.devices:
+                self._chronicles[sha256].ends(now)
 
     @property
     def _entries(self) -> Mapping[str, BundleEntry]:
@@ -203,21 +206,24 @@ class Depot:
         if sha256 not in self._schedules:
             self._open(sha256)
         schedule, chronicle = self._schedules[sha256], self._chronicles[sha256]
-        before = schedule.devices
+        served = schedule.serves(device)
         schedule.hear(device, want, now)
-        if device not in before and want.missing:
+        if schedule.serves(device) and not served:
             chronicle.asks(device, len(want.missing), now)
-        elif device in before and not want.missing:
+        elif served and not want.missing:
             chronicle.finishes(device, now)
+            if not schedule.devices:
+                chronicle.ends(now)
 
     def _open(self, sha256: str) -> None:
         entry = self._entries[sha256]
         self._schedules[sha256] = Schedule(
             chunks=entry.chunks, epoch=draw_epoch(), rules=self._options.rules
         )
-        title = self._publication.catalogue.titles[sha256]
-        self._chronicles[sha256] = Chronicle(title, entry)
         self._turns.append(sha256)
+        if sha256 not in self._chronicles:
+            title = self._publication.catalogue.titles[sha256]
+            self._chronicles[sha256] = Chronicle(title, entry)
 
     def _send_burst(self, now: float) -> int:
         """Send a few chunks, one of each bundle in turn; return how many."""
@@ -281,8 +287,8 @@ class Depot:
             entry = self._entries.get(sha256)
             if entry is None or entry.chunks != schedule.chunks:
                 self._drop(sha256)
+                del self._chronicles[sha256]
 
     def _drop(self, sha256: str) -> None:
         del self._schedules[sha256]
-        del self._chronicles[sha256]
         self._turns.remove(sha256)

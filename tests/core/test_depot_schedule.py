@@ -150,6 +150,16 @@ def test_a_goodbye_frees_the_others_of_a_device() -> None:
     assert schedule.next(0) is None
 
 
+def test_invented_devices_fill_no_memory_and_make_room_when_they_are_silent() -> None:
+    schedule = schedule_of(rules=ScheduleRules(gather_s=0, most_devices=3))
+    for n in range(9):
+        schedule.hear(f"invented-{n}", want({1}), 0)
+    assert schedule.devices == {"invented-0", "invented-1", "invented-2"}
+    schedule.forget_silent(130)
+    schedule.hear("a", want({1}), 130)
+    assert schedule.serves("a")
+
+
 def test_silent_devices_are_forgotten() -> None:
     schedule = schedule_of()
     schedule.hear("a", want({1}), 0)
