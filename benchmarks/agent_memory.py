@@ -141,7 +141,7 @@ def prepare(folder: Path) -> Path:
         board = "this-machine"
         state_dir = "{folder}/state"
         runtime_dir = "{folder}"
-        root = "{{}}"
+        root = '{{"signed": {{"_type": "root", "x-edgekit-fleet": "benchmark"}}}}'
         [broker]
         url = "mqtt://127.0.0.1:1"
         [limits]

@@ -13,6 +13,7 @@ from pathlib import Path
 from edgekit.address import BrokerAddress
 from edgekit.document import Reader, refuse_unknown
 from edgekit.errors import ConfigError
+from edgekit.trust.layout import FLEET_FIELD, ROOT
 
 FORMAT = 1
 DEFAULT_PATH = Path("/etc/edgekit/agent.toml")
@@ -125,7 +126,7 @@ def parse(text: str, *, subject: str) -> Config:
         telemetry_interval_s=reader.integer(
             "telemetry_interval_s", 60, least=1, most=86_400
         ),
-        root=_name(reader, "root").encode(),
+        root=_root(reader),
         broker=BrokerAddress.from_table(broker.table, subject=broker.subject),
         limits=_limits(reader.child("limits")),
         models=_models(reader),
@@ -137,6 +138,22 @@ def _name(reader: Reader, key: str) -> str:
     if not name.strip():
         reader.fail(key, "a text that is not empty")
     return name
+
+
+def _root(reader: Reader) -> bytes:
+    """Return the trusted root, if it says that it is one, of this fleet.
+
+    Whether it is rightly signed is found out by who can: edgekit.trust.client.
+    """
+    data = reader.text("root").encode()
+    subject = f"{reader.subject}: root"
+    root = Reader.from_json(data, subject=subject, error=ConfigError)
+    signed = root.child("signed")
+    if signed.text("_type", "") != ROOT:
+        signed.fail("_type", f'"{ROOT}"')
+    if signed.text(FLEET_FIELD, "") != reader.text("fleet"):
+        signed.fail(FLEET_FIELD, f"the fleet of this file, {reader.text('fleet')!r},")
+    return data
 
 
 def _folder(reader: Reader, key: str, default: str) -> Path:

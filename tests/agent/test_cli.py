@@ -26,7 +26,7 @@ def provision(folder: Path) -> Path:
         board = "raspberry-pi-4"
         state_dir = "{folder}/state"
         runtime_dir = "{folder}"
-        root = "{{}}"
+        root = '{{"signed": {{"_type": "root", "x-edgekit-fleet": "demo"}}}}'
         [broker]
         url = "mqtt://localhost:1883"
         [limits]

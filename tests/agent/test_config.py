@@ -23,7 +23,7 @@ state_dir = "/var/lib/edgekit"
 runtime_dir = "/run/edgekit"
 enforcement = "strict"
 telemetry_interval_s = 30
-root = '''{"signed": {}}'''
+root = '''{"signed": {"_type": "root", "x-edgekit-fleet": "demo"}}'''
 [broker]
 url = "mqtt://localhost:1883"
 [limits]
@@ -38,7 +38,7 @@ stage = "production"
 def test_a_provisioning_file_is_read_whole() -> None:
     config = parse(GOOD, subject="agent.toml")
     assert config.device == "pi-7"
-    assert config.root == b'{"signed": {}}'
+    assert config.root == b'{"signed": {"_type": "root", "x-edgekit-fleet": "demo"}}'
     assert config.limits.model_ram_bytes == 512 * 2**20
     assert config.models == (Subscription(model="wine", stage="production"),)
     assert config.socket == Path("/run/edgekit/agent.sock")
@@ -61,6 +61,14 @@ def test_a_provisioning_file_is_read_whole() -> None:
         ("[[models]]", "[models]", "models: a list of objects is expected"),
         ("fleet =", "fleet", "not TOML"),
         ('"wine"', "7", "name: a text is expected"),
+        ('{"signed"', '{"signed', "root: not JSON"),
+        ('"signed"', '"sign"', "signed: an object is expected"),
+        ('": "root"', '": "targets"', '_type: "root" is expected'),
+        (
+            'fleet": "demo"',
+            'fleet": "other"',
+            "the fleet of this file, 'demo', is expected",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_what_is_expected(

@@ -19,7 +19,7 @@ def configuration() -> Config:
         fleet = "demo"
         device = "pi-7"
         board = "raspberry-pi-4"
-        root = "{}"
+        root = '{"signed": {"_type": "root", "x-edgekit-fleet": "demo"}}'
         [broker]
         url = "mqtt://localhost:1883"
         [limits]

@@ -46,7 +46,7 @@ def configuration(folder: Path, models: tuple[str, ...]) -> Config:
         state_dir = "{folder}/state"
         runtime_dir = "{folder}"
         telemetry_interval_s = 1
-        root = "{{}}"
+        root = '{{"signed": {{"_type": "root", "x-edgekit-fleet": "demo"}}}}'
         [broker]
         url = "mqtt://localhost:1"
         [limits]

@@ -10,7 +10,9 @@ from edgekit.fleet import enroll
 from edgekit.fleet.enroll import Provision
 from edgekit_agent import config as agent
 
-ROOT = b'{"signatures": [], "signed": {"_type": "root"}}\n'
+FLEET = "ünï fleet"
+SIGNED = f'{{"_type": "root", "x-edgekit-fleet": "{FLEET}"}}'
+ROOT = f'{{"signatures": [], "signed": {SIGNED}}}\n'.encode()
 
 
 @pytest.mark.parametrize("profile", board.shipped())
@@ -25,7 +27,7 @@ def test_the_agent_reads_what_enrolling_wrote(profile: str) -> None:
         key_file=Path("/etc/edgekit/key.pem"),
     )
     written = Provision(
-        fleet="ünï fleet",
+        fleet=FLEET,
         device="hall 2/press 7",
         board=known,
         broker=broker,
