@@ -30,7 +30,7 @@ check: $(VENV)/.check  ## lint, formats, types, import contracts and the fast te
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -q -m "not slow"
+	$(BIN)/pytest -q -n auto -m "not slow"
 
 test: $(VENV)/.test check  ## everything: `make check`, real processes, wheels, the documents
 	@if scripts/ensure-mosquitto; then marks="slow"; else marks="slow and not broker"; fi; \

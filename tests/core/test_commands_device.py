@@ -16,6 +16,8 @@ from tests.core.commands import fleet_in, run
 from tests.core.reports import PRESENT, SHA, model_state, state, window
 from tests.fakes import FakeBroker, FakeTransport
 
+pytestmark = pytest.mark.slow  # founds fleets: a key takes a fifth of a second on purpose
+
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TOPICS = Topics(fleet="demo")
 

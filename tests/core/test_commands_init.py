@@ -7,6 +7,8 @@ from edgekit.fleet import config as fleet_config
 from edgekit.trust.repository import Repository
 from tests.core.commands import inside, run
 
+pytestmark = pytest.mark.slow  # founds fleets: a key takes a fifth of a second on purpose
+
 
 @pytest.fixture(scope="module")
 def founded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:

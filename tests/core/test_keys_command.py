@@ -15,6 +15,8 @@ from edgekit.trust.keys import KeyFolder
 from edgekit.trust.repository import Repository
 from tests.core.trust_simulator import pointer, record
 
+pytestmark = pytest.mark.slow  # founds fleets: a key takes a fifth of a second on purpose
+
 GUESS = "abracadabra"
 SECRET = "open sesame"  # noqa: S105 - the tests' own
 

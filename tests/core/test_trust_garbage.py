@@ -4,6 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from securesystemslib.exceptions import FormatError
@@ -11,6 +12,8 @@ from securesystemslib.formats import encode_canonical
 
 from edgekit.errors import TransportError, TrustError
 from tests.core.trust_simulator import Device, Files, Simulator
+
+pytestmark = pytest.mark.slow  # thousands of variants
 
 OPERATOR = Simulator()
 OPERATOR.release("1", 1)

@@ -14,6 +14,8 @@ from edgekit.trust.repository import Repository
 from edgekit.trust.roles import RoleKeys, role_names
 from tests.core.trust_simulator import NOW, Simulator, pointer, record
 
+pytestmark = pytest.mark.slow  # every write is cut once
+
 STAGES = ("production", "staging")
 ENOUGH = 1_000
 
