@@ -99,8 +99,12 @@ def made(  # noqa: PLR0913 - each knob breaks one thing
     opset: int = OPSET,
     padding_bytes: int = 0,
     with_golden: bool = True,
+    types: tuple[str, str] = ("double", "double"),
 ) -> Made:
-    """Return a bundle; with another `golden_scale` it cannot pass its proof."""
+    """Return a bundle; with another `golden_scale` it cannot pass its proof.
+
+    `types` are those of its columns in the signature.
+    """
     onnx_file = scaler(scale, opset=opset, padding_bytes=padding_bytes)
     a = np.array([1.0, -2.0, 3.5])
     b = np.array([0.5, 4.0, -1.0])
@@ -126,7 +130,10 @@ def made(  # noqa: PLR0913 - each knob breaks one thing
             measured_on="a test",
         ),
         signature=Signature(
-            inputs=[{"name": c, "type": "double", "required": True} for c in COLUMNS]
+            inputs=[
+                {"name": name, "type": kind, "required": True}
+                for name, kind in zip(COLUMNS, types, strict=True)
+            ]
         ),
         binding=Binding(
             inputs=(

@@ -1,27 +1,18 @@
 """One household a test, in a folder with a short path, ended whatever happens."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.agent.making import Made, made
-from tests.e2e.household import Household, settle
+from tests.e2e.household import Household, household
 
 
 @pytest.fixture
 def house() -> Iterator[Household]:
     """A fleet with one enrolled device; broker and depot run, the agent does not."""
-    folder = Path(tempfile.mkdtemp(prefix="ek-"))
-    found = settle(folder)
-    try:
-        found.start_depot()
+    with household() as found:
         yield found
-    finally:
-        found.stop_all()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ they are signed by a simulator that can be made to lie. Models are really small
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -127,9 +129,9 @@ class Household:
     def start_depot(self) -> None:
         self._start("depot", "edgekit", "depot", "--fleet", str(self.folder / "fleet"))
 
-    def start_agent(self) -> None:
+    def start_agent(self, **environment: str) -> None:
         config = str(self.folder / "agent.toml")
-        self._start("agent", "edgekit-agent", "run", "--config", config)
+        self._start("agent", "edgekit-agent", "run", "--config", config, **environment)
 
     def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal to a process and wait for its end."""
@@ -159,7 +161,23 @@ class Household:
                 self.stop(name)
         self.broker.stop()
 
-    def _start(self, name: str, program: str, *arguments: str) -> None:
+    def worker(self) -> int:
+        """Return the process id of the worker, 0 while there is none."""
+        return self._child("edgekit_agent.service.worker")
+
+    def updater(self) -> int:
+        """Return the process id of the updater, 0 while there is none."""
+        return self._child("edgekit_agent.update.updater")
+
+    def _child(self, module: str) -> int:
+        for pid in self.children_of_agent():
+            with contextlib.suppress(OSError):
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if module.encode() in command:
+                    return pid
+        return 0
+
+    def _start(self, name: str, program: str, *arguments: str, **environment: str) -> None:
         executable = Path(sys.executable).parent / program
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
@@ -167,6 +185,7 @@ class Household:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, **environment},
             )
 
     # --- what can be seen --------------------------------------------------------------
@@ -273,3 +292,16 @@ def settle(folder: Path) -> Household:
     house = Household(folder=folder, broker=broker, repository=repository, signing=signing)
     house.offer()
     return house
+
+
+@contextmanager
+def household() -> Iterator[Household]:
+    """Found a fleet in a folder with a short path, start its depot; end all afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="ek-"))
+    found = settle(folder)
+    try:
+        found.start_depot()
+        yield found
+    finally:
+        found.stop_all()
+        shutil.rmtree(folder)
