@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _UNFINISHED = ".unpacking-"
 _DOOMED = ".deleting-"
+_DAMAGED = ".damaged"
 _GLANCE_S = 0.05
 _KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _BOOT_ID_CHARS = 8
@@ -134,9 +135,22 @@ class Store:
         except StoreError as error:
             log.error("%s; starting afresh", error)  # noqa: TRY400 - no traceback for users
             with contextlib.suppress(OSError):
-                path.rename(path.with_suffix(".damaged"))
+                path.rename(path.with_suffix(_DAMAGED))
             return fresh
         return record
+
+    def forgot(self, model: str) -> bool:
+        """Whether more was known of a model once than its record tells now."""
+        path = self._record(model)
+        if path.with_suffix(_DAMAGED).exists():
+            return True
+        try:
+            path.read_bytes()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
 
     def save(self, record: Record) -> None:
         """Persist a record; StoreError when the disk refuses."""

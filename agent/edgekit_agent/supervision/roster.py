@@ -10,7 +10,7 @@ from dataclasses import replace
 from edgekit.errors import StoreError
 from edgekit_agent.config import Subscription
 from edgekit_agent.rules import keeping
-from edgekit_agent.rules.events import Action, Event
+from edgekit_agent.rules.events import Action, Event, NothingReleased, Resolved
 from edgekit_agent.rules.record import Record, Release, TroubleKind
 from edgekit_agent.rules.state import ModelState, Moment, Policy
 from edgekit_agent.rules.step import step
@@ -32,6 +32,11 @@ class Roster:
             for wanted in subscriptions
         }
         self._unsaved: set[str] = set()
+        self._forgotten = {
+            state.record.model
+            for state in self.states
+            if not state.record.needed and store.forgot(state.record.model)
+        }
         self.changes = 0  # grows whenever what would be reported changes
 
     @property
@@ -49,8 +54,17 @@ class Roster:
         """Digests of the bundles that any model needs."""
         return frozenset[str]().union(*(state.record.needed for state in self.states))
 
+    def collect(self) -> None:
+        """Delete what no model needs; nothing while one cannot say what it needs."""
+        if self._forgotten:
+            log.info("deleting nothing before %s was looked up", min(self._forgotten))
+        else:
+            self._store.collect(self.needed)
+
     def apply(self, model: str, event: Event, at: Moment) -> tuple[Action, ...]:
         """Step one model; return what to do, now that its record is persisted."""
+        if isinstance(event, Resolved | NothingReleased):
+            self._forgotten.discard(model)
         before = self._states[model]
         result = step(before, event, at, self._policy)
         if result.state.record != before.record:

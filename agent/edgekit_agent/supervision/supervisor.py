@@ -139,7 +139,7 @@ class Supervisor:
         self._worker.tick(at.s)  # first of all, serve
         self._reporter.begin(at)
         self._each(Started())
-        self._store.collect(self._roster.needed)
+        self._roster.collect()
         self._transport.subscribe(self._topics.file(TIMESTAMP))
         threading.Thread(target=self._pump, name="transport", daemon=True).start()
         self._notifier.ready()
@@ -288,7 +288,7 @@ class Supervisor:
             case Discard(sha256=sha256):
                 self._store.discard(sha256)
             case Collect():
-                self._store.collect(self._roster.needed)
+                self._roster.collect()
             case _ as never:
                 assert_never(never)
 
