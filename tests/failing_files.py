@@ -22,7 +22,7 @@ class _Content:
 
 @dataclass
 class FailingFiles:
-    """edgekit_agent.partial.Files; operation number `fail_at` (from 0) fails.
+    """edgekit_agent.update.partial.Files; operation number `fail_at` (from 0) fails.
 
     `fail` is called with the operation's name and raises; a failing write may have
     written a part of its data.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from edgekit.depot.schedule import Schedule, ScheduleRules
 from edgekit.statement import BundleEntry
 from edgekit.wire import Chunk, Want
-from edgekit_agent.receiver import Accepted, Receiver, ReceiverRules
+from edgekit_agent.update.receiver import Accepted, Receiver, ReceiverRules
 
 STEP_S = 0.01
 
