@@ -4,6 +4,7 @@ Knows no format. Every file that must survive a power cut is written through her
 """
 
 import contextlib
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -33,7 +34,7 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             raise
         sync_folder(path.parent)
     except OSError as error:
-        raise StoreError(f"{path}: cannot be written: {error.strerror}") from error
+        raise StoreError(f"{path}: cannot be written: {reason(error, path)}") from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -43,3 +44,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def reason(error: OSError, path: Path) -> str:
+    """Return what the system said; where the disk of `path` is full, with what is free."""
+    told = error.strerror or str(error)
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return told
+    with contextlib.suppress(OSError):
+        found = os.statvfs(path.parent)
+        told = f"{told}, {found.f_bavail * found.f_frsize} bytes are free"
+    return told

@@ -4,7 +4,6 @@ Knows the bundle format and the store's layout, no network and no onnxruntime. A
 folder appears whole or not at all.
 """
 
-import errno
 import hashlib
 import os
 import shutil
@@ -137,6 +136,4 @@ def _disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else error.strerror
-        raise StoreError(f"{path}: {reason}") from error
+        raise StoreError(f"{path}: {atomic.reason(error, path)}") from error

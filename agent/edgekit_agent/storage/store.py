@@ -222,7 +222,7 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}") from error
+        raise StoreError(f"{path}: {atomic.reason(error, path)}") from error
 
 
 def _entries(folder: Path) -> list[Path]:

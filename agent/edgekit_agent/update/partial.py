@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, Self
 
-from edgekit.atomic import sync_folder
+from edgekit.atomic import reason, sync_folder
 from edgekit.bundle import chunk_digest
 from edgekit.errors import StoreError, TrustError
 from edgekit.statement import BundleEntry
@@ -239,7 +239,7 @@ class Partial:
             yield
         except OSError as error:
             raise StoreError(
-                f"{self._part}: {error.strerror or error}; what was verified stays"
+                f"{self._part}: {reason(error, self._part)}; what was verified stays"
             ) from error
 
 
