@@ -1,5 +1,6 @@
 """The lawful life of one device: update, go back, broken broker, power cuts."""
 
+import shutil
 import signal
 
 import pytest
@@ -54,6 +55,21 @@ def test_a_device_that_was_off_catches_up(serving: Household) -> None:
     serving.release(SECOND, 2)
     serving.start_agent()
     serving.until(lambda: serving.serves("2"), "version 2 is served")
+
+
+def test_a_device_that_starts_before_the_depot_is_served_soon_after_its_start(
+    house: Household,
+) -> None:
+    house.stop("depot")
+    port = int(house.broker.url.rpartition(":")[2])
+    house.broker.kill()
+    shutil.rmtree(house.folder / "broker")  # with all that was published
+    house.restart_broker(port)
+    house.start_agent()
+    house.until(lambda: "is a depot serving" in house.log, "the depot is missed")
+    house.release(made(version="1", scale=2.0), 1)
+    house.start_depot()
+    house.until(lambda: house.serves("1"), "version 1 is served", patience_s=15)
 
 
 def test_it_serves_from_disk_before_any_broker_answers(serving: Household) -> None:
