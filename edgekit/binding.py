@@ -4,7 +4,7 @@ Knows numpy, no runtime: what a manifest's Binding says, carried out. Used by th
 that serves and by the workstation that measures, so both see the same model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +62,19 @@ def _feed(tensor: TensorInput, table: Table) -> Array:
     columns = [_cast(tensor, name, np.asarray(table[name])) for name in tensor.columns]
     if len(columns) == 1 and (columns[0].ndim > 1 or len(tensor.shape) == 1):
         return _ranked(columns[0], tensor.shape)
-    packed = np.stack(columns, axis=1)
-    return _ranked(np.ascontiguousarray(packed), tensor.shape)
+    return _ranked(_packed(tensor, columns), tensor.shape)
+
+
+def _packed(tensor: TensorInput, columns: Sequence[Array]) -> Array:
+    """Lay columns side by side; nobody may have checked their shapes before."""
+    shapes = {column.shape for column in columns}
+    if len(shapes) > 1 or shapes == {()}:
+        raise SchemaError(
+            f"columns {', '.join(tensor.columns)}: of shapes"
+            f" {', '.join(str(column.shape) for column in columns)}, lists of one length"
+            " are expected"
+        )
+    return np.ascontiguousarray(np.stack(columns, axis=1))
 
 
 def _cast(tensor: TensorInput, name: str, column: Array) -> Array:
@@ -89,6 +100,8 @@ def _texts(name: str, column: Array) -> Array:
 def _ranked(array: Array, shape: tuple[int, ...]) -> Array:
     if array.ndim == len(shape):
         return array
+    if not array.ndim:
+        raise SchemaError(f"input: a lone value, rows of {shape[1:]} are expected")
     try:
         return array.reshape((array.shape[0], *shape[1:]))
     except ValueError as error:

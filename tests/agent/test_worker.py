@@ -164,6 +164,29 @@ def test_hostile_requests_cost_one_connection(hands: Hands, request_head: bytes)
     assert hands.predict() == [6.0, 14.0]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs": {"a": 1, "b": 2}}',
+        b'{"inputs": {"a": [1], "b": [2, 3]}}',
+        b'{"instances": {"a": [[1]], "b": [2]}}',
+        b'{"inputs": "x"}',
+        b'{"inputs": 1}',
+    ],
+)
+def test_without_enforcement_what_does_not_fit_is_answered_too(
+    store: Store, folder: Path, body: bytes
+) -> None:
+    found = Hands(store, folder / "agent.sock", "off")
+    try:
+        found.load(made())
+        assert found.raw("POST", "/invocations", body)[0] == 400
+        assert found.predict() == [6.0, 14.0]
+    finally:
+        found.child.kill()
+        found.child.wait(5)
+
+
 def test_more_connections_than_places_are_told_to_come_back(hands: Hands) -> None:
     hands.load(made())
     open_ones = []

@@ -51,6 +51,20 @@ def test_a_missing_column_is_refused_by_name() -> None:
         feeds(bound(PACKED), {"a": np.array([1.0])})
 
 
+@pytest.mark.parametrize(("a", "b"), [([1.0], [1.0, 2.0]), ([[1.0]], [1.0]), (1.0, 2.0)])
+def test_columns_that_nobody_checked_and_do_not_match_are_refused(
+    a: object, b: object
+) -> None:
+    with pytest.raises(SchemaError, match="lists of one length are expected"):
+        feeds(bound(PACKED), {"a": np.array(a), "b": np.array(b)})
+
+
+def test_a_lone_value_that_nobody_checked_is_refused() -> None:
+    alone = TensorInput(name="x", dtype="float32", columns=("",), shape=(-1,))
+    with pytest.raises(SchemaError, match="a lone value"):
+        feeds(bound(alone), {"": np.array(1.0)})
+
+
 def test_a_missing_text_is_refused_not_turned_into_a_word() -> None:
     city = TensorInput(name="city", dtype="str", columns=("city",), shape=(-1, 1))
     with pytest.raises(SchemaError, match="row 1 holds None"):
