@@ -11,6 +11,8 @@ from pathlib import Path
 
 from edgekit.errors import StoreError
 
+_SUFFIX = ".tmp"
+
 
 def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace the file at `path` by `data`: write beside, fsync, rename, fsync folder.
@@ -19,7 +21,7 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     try:
         descriptor, beside = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
+            dir=path.parent, prefix=f".{path.name}.", suffix=_SUFFIX
         )
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -35,6 +37,13 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         sync_folder(path.parent)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written: {reason(error, path)}") from error
+
+
+def sweep(folder: Path) -> None:
+    """Delete what kills left unfinished below `folder`, where nobody writes meanwhile."""
+    for beside in list(folder.rglob(f".*{_SUFFIX}")):
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -222,3 +222,23 @@ def test_no_two_starts_have_the_same_id(store: Store) -> None:
 def test_a_damaged_start_counter_begins_anew(store: Store) -> None:
     (store.tuf.parent / "starts").write_text("many")
     assert store.begin().endswith("-1")
+
+
+def test_what_kills_left_half_written_is_gone_at_the_next_start(store: Store) -> None:
+    left = [store.tuf / ".floor.json.abc.tmp", store.tuf.parent / ".starts.xyz.tmp"]
+    kept = store.tuf / "floor.json"
+    for path in (*left, kept):
+        path.write_bytes(b"{")
+    store.begin()
+    assert [path for path in left if path.exists()] == []
+    assert kept.exists()
+
+
+def test_a_record_that_was_damaged_once_is_known_to_be_forgotten(store: Store) -> None:
+    wanted = Subscription(model="wine", stage="production")
+    assert not store.forgot("wine")
+    store.save(store.load(wanted))
+    assert not store.forgot("wine")
+    (store.tuf.parent / "models" / "wine" / "state.json").write_bytes(b"{")
+    store.load(wanted)
+    assert store.forgot("wine")

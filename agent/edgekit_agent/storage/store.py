@@ -101,8 +101,9 @@ class Store:
         """Count this start and return its id, never used before on this device.
 
         The first part is the kernel's boot id, the second the number of the start, or by
-        chance where the disk cannot count.
+        chance where the disk cannot count. What a kill left half written is deleted.
         """
+        atomic.sweep(self._folder)
         path = self._folder / "starts"
         try:
             starts = str(int(path.read_text("ascii")) + 1)
