@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from edgekit_converters.flavors import fp16, fp32, int8, int8_static
+from edgekit_converters.flavors import fp16, fp32, fp32_trees, int8, int8_static
 from edgekit_converters.flavors.flavor import Builder, Built, DoesNotApply, Source
 
 FLAVORS: Mapping[str, Builder] = {
     "fp32": fp32.build,  # first: the others are judged against it
+    "fp32-trees": fp32_trees.build,
     "fp16": fp16.build,
     "int8": int8.build,
     "int8-static": int8_static.build,

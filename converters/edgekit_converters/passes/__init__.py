@@ -16,7 +16,7 @@ from edgekit_converters.passes.constants import (
     shorten_integers,
 )
 from edgekit_converters.passes.names import shorten_names
-from edgekit_converters.passes.trees import drop_tree_defaults
+from edgekit_converters.passes.trees import drop_tree_defaults, merge_subtrees
 
 Pass = Callable[[ModelProto], ModelProto]
 
@@ -24,6 +24,7 @@ PASSES: Mapping[str, Pass] = {
     "lift-constants": lift_constants,
     "drop-dead": drop_dead,
     "dedupe-initialisers": dedupe_initialisers,
+    "merge-subtrees": merge_subtrees,
     "drop-tree-defaults": drop_tree_defaults,
     "drop-chatter": drop_chatter,
     "drop-unused-opsets": drop_unused_opsets,

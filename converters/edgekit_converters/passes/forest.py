@@ -1,0 +1,245 @@
+"""Tree ensembles as values: equal subtrees are one, useless splits are none.
+
+Reads and writes the ai.onnx.ml operators TreeEnsembleClassifier and -Regressor (versions
+1 to 3). Knows no graph around them, and no TreeEnsemble 5.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onnx import NodeProto, helper
+
+from edgekit.errors import ConversionError
+
+CLASSIFIER, REGRESSOR = "TreeEnsembleClassifier", "TreeEnsembleRegressor"
+ENSEMBLES = (CLASSIFIER, REGRESSOR)
+MISSING = "nodes_missing_value_tracks_true"
+_LEAF = b"LEAF"
+
+Votes = tuple[tuple[int, float], ...]  # (class or target, weight), in their order
+_Held = Mapping[str, Any]  # onnx's attributes have no types
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A test. `true` and `false` are splits' numbers, or leaves' as -1 - number."""
+
+    feature: int
+    threshold: float
+    mode: bytes
+    missing_is_true: int
+    true: int
+    false: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forest:
+    """Trees that share their equal parts. Children are numbered below their parents."""
+
+    splits: tuple[Split, ...]
+    leaves: tuple[Votes, ...]
+    roots: tuple[int, ...]  # as the children of a Split
+
+    def with_leaves(self, change: Callable[[int, Votes], Votes]) -> "Forest":
+        """Return the forest with each leaf changed; `change` is told the tree's number.
+
+        Parts that become equal by it become one.
+        """
+        grown = _Growing()
+        roots = []
+        for number, root in enumerate(self.roots):
+            known: dict[int, int] = {}
+            for place in self.below(root):
+                if place < 0:
+                    known[place] = grown.leaf(change(number, self.leaves[-1 - place]))
+                else:
+                    known[place] = grown.split(self.splits[place], known)
+            roots.append(known[root])
+        return grown.done(roots)
+
+    def below(self, root: int) -> Iterator[int]:
+        """Yield every place below a root, itself last, children before parents, once."""
+        seen: set[int] = set()
+        waiting = [root]
+        while waiting:
+            place = waiting[-1]
+            split = self.splits[place] if place >= 0 else None
+            inner = [] if split is None else [split.true, split.false]
+            new = [child for child in inner if child not in seen]
+            if new:
+                waiting.append(new[0])
+                continue
+            waiting.pop()
+            if place not in seen:
+                seen.add(place)
+                yield place
+
+    def in_order(self, root: int) -> Iterator[int]:
+        """Yield every place of a tree, parents first, the true side before the false.
+
+        What is shared comes as often as the tree has it.
+        """
+        waiting = [root]
+        while waiting:
+            place = waiting.pop()
+            yield place
+            if place >= 0:
+                waiting += [self.splits[place].false, self.splits[place].true]
+
+
+class _Growing:
+    """A forest in the making: every part is kept once."""
+
+    def __init__(self) -> None:
+        self._leaves: dict[Votes, int] = {}
+        self._splits: dict[Split, int] = {}
+
+    def leaf(self, votes: Votes) -> int:
+        return -1 - self._leaves.setdefault(votes, len(self._leaves))
+
+    def split(self, split: Split, places: Mapping[int, int]) -> int:
+        """Add a split whose children have moved to `places`; a useless one is its child."""
+        true, false = places[split.true], places[split.false]
+        if true == false:
+            return true
+        moved = Split(
+            split.feature, split.threshold, split.mode, split.missing_is_true, true, false
+        )
+        return self._splits.setdefault(moved, len(self._splits))
+
+    def done(self, roots: Sequence[int]) -> Forest:
+        return Forest(
+            splits=tuple(self._splits), leaves=tuple(self._leaves), roots=tuple(roots)
+        )
+
+
+def read(node: NodeProto) -> Forest:
+    """Return a node's trees; ConversionError for what is no forest or holds doubles."""
+    held = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    doubles = sorted(name for name in held if name.endswith("_as_tensor"))
+    if doubles:
+        raise ConversionError(f"{node.op_type}: {doubles[0]} in float64, float32 expected")
+    try:
+        return _grown(held, _votes(node, held))
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConversionError(f"{node.op_type}: not a forest: {error!r}") from error
+
+
+def write(node: NodeProto, forest: Forest) -> NodeProto:
+    """Return a copy of a node that holds these trees and no hit rates; the rest stays."""
+    columns = _columns(forest, prefix(node))
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    del copy.attribute[:]
+    replaced = ("nodes_", f"{prefix(node)}_")
+    kept = [entry for entry in node.attribute if not entry.name.startswith(replaced)]
+    stored = [helper.make_attribute(name, values) for name, values in columns.items()]
+    copy.attribute.extend(sorted([*kept, *stored], key=lambda entry: entry.name))
+    return copy
+
+
+def prefix(node: NodeProto) -> str:
+    """Return how the attributes of a node's votes begin."""
+    return "class" if node.op_type == CLASSIFIER else "target"
+
+
+def _votes(node: NodeProto, held: _Held) -> dict[tuple[int, int], Votes]:
+    kind = prefix(node)
+    columns = ("treeids", "nodeids", "ids", "weights")
+    votes: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    listed = zip(*(held[f"{kind}_{column}"] for column in columns), strict=True)
+    for tree, leaf, target, weight in listed:
+        votes.setdefault((tree, leaf), []).append((target, weight))
+    return {leaf: tuple(given) for leaf, given in votes.items()}
+
+
+def _grown(held: _Held, votes: Mapping[tuple[int, int], Votes]) -> Forest:
+    names = list(zip(held["nodes_treeids"], held["nodes_nodeids"], strict=True))
+    row_of = {name: row for row, name in enumerate(names)}
+    if len(row_of) != len(names):
+        raise ValueError("a node is there twice")
+    tests = ("featureids", "values", "modes", "truenodeids", "falsenodeids")
+    columns = [held[f"nodes_{column}"] for column in tests]
+    missing = held.get(MISSING) or [0] * len(names)
+    rows: list[Split | Votes] = []
+    for name, feature, threshold, mode, true, false, tracks in zip(
+        names, *columns, missing, strict=True
+    ):
+        if mode == _LEAF:
+            rows.append(votes.get(name, ()))
+        else:
+            ways = row_of[name[0], true], row_of[name[0], false]
+            rows.append(Split(feature, threshold, mode, tracks, *ways))
+    roots: dict[int, int] = {}
+    for row, (tree, _) in enumerate(names):
+        roots.setdefault(tree, row)
+    return _shared(rows, list(roots.values()))
+
+
+def _shared(rows: Sequence[Split | Votes], roots: Sequence[int]) -> Forest:
+    grown = _Growing()
+    places: dict[int, int] = {}
+    entered: set[int] = set()
+    waiting = list(reversed(roots))
+    while waiting:
+        row = waiting[-1]
+        here = rows[row]
+        new: list[int] = []
+        if isinstance(here, Split):
+            new = [child for child in (here.true, here.false) if child not in places]
+            entered.add(row)
+        if new:
+            if new[0] in entered:
+                raise ValueError("a tree leads back into itself")
+            waiting.append(new[0])
+            continue
+        places[row] = (
+            grown.split(here, places) if isinstance(here, Split) else grown.leaf(here)
+        )
+        waiting.pop()
+    return grown.done([places[root] for root in roots])
+
+
+def _columns(forest: Forest, kind: str) -> dict[str, list[Any]]:
+    names = ("treeids", "nodeids", "featureids", "values", "modes")
+    ends = ("truenodeids", "falsenodeids")
+    nodes: dict[str, list[Any]] = {f"nodes_{name}": [] for name in (*names, *ends)}
+    nodes[MISSING] = []
+    votes: dict[str, list[Any]] = {
+        f"{kind}_{name}": [] for name in ("treeids", "nodeids", "ids", "weights")
+    }
+    for tree, root in enumerate(forest.roots):
+        listed = list(forest.in_order(root))
+        after = _false_children(listed)
+        for number, place in enumerate(listed):
+            if place < 0:
+                row = (tree, number, 0, 0.0, _LEAF, 0, 0, 0)
+                for target, weight in forest.leaves[-1 - place]:
+                    _append(votes, (tree, number, target, weight))
+            else:
+                split = forest.splits[place]
+                test = split.feature, split.threshold, split.mode
+                ways = number + 1, after[number], split.missing_is_true
+                row = (tree, number, *test, *ways)
+            _append(nodes, row)
+    if not any(nodes[MISSING]):
+        del nodes[MISSING]
+    return {**nodes, **votes}
+
+
+def _append(columns: Mapping[str, list[Any]], row: Sequence[object]) -> None:
+    for column, value in zip(columns.values(), row, strict=True):
+        column.append(value)
+
+
+def _false_children(listed: Sequence[int]) -> dict[int, int]:
+    """Return where the false child is of each split, in a tree listed parents first."""
+    open_splits: list[int] = []
+    after: dict[int, int] = {}
+    for number, place in enumerate(listed):
+        if number and listed[number - 1] < 0:  # a leaf ended a true side
+            after[open_splits.pop()] = number
+        if place >= 0:
+            open_splits.append(number)
+    return after
