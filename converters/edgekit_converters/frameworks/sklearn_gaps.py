@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest, VotingClassifier
+from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import (
     BaseHistGradientBoosting,
 )
@@ -154,7 +155,9 @@ class _Container:
         """Add a node, its attributes corrected if it is a tree ensemble."""
         if op_type.startswith("TreeEnsemble"):
             attributes = {name: _plain(value) for name, value in attributes.items()}
-            if _MISSING in attributes:
+            if isinstance(self._model, BaseGradientBoosting):
+                attributes.pop(_MISSING, None)  # it refuses missing values
+            elif _MISSING in attributes:
                 attributes[_MISSING] = _missing(self._model, attributes)
         self._container.add_node(op_type, *args, **attributes)
 
