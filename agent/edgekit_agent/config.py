@@ -21,6 +21,7 @@ CONFIG_VARIABLE = "EDGEKIT_AGENT_CONFIG"
 ENFORCEMENTS = ("strict", "mlflow", "off")  # edgekit.schema's, which needs numpy to import
 SOCKET_NAME = "agent.sock"
 MAX_MODELS = 64
+MAX_RUNTIME_DIR_BYTES = 87  # Linux allows a socket 107, and it is made under a longer name
 _MB = 2**20
 
 
@@ -121,7 +122,7 @@ def parse(text: str, *, subject: str) -> Config:
         board=_name(reader, "board"),
         arch=reader.text("arch", ""),
         state_dir=_folder(reader, "state_dir", "/var/lib/edgekit"),
-        runtime_dir=_folder(reader, "runtime_dir", "/run/edgekit"),
+        runtime_dir=_runtime_dir(reader),
         enforcement=_enforcement(reader),
         telemetry_interval_s=reader.integer(
             "telemetry_interval_s", 60, least=1, most=86_400
@@ -160,6 +161,14 @@ def _folder(reader: Reader, key: str, default: str) -> Path:
     folder = Path(reader.text(key, default))
     if not folder.is_absolute():
         reader.fail(key, "an absolute path")
+    return folder
+
+
+def _runtime_dir(reader: Reader) -> Path:
+    folder = _folder(reader, "runtime_dir", "/run/edgekit")
+    if len(os.fsencode(folder)) > MAX_RUNTIME_DIR_BYTES:
+        limit = f"a path of at most {MAX_RUNTIME_DIR_BYTES} bytes, as a socket lies in it,"
+        reader.fail("runtime_dir", limit)
     return folder
 
 

@@ -228,6 +228,8 @@ def _line(console: Console, name: str, text: str) -> None:
 
 
 def _verdict(one: Candidate) -> str:
+    if not one.accepted and not one.model_bytes:
+        return "-"  # it does not apply, or does not run: the reason stands below
     return "kept" if one.accepted else "refused"
 
 

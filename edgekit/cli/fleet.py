@@ -16,6 +16,7 @@ from rich.text import Text
 
 from edgekit.cli.options import fleet_option, json_option, print_json
 from edgekit.cli.talk import say, show_table
+from edgekit.errors import TransportError
 from edgekit.fleet.book import STRANGERS, Book
 from edgekit.fleet.folder import FleetFolder
 from edgekit.fleet.status import Row, rows
@@ -108,9 +109,13 @@ def watch(*, fleet_folder: Path) -> None:
 @contextmanager
 def _listener(folder: FleetFolder, book: Book) -> Iterator[Listener]:
     config = folder.config()
-    transport = MqttTransport.connect(
-        config.broker, client_id=f"edgekit-operator-{uuid4().hex[:8]}"
-    )
+    try:
+        transport = MqttTransport.connect(
+            config.broker, client_id=f"edgekit-operator-{uuid4().hex[:8]}"
+        )
+    except TransportError as error:
+        known = "`edgekit fleet status --offline` shows what was heard last"
+        raise TransportError(f"{error}; {known}") from error
     try:
         yield Listener(
             transport=transport,

@@ -129,7 +129,7 @@ def _document(made: FleetFolder, fleet: FleetConfig) -> dict[str, object]:
 def _tell(made: FleetFolder, fleet: FleetConfig, root_threshold: int) -> None:
     files = made.keys().files()
     offline = [file.path for file in files if file.role in (ROOT, TARGETS)]
-    click.echo(f"fleet {fleet.fleet} founded in {made.path}\n")
+    click.echo(f"founded the fleet {fleet.fleet} in {made.path}\n")
     click.echo("Take these keys offline now; no command of every day needs them:")
     for path in offline:
         click.echo(f"  {path}")

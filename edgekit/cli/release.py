@@ -134,15 +134,30 @@ def command(  # noqa: PLR0913 - one argument for each option
 
 
 def _following(config: FleetConfig, model: str, uri: str) -> str:
-    """Return the stage whose selector asks for exactly this."""
+    """Return the stage whose selector asks for this, best of all in the same form.
+
+    MLflow's stage Production and its alias @production mean the same here.
+    """
     wanted = model_uris.parse(uri)
     for stage, selector in config.stages.items():
         if model_uris.parse(selector.uri(model)) == wanted:
+            return stage
+    for stage, selector in config.stages.items():
+        if _asked_for(wanted) == selector.name.lower():
             return stage
     raise ConfigError(
         f"{uri}: no stage of fleet {config.fleet} follows it; choose one with --stage:"
         f" {', '.join(config.stages)}"
     )
+
+
+def _asked_for(wanted: model_uris.ModelUri) -> str | None:
+    """Return the stage or alias that is named, in lower case."""
+    match wanted:
+        case model_uris.StageUri(stage=name) | model_uris.AliasUri(alias=name):
+            return name.lower()
+        case _:
+            return None
 
 
 def _boards(

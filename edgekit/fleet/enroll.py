@@ -19,6 +19,7 @@ DEFAULT_STATE_DIR = "/var/lib/edgekit"
 DEFAULT_RUNTIME_DIR = "/run/edgekit"
 ENFORCEMENTS = ("strict", "mlflow", "off")
 MAX_NAME_CHARACTERS = 100
+MAX_RUNTIME_DIR_BYTES = 87  # as edgekit-agent has it: a Unix socket's path is short
 _HEADER = """\
 # What one device is told when it is enrolled. Copy it to the device as
 # /etc/edgekit/agent.toml; `edgekit-agent run` reads it. The trusted root below is public:
@@ -63,6 +64,11 @@ class Provision:
             raise ConfigError(
                 f"device {self.device}: a model is there twice; one stage of each is"
                 " expected"
+            )
+        if len(self.runtime_dir.encode()) > MAX_RUNTIME_DIR_BYTES:
+            raise ConfigError(
+                f"device {self.device}: {self.runtime_dir}: a path of at most"
+                f" {MAX_RUNTIME_DIR_BYTES} bytes is expected, as a socket lies in it"
             )
         for folder in (self.state_dir, self.runtime_dir):
             if not PurePosixPath(folder).is_absolute():

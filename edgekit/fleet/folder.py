@@ -97,6 +97,7 @@ class FleetFolder:
         """A database is never made outside a fleet."""
         if not (self.path / config.FILE_NAME).is_file():
             raise ConfigError(
-                f"{self.path}: no {config.FILE_NAME} here; not a fleet folder"
+                f"{self.path}: no {config.FILE_NAME} here; name the fleet's folder with"
+                " --fleet, or make one with `edgekit init`"
             )
         return self.path

@@ -56,6 +56,7 @@ def test_a_provisioning_file_is_read_whole() -> None:
         ("format = 1", "format = 2", "format: a whole number from 1 to 1 is expected"),
         ('"pi-7"', '" "', "device: a text that is not empty is expected"),
         ('"/run/edgekit"', '"run"', "runtime_dir: an absolute path is expected"),
+        ('"/run/edgekit"', f'"/{"r" * 87}"', "runtime_dir: a path of at most 87 bytes"),
         ("mqtt://", "http://", "mqtt://host:port"),
         ("model_ram_mb = 512", "model_ram_mb = 0", "model_ram_mb: a whole number from 1"),
         ("[[models]]", "[models]", "models: a list of objects is expected"),

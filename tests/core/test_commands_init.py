@@ -30,7 +30,7 @@ def test_it_says_which_keys_to_take_offline(founded: tuple[Path, str]) -> None:
     folder, output = founded
 
     assert output == (
-        f"fleet plant founded in {folder}\n"
+        f"founded the fleet plant in {folder}\n"
         "\n"
         "Take these keys offline now; no command of every day needs them:\n"
         f"  {folder}/keys/root-1.pem\n"

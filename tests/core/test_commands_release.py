@@ -107,6 +107,13 @@ def test_options_go_before_fleet_toml(desk: Desk, tmp_path: Path) -> None:
     assert (request.target, request.max_drop, request.trust_pickle) == ("y", 0, True)
 
 
+def test_mlflows_stage_and_the_alias_of_its_name_mean_the_same(desk: Desk) -> None:
+    result = desk.run("release", "models:/wine@production")
+
+    assert result.exit_code == 0, result.stderr
+    assert "production, rollout 1" in result.stdout
+
+
 def test_a_uri_that_no_stage_follows_needs_a_stage(desk: Desk) -> None:
     result = desk.run("release", "models:/wine/7")
 

@@ -66,6 +66,7 @@ def test_the_file_holds_all_that_the_device_must_know() -> None:
             "a model is there twice; one stage of each is expected",
         ),
         ({"state_dir": "state"}, "state: an absolute path is expected"),
+        ({"runtime_dir": "/" + "r" * 87}, "a path of at most 87 bytes is expected"),
     ],
 )
 def test_what_the_agent_would_refuse_is_never_written(

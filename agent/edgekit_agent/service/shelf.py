@@ -169,7 +169,9 @@ class Shelf:
                 f"request: it names no model; POST to /models/NAME/invocations: {served}"
             )
         if model not in self._places:
-            raise UnknownModelError(f"model {model}: it is not served here; {served}")
+            raise UnknownModelError(
+                f"model {model}: it is not served here; served: {served}"
+            )
         return self._places[model]
 
     def _replace(self, model: str, place: _Place | None) -> None:
