@@ -49,6 +49,7 @@ DEVICE = "pi-7"
 MODEL = "wine"
 STAGE = "production"
 PATIENCE_S = 60.0
+STOP_S = 20.0
 ROWS = b'{"dataframe_records": [{"a": 1.0, "b": 2.0}]}'
 State = dict[str, object]
 
@@ -156,9 +157,16 @@ class Household:
         return [int(child) for child in text.split()]
 
     def stop_all(self) -> None:
-        for name in list(self.processes):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.stop(name)
+        """End everything; what does not end when asked is killed with its children."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(PATIENCE_S)
+        self.processes.clear()
         self.broker.stop()
 
     def worker(self) -> int:
