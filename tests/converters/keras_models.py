@@ -5,6 +5,7 @@ model NAME lie the rows it was asked (NAME.rows.npz) and its answers (NAME.answe
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from tensorflow.core.protobuf import saved_model_pb2
 
 from edgekit.table import Array
 
@@ -193,9 +195,24 @@ def save_modules(folder: Path) -> None:
     tf.saved_model.save(tf.Module(), str(folder / "one_row"), signatures=fixed)
 
 
+def save_with_lost_optimizer(folder: Path) -> None:
+    """Slots of an optimizer whose class is gone, as Keras 2 left them behind."""
+    saved = folder / "lost_optimizer"
+    shutil.copytree(folder / "signed", saved)
+    path = saved / "saved_model.pb"
+    stored = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    nodes = stored.meta_graphs[0].object_graph_def.nodes
+    weight, slot = [n for n, node in enumerate(nodes) if node.HasField("variable")][:2]
+    nodes[0].slot_variables.add(
+        original_variable_node_id=weight, slot_name="m", slot_variable_node_id=slot
+    )
+    path.write_bytes(stored.SerializeToString())
+
+
 if __name__ == "__main__":
     OUT = Path(sys.argv[1])
     save_networks(OUT)
     save_keras_2(OUT)
     save_foreign(OUT)
     save_modules(OUT)
+    save_with_lost_optimizer(OUT)

@@ -46,6 +46,14 @@ def test_optimizer_slots_stay_behind(keras_files: Path) -> None:
     assert kept <= weights
 
 
+def test_an_optimizer_whose_class_is_gone_is_left_out(keras_files: Path) -> None:
+    rows = keras_files / "module.rows.npz"
+    extraction = extracted(keras_files / "lost_optimizer", rows)
+    whole = extracted(keras_files / "signed", rows)
+    assert_same(answers(extraction), extraction.original)
+    assert_same(extraction.original, whole.original)
+
+
 def test_a_module_without_a_signature_is_called(keras_files: Path) -> None:
     extraction = extracted(keras_files / "module", keras_files / "module.rows.npz")
     (wanted,) = tables.load_npz(keras_files / "module.answers.npz").values()

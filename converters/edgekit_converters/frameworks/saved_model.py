@@ -12,6 +12,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from edgekit.errors import ConversionError
 from edgekit_converters.extraction import Extraction
+from edgekit_converters.frameworks import saved_graph
 from edgekit_converters.frameworks.ports import Port
 from edgekit_converters.frameworks.tensorflow_graph import TensorFlowModel, extract, port
 from edgekit_converters.job import Job
@@ -42,7 +43,10 @@ def convert(job: Job) -> Extraction:
     ConversionError when it must not be loaded, cannot be, or has no faithful ONNX form.
     """
     _refuse_reaching_out(job)
-    loaded = _load(job)
+    try:
+        loaded = _load(job)  # what is loaded here must live while its function is used
+    except _LOADING as error:
+        return extract(job, _graph_alone(job, error))
     return extract(job, _function(job, loaded))
 
 
@@ -69,14 +73,18 @@ def _operators(stored: Any) -> Iterable[str]:  # noqa: ANN401 - TensorFlow has n
 
 def _load(job: Job) -> Any:  # noqa: ANN401 - TensorFlow has no types
     tags = job.source.configuration.get("meta_graph_tags")
+    path = str(job.source.path)
+    return tf.saved_model.load(path, tags=tags if isinstance(tags, list) else None)
+
+
+def _graph_alone(job: Job, reason: Exception) -> TensorFlowModel:
+    """Do without the objects; when the graph does not load either, say why they did not."""
     try:
-        return tf.saved_model.load(
-            str(job.source.path), tags=tags if isinstance(tags, list) else None
-        )
+        return saved_graph.load(job)
     except _LOADING as error:
         raise ConversionError(
             f"{job.source.path.name}: TensorFlow {tf.__version__} cannot load it"
-            f" ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
+            f" ({type(reason).__name__}: {' '.join(str(reason).split())[:300]})"
         ) from error
 
 
