@@ -54,6 +54,16 @@ def test_an_optimizer_whose_class_is_gone_is_left_out(keras_files: Path) -> None
     assert_same(extraction.original, whole.original)
 
 
+def test_without_its_objects_it_still_minds_the_signature_that_is_named(
+    keras_files: Path, tmp_path: Path
+) -> None:
+    missing = flavored(
+        keras_files, tmp_path, "lost_optimizer", signature_def_key="elsewhere"
+    )
+    with pytest.raises(ConversionError, match="elsewhere is expected"):
+        extracted(missing, keras_files / "module.rows.npz")
+
+
 def test_a_module_without_a_signature_is_called(keras_files: Path) -> None:
     extraction = extracted(keras_files / "module", keras_files / "module.rows.npz")
     (wanted,) = tables.load_npz(keras_files / "module.answers.npz").values()

@@ -5,6 +5,7 @@ Optimizers of Keras 2 leave slots behind that today's object loader trips over
 signature, with its variables turned into constants, answers all the same.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -15,15 +16,23 @@ from edgekit_converters.frameworks.tensorflow_graph import TensorFlowModel, port
 from edgekit_converters.job import Job
 
 _SERVE = "serve"  # TensorFlow's tag of the graph that is for predictions
-_NAMES = ("serving_default", "serve")
 
 
-def load(job: Job) -> TensorFlowModel:
-    """Return the serving signature as a function; TensorFlow's own errors pass."""
+def load(
+    job: Job,
+    *,
+    tags: list[str] | None,
+    choose: Callable[[list[str]], str],
+    by_name: bool,
+) -> TensorFlowModel:
+    """Return the signature that `choose` takes, as a function.
+
+    `by_name`: a lone answer keeps its name. TensorFlow's own errors pass.
+    """
     path = str(job.source.path)
     with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
-        meta = tf.compat.v1.saved_model.load(session, [_SERVE], path)
-        signature = _signature(meta.signature_def)
+        meta = tf.compat.v1.saved_model.load(session, tags or [_SERVE], path)
+        signature = meta.signature_def[choose(sorted(meta.signature_def))]
         outputs = sorted(signature.outputs)
         fetched = [signature.outputs[key].name for key in outputs]
         frozen = convert_to_constants.convert_variables_to_constants_from_session_graph(
@@ -38,16 +47,10 @@ def load(job: Job) -> TensorFlowModel:
         ports=tuple(
             _port(key, info, n) for n, (key, info) in enumerate(zip(keys, fed, strict=True))
         ),
-        outputs=tuple(outputs) if len(outputs) > 1 else ("",),
+        outputs=tuple(outputs) if by_name or len(outputs) > 1 else ("",),
         framework="tensorflow",
+        flatten=by_name,
     )
-
-
-def _signature(found: Any) -> Any:  # noqa: ANN401 - TensorFlow has no types
-    for name in _NAMES:
-        if name in found:
-            return found[name]
-    raise LookupError(f"no signature {' or '.join(_NAMES)}")
 
 
 def _function(frozen: Any, feeds: list[str], fetches: list[str]) -> Any:  # noqa: ANN401 - TensorFlow has no types

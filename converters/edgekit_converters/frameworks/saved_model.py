@@ -72,15 +72,23 @@ def _operators(stored: Any) -> Iterable[str]:  # noqa: ANN401 - TensorFlow has n
 
 
 def _load(job: Job) -> Any:  # noqa: ANN401 - TensorFlow has no types
+    return tf.saved_model.load(str(job.source.path), tags=_tags(job))
+
+
+def _tags(job: Job) -> list[str] | None:
     tags = job.source.configuration.get("meta_graph_tags")
-    path = str(job.source.path)
-    return tf.saved_model.load(path, tags=tags if isinstance(tags, list) else None)
+    return tags if isinstance(tags, list) else None
 
 
 def _graph_alone(job: Job, reason: Exception) -> TensorFlowModel:
     """Do without the objects; when the graph does not load either, say why they did not."""
     try:
-        return saved_graph.load(job)
+        return saved_graph.load(
+            job,
+            tags=_tags(job),
+            choose=lambda found: _signature_name(job, found),
+            by_name=_answers_by_name(job),
+        )
     except _LOADING as error:
         raise ConversionError(
             f"{job.source.path.name}: TensorFlow {tf.__version__} cannot load it"
