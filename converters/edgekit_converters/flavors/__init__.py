@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 
 from edgekit_converters.flavors import fp16, fp32, fp32_trees, int8, int8_static
-from edgekit_converters.flavors.flavor import Builder, Built, DoesNotApply, Source
+from edgekit_converters.flavors.flavor import (
+    Builder,
+    Built,
+    DoesNotApply,
+    Finding,
+    Search,
+    Source,
+)
 
 FLAVORS: Mapping[str, Builder] = {
     "fp32": fp32.build,  # first: the others are judged against it
@@ -13,4 +20,4 @@ FLAVORS: Mapping[str, Builder] = {
     "int8-static": int8_static.build,
 }
 
-__all__ = ["FLAVORS", "Builder", "Built", "DoesNotApply", "Source"]
+__all__ = ["FLAVORS", "Builder", "Built", "DoesNotApply", "Finding", "Search", "Source"]

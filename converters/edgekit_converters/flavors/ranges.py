@@ -4,7 +4,7 @@ Knows no quantisation. Rows are run a few at a time and only the extremes are ke
 the memory needed does not grow with the samples.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
@@ -13,6 +13,7 @@ from edgekit.manifest import RuntimeNeeds
 from edgekit.runtime import Session
 from edgekit.table import Array, rows, take
 from edgekit_converters.encoding import encode
+from edgekit_converters.flavors.batches import batches
 from edgekit_converters.passes.walk import copied
 
 MAX_ROWS = 128
@@ -31,7 +32,7 @@ def observed(
         opsets={}, ir_version=model.ir_version, min_onnxruntime="", session_options={}
     )
     session = Session.load(encode(_exposing(model, tensors)), needs)
-    for batch in _batches(feeds, _batch_rows(session)):
+    for batch in batches(session, _spread(feeds), _BATCH_ROWS):
         values = {**batch, **session.run(batch)}
         for name in tensors:
             least, most = ranges[name]
@@ -50,13 +51,8 @@ def _exposing(model: ModelProto, tensors: Sequence[str]) -> ModelProto:
     return out
 
 
-def _batch_rows(session: Session) -> int:
-    fixed = [shape[0] for _, _, shape in session.inputs if shape]
-    return next((size for size in fixed if isinstance(size, int)), _BATCH_ROWS)
-
-
-def _batches(feeds: Mapping[str, Array], size: int) -> Iterator[dict[str, Array]]:
+def _spread(feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Return at most MAX_ROWS rows, evenly spread over all."""
     total = rows(feeds)
-    chosen = np.unique(np.linspace(0, total - 1, min(total, MAX_ROWS)).astype(int)).tolist()
-    for start in range(0, len(chosen) - len(chosen) % size or len(chosen), size):
-        yield take(feeds, chosen[start : start + size])
+    chosen = np.unique(np.linspace(0, total - 1, min(total, MAX_ROWS)).astype(int))
+    return take(feeds, chosen.tolist())

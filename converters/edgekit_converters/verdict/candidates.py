@@ -1,7 +1,7 @@
 """Build, measure and judge every flavor of one model. Knows no board and writes no file."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from onnx import ModelProto
 
@@ -12,13 +12,16 @@ from edgekit.table import Array
 from edgekit_converters import runtimes
 from edgekit_converters.encoding import decode, encode
 from edgekit_converters.extraction import Extraction
-from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Source
+from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Finding, Source
 from edgekit_converters.passes import clean
+from edgekit_converters.verdict.budget import Budget, Share, stopped_by_interrupt
 from edgekit_converters.verdict.compare import Comparison, compare
 from edgekit_converters.verdict.gate import BASELINE, Verdict, judge
 from edgekit_converters.verdict.measure import Cost, Trial, measure
+from edgekit_converters.verdict.search import SampleSearch
 
 ML_DOMAIN = "ai.onnx.ml"
+SECONDS = 120.0  # for all searches of one conversion together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,7 @@ class Judged:
     predictions: Predictions
     comparison: Comparison
     verdict: Verdict
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,31 @@ class _Bench:
     extraction: Extraction
     feeds: Mapping[str, Array]
     max_drop: float
+    progress: Callable[[str], None]
+
+    def compare(self, predictions: Predictions) -> Comparison:
+        """Compare a flavor's answers to all rows with the original's."""
+        return compare(
+            task=self.extraction.task,
+            original=self.extraction.original,
+            flavor=predictions,
+            truth=self.extraction.labels,
+            classes=self.extraction.binding.classes,
+        )
+
+    def drop_of(self, outputs: Mapping[str, Array]) -> float:
+        """Return how much worse raw outputs for the search rows are."""
+        return self.compare(results(self.extraction.binding, outputs)).drop
+
+    def search(self, share: Share, progress: Callable[[str], None]) -> SampleSearch:
+        """Return what a builder may ask, within its share of the time."""
+        return SampleSearch(
+            feeds=self.feeds,
+            drop_of=self.drop_of,
+            max_drop=self.max_drop,
+            share=share,
+            progress=progress,
+        )
 
 
 def try_flavors(
@@ -58,25 +87,49 @@ def try_flavors(
     quantize: bool,
     max_drop: float,
     progress: Callable[[str], None],
+    seconds: float = SECONDS,
 ) -> tuple[Judged | Fallen, ...]:
     """Return what became of each flavor, float32 first; only that one unless `quantize`.
 
-    ConversionError when float32 itself does not run or does not answer as the original.
+    The flavors are searched for `seconds`, or until the first Ctrl-C: what was found by
+    then is judged, what was not begun is named. ConversionError when float32 itself does
+    not run or does not answer as the original.
     """
     bench = _Bench(
         extraction=extraction,
         feeds=feeds(extraction.binding, extraction.samples),
         max_drop=max_drop,
+        progress=progress,
     )
-    source = Source(model=clean(decode(extraction.model)), calibration=bench.feeds)
-    progress(f"{BASELINE}: measuring")
-    baseline = _baseline(bench, source)
-    tried: list[Judged | Fallen] = [baseline]
-    for flavor in FLAVORS if quantize else ():
-        if flavor != BASELINE:
-            progress(f"{flavor}: building and measuring")
-            tried.append(_try(flavor, bench, source, baseline.trial.cost))
+    budget = Budget(seconds)
+    with stopped_by_interrupt(budget, progress):
+        source = Source(model=clean(decode(extraction.model)), calibration=bench.feeds)
+        progress(f"{BASELINE}: measuring")
+        baseline = _baseline(bench, source)
+        others = [flavor for flavor in FLAVORS if flavor != BASELINE and quantize]
+        tried: list[Judged | Fallen] = [baseline]
+        for number, flavor in enumerate(others):
+            if budget.spent():
+                tried.append(Fallen(flavor=flavor, reason=f"not tried: {budget.why}"))
+                continue
+            stage = f"{flavor} ({number + 1} of {len(others)})"
+            progress(f"{stage}: building and measuring; {_best(tried)}")
+            share = budget.share(len(others) - number)
+            search = bench.search(share, _prefixed(progress, stage))
+            tried.append(
+                _try(flavor, bench, replace(source, search=search), baseline.trial.cost)
+            )
     return tuple(tried)
+
+
+def _prefixed(progress: Callable[[str], None], stage: str) -> Callable[[str], None]:
+    return lambda text: progress(f"{stage}: {text}")
+
+
+def _best(tried: Sequence[Judged | Fallen]) -> str:
+    kept = [one for one in tried if isinstance(one, Judged) and one.verdict.accepted]
+    smallest = min(kept, key=lambda one: len(one.model))
+    return f"smallest so far {smallest.flavor}, {len(smallest.model):,} bytes"
 
 
 def runtime_needs(model: ModelProto, session_options: Mapping[str, str]) -> RuntimeNeeds:
@@ -125,15 +178,8 @@ def _judge(flavor: str, bench: _Bench, built: Built, baseline: Cost | None) -> J
     small = clean(built.model)
     model = encode(small)
     trial = measure(model, session_options=built.session_options, feeds=bench.feeds)
-    extraction = bench.extraction
-    predictions = results(extraction.binding, trial.outputs)
-    comparison = compare(
-        task=extraction.task,
-        original=extraction.original,
-        flavor=predictions,
-        truth=extraction.labels,
-        classes=extraction.binding.classes,
-    )
+    predictions = results(bench.extraction.binding, trial.outputs)
+    comparison = bench.compare(predictions)
     verdict = judge(
         flavor,
         comparison=comparison,
@@ -150,4 +196,5 @@ def _judge(flavor: str, bench: _Bench, built: Built, baseline: Cost | None) -> J
         predictions=predictions,
         comparison=comparison,
         verdict=verdict,
+        findings=built.findings,
     )

@@ -1,0 +1,37 @@
+"""Run a session over many rows, a few at a time. Knows no model and no measure."""
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from edgekit.runtime import Session
+from edgekit.table import Array, rows, take
+
+BATCH_ROWS = 64
+
+
+def batches(
+    session: Session, feeds: Mapping[str, Array], most_rows: int = BATCH_ROWS
+) -> Iterator[dict[str, Array]]:
+    """Yield all rows in order; the last one is repeated where a graph's size is fixed."""
+    fixed = fixed_rows(session)
+    total = rows(feeds)
+    for start in range(0, total, fixed or most_rows):
+        numbers = range(start, start + fixed if fixed else min(start + most_rows, total))
+        yield take(feeds, [min(number, total - 1) for number in numbers])
+
+
+def run(session: Session, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Return every output for all rows; ProofError when the graph fails on some."""
+    total = rows(feeds)
+    parts = [session.run(batch) for batch in batches(session, feeds)]
+    return {
+        name: np.concatenate([np.atleast_1d(part[name]) for part in parts])[:total]
+        for name in parts[0]
+    }
+
+
+def fixed_rows(session: Session) -> int:
+    """Return the only number of rows that the graph takes, or 0 where any goes."""
+    first = [shape[0] for _, _, shape in session.inputs if shape]
+    return next((size for size in first if isinstance(size, int)), 0)
