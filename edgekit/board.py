@@ -38,7 +38,8 @@ class Board:
     included), `model_flash_mb` what all stored bundles together may take; `onnxruntime` is
     the oldest version its agents run. `speed` is this board's one-thread speed as a
     fraction of the reference (a 2.4 GHz Cortex-A76, Raspberry Pi 5): an estimate.
-    `sources` says where each figure is from.
+    `allow_domains` names operator domains beyond ONNX's own that its onnxruntime has, such
+    as com.microsoft. `sources` says where each figure is from.
     """
 
     name: str
@@ -52,7 +53,17 @@ class Board:
     model_flash_mb: int
     onnxruntime: str
     speed: float
+    allow_domains: tuple[str, ...] = ()
     sources: Mapping[str, str]
+
+    @property
+    def saturates_u8s8(self) -> bool:
+        """Whether products of uint8 and int8 saturate at int16 here.
+
+        They do on x86-64 without VNNI (`vpmaddubsw`), neither with it nor on any Arm core;
+        a model with uint8 activations and int8 weights then answers otherwise.
+        """
+        return self.arch == "x86_64" and "vnni" not in self.isa
 
 
 def shipped() -> tuple[str, ...]:
@@ -99,7 +110,7 @@ def parse(text: str, *, subject: str) -> Board:
         reader.fail("speed", "a number above 0")
     onnxruntime = reader.text("onnxruntime")
     if not _VERSION.fullmatch(onnxruntime):
-        reader.fail("onnxruntime", 'a version such as "1.20"')
+        reader.fail("onnxruntime", 'a version such as "1.22"')
     sources = reader.string_map("sources")
     refuse_unknown(sources, _FIGURES, subject=f"{subject}: sources", error=BoardError)
     board = Board(
@@ -114,6 +125,7 @@ def parse(text: str, *, subject: str) -> Board:
         model_flash_mb=reader.integer("model_flash_mb", least=1),
         onnxruntime=onnxruntime,
         speed=speed,
+        allow_domains=reader.texts("allow_domains", ()),
         sources=sources,
     )
     if board.model_ram_mb > board.ram_mb:

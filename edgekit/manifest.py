@@ -61,7 +61,10 @@ class RuntimeNeeds:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footprint:
-    """What this flavor cost on the machine that measured it (`measured_on`)."""
+    """What this flavor cost on the machine that measured it (`measured_on`).
+
+    The last three are 0 in manifests that were written before they were measured.
+    """
 
     model_bytes: int
     peak_rss_bytes: int  # of a child process with onnxruntime and this session
@@ -69,6 +72,9 @@ class Footprint:
     one_row_p50_us: int
     one_row_p95_us: int
     measured_on: str
+    load_peak_rss_bytes: int = 0  # of the same child, until the session was made
+    runtime_floor_bytes: int = 0  # of the same child, before: onnxruntime and numpy
+    estimated_peak_bytes: int = 0  # what the graph alone told, the floor included
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,6 +211,7 @@ class Manifest:
                     "one_row_p50_us": self.footprint.one_row_p50_us,
                     "one_row_p95_us": self.footprint.one_row_p95_us,
                     "measured_on": self.footprint.measured_on,
+                    **_told(self.footprint),
                 },
                 "signature": signature_document(self.signature),
                 "binding": binding_document(self.binding),
@@ -266,7 +273,20 @@ def _footprint(reader: Reader) -> Footprint:
         one_row_p50_us=reader.integer("one_row_p50_us"),
         one_row_p95_us=reader.integer("one_row_p95_us"),
         measured_on=reader.text("measured_on"),
+        load_peak_rss_bytes=reader.integer("load_peak_rss_bytes", 0),
+        runtime_floor_bytes=reader.integer("runtime_floor_bytes", 0),
+        estimated_peak_bytes=reader.integer("estimated_peak_bytes", 0),
     )
+
+
+def _told(footprint: Footprint) -> dict[str, int]:
+    """Return the later figures that are known: manifests without them keep their bytes."""
+    later = {
+        "load_peak_rss_bytes": footprint.load_peak_rss_bytes,
+        "runtime_floor_bytes": footprint.runtime_floor_bytes,
+        "estimated_peak_bytes": footprint.estimated_peak_bytes,
+    }
+    return {name: size for name, size in later.items() if size}
 
 
 def signature_document(signature: Signature) -> dict[str, object]:

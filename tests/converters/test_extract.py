@@ -192,6 +192,6 @@ def test_a_runtime_too_old_or_unknown_is_refused(version: str) -> None:
 
 
 def test_the_oldest_board_decides() -> None:
-    assert common([board.load("raspberry-pi-4")]) == supported("1.20")
-    assert common([]).opset >= supported("1.20").opset
+    assert common([board.load("raspberry-pi-4")]) == supported("1.22")
+    assert common([]).opset >= supported("1.22").opset
     assert supported("99.0") == common([])

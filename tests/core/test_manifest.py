@@ -60,6 +60,20 @@ def test_fields_of_a_newer_release_tool_are_kept(extra: dict[str, object]) -> No
     assert json.loads(read.to_json()) == {**DOCUMENT, **extra}
 
 
+def test_figures_that_older_manifests_lack_are_absent_again_when_they_are_written() -> None:
+    assert not {"load_peak_rss_bytes", "runtime_floor_bytes", "estimated_peak_bytes"} & set(
+        DOCUMENT["footprint"]
+    )
+    told = dataclasses.replace(
+        manifest().footprint,
+        load_peak_rss_bytes=60,
+        runtime_floor_bytes=50,
+        estimated_peak_bytes=70,
+    )
+    written = dataclasses.replace(manifest(), footprint=told)
+    assert Manifest.from_json(written.to_json()) == written
+
+
 def test_equal_manifests_give_equal_bytes_whatever_the_order_of_their_fields() -> None:
     members = dict(sorted(manifest().files.items(), key=str))
     assert dataclasses.replace(manifest(), files=members).to_json() == manifest().to_json()
