@@ -6,6 +6,7 @@ through the entry point group `edgekit.converters`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import cast
@@ -15,6 +16,29 @@ from edgekit.errors import ConfigError
 from edgekit.manifest import Manifest, ModelIdentity
 
 GROUP = "edgekit.converters"
+AUTO = "auto"  # the metric that suits the model's task
+METRICS = (
+    AUTO,
+    "accuracy",
+    "macro-f1",
+    "recall",
+    "auc",
+    "average-precision",
+    "flips",
+    "rmse",
+    "relative-error",
+)
+DEFAULT_MAX_DROP = 0.005
+LARGEST_MAX_DROP = 0.5  # and not even that: who writes 0.5 means half a percent
+DEFAULT_SECONDS = 120.0
+
+
+class Isolation(StrEnum):
+    """When a model is loaded among the packages it was made with, not those installed."""
+
+    AUTO = "auto"  # when those installed here cannot load it
+    ALWAYS = "always"
+    NEVER = "never"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +49,10 @@ class ConversionRequest:
     in a format that a converter knows by itself (.onnx, .keras, .h5, a SavedModel).
     `samples` is a CSV, JSON-lines or Parquet file with the signature's columns (others are
     ignored), or an .npy/.npz file for tensors; None takes the model's own input example.
-    `target` names the column of true labels in it, if there is one. `max_drop` is in
-    points (0.5: half a percent of the rows may change).
+    `target` names the column of true labels in it, if there is one. `calibration` is such
+    a file too, for all that a conversion chooses; without it the samples are divided.
+    `metric` is one of METRICS, and `max_drop` is in its unit: of accuracy, 0.005 is half a
+    percent of the rows. `seconds` bound all searches for better flavors together.
     """
 
     model_folder: Path
@@ -36,8 +62,12 @@ class ConversionRequest:
     quantize: bool = False
     samples: Path | None = None
     target: str | None = None
-    max_drop: float = 0.5
+    calibration: Path | None = None
+    metric: str = AUTO
+    max_drop: float = DEFAULT_MAX_DROP
+    seconds: float = DEFAULT_SECONDS
     trust_pickle: bool = False
+    isolate: Isolation = Isolation.AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +75,8 @@ class Candidate:
     """One flavor that was tried: its numbers, and why it stays or falls.
 
     `folder` holds model.onnx, golden.json and manifest.json of an accepted one, and is
-    None for a refused one. `drop` is in points against the original; `boards` names the
-    boards it fits.
+    None for a refused one. `drop` is against the original, in the metric's unit; `boards`
+    names the boards it fits.
     """
 
     flavor: str

@@ -15,7 +15,18 @@ from rich.table import Table
 
 from edgekit import board, registry
 from edgekit.cli.options import json_option, print_json
-from edgekit.conversion import Candidate, Conversion, ConversionRequest, installed
+from edgekit.conversion import (
+    AUTO,
+    DEFAULT_MAX_DROP,
+    DEFAULT_SECONDS,
+    LARGEST_MAX_DROP,
+    METRICS,
+    Candidate,
+    Conversion,
+    ConversionRequest,
+    Isolation,
+    installed,
+)
 from edgekit.errors import ConfigError
 from edgekit.manifest import ModelIdentity
 from edgekit.registry import ModelVersion, Registry
@@ -59,16 +70,47 @@ _HEADINGS = (
 @click.option("--target", metavar="COLUMN", help="The column of true labels in --samples.")
 @click.option(
     "--max-drop",
-    type=click.FloatRange(min=0),
-    default=0.5,
+    type=click.FloatRange(min=0, max=LARGEST_MAX_DROP, max_open=True),
+    default=DEFAULT_MAX_DROP,
     show_default=True,
-    metavar="POINTS",
-    help="How much worse than the original a flavor may be; 0.5 is half a percent.",
+    metavar="SHARE",
+    help="How much worse than the original a flavor may be, in the metric's own unit;"
+    " 0.005 is half a percent of the rows, or .005 of AUC.",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(METRICS),
+    default=AUTO,
+    show_default=True,
+    metavar="METRIC",
+    help=f"What is compared: {', '.join(METRICS)}; auto suits it to the model's task.",
+)
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Rows to choose with (ranges, layers to keep), in a file of their own; all of"
+    " --samples then serve to judge. Else --samples are divided.",
+)
+@click.option(
+    "--search-seconds",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="The most time that all searches for smaller flavors take together.",
 )
 @click.option(
     "--trust-pickle",
     is_flag=True,
     help="Load formats that run their author's code, in a process of their own.",
+)
+@click.option(
+    "--isolate",
+    type=click.Choice([*Isolation]),
+    default=Isolation.AUTO,
+    show_default=True,
+    help="Load the model among the packages that its requirements.txt names: when those"
+    " installed here cannot (auto), always or never. Needs --trust-pickle.",
 )
 @click.option(
     "--out",
@@ -100,7 +142,11 @@ def command(  # noqa: PLR0913 - one argument for each option
     samples: Path | None,
     target: str | None,
     max_drop: float,
+    metric: str,
+    calibration: Path | None,
+    search_seconds: float,
     trust_pickle: bool,
+    isolate: str,
     out: Path,
     registry_uri: str | None,
     log_back: bool,
@@ -136,7 +182,11 @@ def command(  # noqa: PLR0913 - one argument for each option
             samples=samples,
             target=target,
             max_drop=max_drop,
+            metric=metric,
+            calibration=calibration,
+            seconds=search_seconds,
             trust_pickle=trust_pickle,
+            isolate=Isolation(isolate),
         )
         conversion = convert(request, _say)
         run_id = found.log(conversion, request) if log_back else ""
@@ -246,7 +296,7 @@ def _cells(one: Candidate) -> tuple[str, ...]:
         f"{one.one_row_p95_us:,}",
         f"{one.batch_us_per_row:,.1f}",
         f"{one.agreement:.2%}",
-        f"{one.drop:.2f}",
+        f"{one.drop:.4f}",
     )
 
 

@@ -16,6 +16,7 @@ from edgekit.cli.options import (
     read_passphrase,
 )
 from edgekit.cli.talk import account, now, say, show_table, size
+from edgekit.conversion import LARGEST_MAX_DROP
 from edgekit.errors import ConfigError
 from edgekit.fleet.book import Book
 from edgekit.fleet.config import FleetConfig, ModelSettings
@@ -46,9 +47,10 @@ _SHORT = 12
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(min=0, max=100),
-    metavar="POINTS",
-    help="How much worse than the original a flavor may be.  [default: fleet.toml's]",
+    type=click.FloatRange(min=0, max=LARGEST_MAX_DROP, max_open=True),
+    metavar="SHARE",
+    help="How much worse than the original a flavor may be: 0.005 is half a percent of the"
+    " rows.  [default: fleet.toml's]",
 )
 @click.option(
     "--trust-pickle",

@@ -12,13 +12,13 @@ import tomli_w
 
 from edgekit import atomic
 from edgekit.address import BrokerAddress
+from edgekit.conversion import DEFAULT_MAX_DROP, LARGEST_MAX_DROP
 from edgekit.document import Reader, refuse_unknown
 from edgekit.errors import ConfigError
 from edgekit.registry.uri import Selector
 
 FORMAT = 1
 FILE_NAME = "fleet.toml"
-DEFAULT_MAX_DROP_POINTS = 0.5
 _HEADER = """\
 # What this fleet is: its broker, its registry, and which MLflow alias or stage each of
 # its stages follows. Paths start at this file's folder; but sqlite:/// without a folder,
@@ -41,11 +41,12 @@ class RegistrySettings:
 class ReleaseSettings:
     """What every release converts for, besides the boards of enrolled devices.
 
-    `max_drop` is in points: how much worse than the original a flavor may be.
+    `max_drop` says how much worse than the original a flavor may be, in the unit of the
+    metric it is judged by: 0.005 is half a percent of the rows.
     """
 
     boards: tuple[str, ...] = ()
-    max_drop: float = DEFAULT_MAX_DROP_POINTS
+    max_drop: float = DEFAULT_MAX_DROP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,9 +186,12 @@ def _registry(reader: Reader) -> RegistrySettings:
 def _release(reader: Reader) -> ReleaseSettings:
     known = ReleaseSettings.__dataclass_fields__
     refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
-    max_drop = reader.number("max_drop", DEFAULT_MAX_DROP_POINTS)
-    if not 0 <= max_drop <= 100:  # noqa: PLR2004 - points are hundredths
-        reader.fail("max_drop", "a number of points from 0 to 100")
+    max_drop = reader.number("max_drop", DEFAULT_MAX_DROP)
+    if not 0 <= max_drop < LARGEST_MAX_DROP:
+        reader.fail(
+            "max_drop",
+            f"a share from 0 to less than {LARGEST_MAX_DROP} (0.005 is half a percent)",
+        )
     return ReleaseSettings(boards=reader.texts("boards", ()), max_drop=max_drop)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgekit import __version__, atomic
 from edgekit.board import Board
-from edgekit.conversion import Conversion
+from edgekit.conversion import DEFAULT_MAX_DROP, Conversion
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ConfigError, StoreError
 from edgekit.registry import ModelVersion
@@ -24,12 +24,12 @@ _KEY_CHARACTERS = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a conversion is asked for, besides the version. `max_drop` is in points."""
+    """What a conversion is asked for, besides the version. See ConversionRequest."""
 
     boards: tuple[Board, ...]
     samples: Path | None = None
     target: str | None = None
-    max_drop: float = 0.5
+    max_drop: float = DEFAULT_MAX_DROP
     trust_pickle: bool = False
 
 

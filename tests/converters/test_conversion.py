@@ -30,7 +30,7 @@ def request(out: Path, **changes: object) -> ConversionRequest:
         boards=(board.load("raspberry-pi-zero-2-w"),),
         out=out,
         quantize=True,
-        max_drop=3.0,
+        max_drop=0.03,
     )
     return replace(plain, **changes)  # type: ignore[arg-type]  # fields by name
 
@@ -147,7 +147,7 @@ def test_a_flavor_that_changes_too_many_labels_is_refused_and_not_written(
     tmp_path: Path,
 ) -> None:
     coarse = networks.classifier(undecided=True)
-    strict = request(tmp_path / "out", max_drop=0.5)
+    strict = request(tmp_path / "out", max_drop=0.005)
     conversion = convert_extraction(strict, extractions.of_classifier(model=coarse), silent)
     refused = [
         one
@@ -157,7 +157,7 @@ def test_a_flavor_that_changes_too_many_labels_is_refused_and_not_written(
     assert {one.flavor for one in refused} >= {"int8", "int8-static"}
     for one in refused:
         assert one.reason.startswith("less accurate: ")
-        assert "at most 0.5 are allowed" in one.reason
+        assert "at most 0.50% is allowed" in one.reason
         assert one.folder is None
         assert not (tmp_path / "out" / one.flavor).exists()
 

@@ -69,7 +69,7 @@ def converted(machine: Path) -> Result:
     return edgekit(
         *("convert", machine / "model", "--quantize", "--trust-pickle"),
         *("--samples", machine / "samples.csv", "--target", "state"),
-        *("--board", "raspberry-pi-zero-2-w", "--max-drop", "2"),
+        *("--board", "raspberry-pi-zero-2-w", "--max-drop", "0.02"),
         *("--out", machine / "flavors", "--json"),
     )
 
@@ -105,7 +105,7 @@ def test_the_table_names_every_candidate_its_verdict_and_why(machine: Path) -> N
     heading = next(line for line in lines if "FLAVOR" in line)
     assert heading.split()[:3] == ["FLAVOR", "VERDICT", "MODEL"]
     assert any(line.split()[:2] == ["fp32", "kept"] for line in lines)
-    assert "fp32  0 of 400 labels change (0.00 points)" in lines
+    assert "fp32  0 of 400 labels change (0.00%)" in lines
     assert "raspberry-pi-4  gets fp32" in lines
 
 
@@ -134,6 +134,12 @@ def test_a_path_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_negative_drop_is_a_usage_error() -> None:
     assert edgekit("convert", "model.onnx", "--max-drop", "-1").exit_code == 2
+
+
+def test_a_drop_in_hundredths_is_a_usage_error_not_a_licence() -> None:
+    result = edgekit("convert", "model.onnx", "--max-drop", "0.5")
+    assert result.exit_code == 2
+    assert "0<=x<0.5" in result.stderr
 
 
 def test_a_registered_model_is_pinned_converted_and_logged_back(

@@ -18,7 +18,7 @@ SAME = Comparison(
     agreement=1.0,
     drop=0.0,
     judged_on="changed labels",
-    sentence="0 of 1000 labels change (0.00 points)",
+    sentence="0 of 1000 labels change (0.00%)",
 )
 
 
@@ -27,15 +27,15 @@ def verdict(
     comparison: Comparison = SAME,
     *,
     flavor: str = "int8",
-    max_drop: float = 0.5,
+    max_drop: float = 0.005,
 ) -> Verdict:
     return judge(
         flavor, comparison=comparison, cost=cost, baseline=BASELINE, max_drop=max_drop
     )
 
 
-def dropped(points: float) -> Comparison:
-    return replace(SAME, drop=points, sentence=f"{points} points")
+def dropped(share: float) -> Comparison:
+    return replace(SAME, drop=share, sentence=f"{share:.2%}")
 
 
 def test_a_smaller_flavor_with_the_same_answers_is_kept_with_its_numbers() -> None:
@@ -43,20 +43,20 @@ def test_a_smaller_flavor_with_the_same_answers_is_kept_with_its_numbers() -> No
 
 
 def test_a_drop_is_allowed_up_to_the_limit_and_no_further() -> None:
-    assert verdict(comparison=dropped(0.5)).accepted
-    refused = verdict(comparison=dropped(0.6))
+    assert verdict(comparison=dropped(0.005)).accepted
+    refused = verdict(comparison=dropped(0.006))
     assert not refused.accepted
     assert refused.reason.startswith(
-        "less accurate: 0.60 points by changed labels, at most 0.5 are allowed; "
+        "less accurate: 0.60% by changed labels, at most 0.50% is allowed; "
     )
 
 
 def test_float32_that_answers_otherwise_than_the_original_is_refused_too() -> None:
-    assert not verdict(BASELINE, dropped(0.6), flavor="fp32").accepted
+    assert not verdict(BASELINE, dropped(0.006), flavor="fp32").accepted
 
 
 def test_a_gain_is_never_held_against_a_flavor() -> None:
-    assert verdict(comparison=dropped(-3.0), max_drop=0).accepted
+    assert verdict(comparison=dropped(-0.03), max_drop=0).accepted
 
 
 def test_a_flavor_no_smaller_than_float32_is_refused() -> None:
@@ -81,7 +81,9 @@ def test_noise_on_a_shared_machine_is_not_held_against_a_flavor() -> None:
     assert verdict(replace(SMALLER, one_row_p50_us=3_400)).accepted  # its batch is as fast
     quick = replace(BASELINE, one_row_p50_us=10, batch_us_per_row=5.0)
     noisy = replace(SMALLER, one_row_p50_us=40, batch_us_per_row=20.0)
-    assert judge("int8", comparison=SAME, cost=noisy, baseline=quick, max_drop=0.5).accepted
+    assert judge(
+        "int8", comparison=SAME, cost=noisy, baseline=quick, max_drop=0.005
+    ).accepted
 
 
 def test_a_flavor_that_takes_far_more_memory_is_refused() -> None:
@@ -93,7 +95,7 @@ def test_a_flavor_that_takes_far_more_memory_is_refused() -> None:
 
 
 def test_every_reason_is_named_not_only_the_first() -> None:
-    refused = verdict(BASELINE, dropped(7.0))
+    refused = verdict(BASELINE, dropped(0.07))
     assert "less accurate" in refused.reason
     assert "no smaller" in refused.reason
 
@@ -102,7 +104,7 @@ def test_too_few_samples_to_show_the_limit_are_said_plainly() -> None:
     kept = verdict(comparison=replace(SAME, rows=40))
     assert kept.accepted
     assert kept.reason.endswith(
-        "; only 40 samples: one row is 2.5 points, at least 200 rows can show 0.5"
+        "; only 40 samples: one row is 2.50%, at least 200 rows can show 0.50%"
     )
 
 

@@ -12,7 +12,7 @@ from edgekit_converters.outcome.report import Report, page, size
 KEPT = Candidate(
     flavor="int8",
     accepted=True,
-    reason="1 of 500 labels change (0.20 points)",
+    reason="1 of 500 labels change (0.20%)",
     model_bytes=30_000,
     bundle_bytes=28_000,
     peak_rss_bytes=58 * 2**20,
@@ -20,7 +20,7 @@ KEPT = Candidate(
     one_row_p95_us=150,
     batch_us_per_row=33.3,
     agreement=0.998,
-    drop=0.2,
+    drop=0.002,
     boards=("raspberry-pi-4",),
     folder=Path("/somewhere/secret/int8"),
 )
@@ -29,8 +29,8 @@ REFUSED = replace(
     KEPT,
     flavor="int8-static",
     accepted=False,
-    drop=80.0,
-    reason="less accurate: 80.00 points",
+    drop=0.8,
+    reason="less accurate: 80.00%",
     folder=None,
 )
 ABSENT = replace(
@@ -44,7 +44,7 @@ REPORT = Report(
     task="classification",
     samples=500,
     true_labels=True,
-    max_drop=0.5,
+    max_drop=0.005,
     source_bytes=400_000,
     fp32_bytes=110_000,
     boards=(board.load("raspberry-pi-4"),),

@@ -79,14 +79,14 @@ def test_what_fleet_toml_says_of_a_model_is_used(desk: Desk) -> None:
     toml = desk.fleet / "fleet.toml"
     samples = '[models.wine]\nsamples = "rows.csv"\ntarget = "class"'
     text = toml.read_text().replace("[models.wine]", samples)
-    toml.write_text(text.replace("max_drop = 0.5", "max_drop = 2"))
+    toml.write_text(text.replace("max_drop = 0.005", "max_drop = 0.02"))
     (desk.fleet / "rows.csv").write_text("a,class\n")
 
     assert desk.run("release", "models:/wine/Production").exit_code == 0
 
     (request,) = desk.converter.requests
     assert request.samples == desk.fleet / "rows.csv"
-    assert (request.target, request.max_drop) == ("class", 2.0)
+    assert (request.target, request.max_drop) == ("class", 0.02)
     assert (request.trust_pickle, request.quantize) == (False, True)
 
 

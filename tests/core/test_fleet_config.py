@@ -34,7 +34,7 @@ FULL = FleetConfig(
         "canary": Selector(kind=SelectorKind.ALIAS, name="edge-canary"),
     },
     registry=RegistrySettings(uri="http://mlflow.example", trust_pickle=True),
-    release=ReleaseSettings(boards=("raspberry-pi-4",), max_drop=1.5),
+    release=ReleaseSettings(boards=("raspberry-pi-4",), max_drop=0.015),
     models={
         "anomaly detector": ModelSettings(samples=Path("/fleet/rows.csv"), target="y"),
         "wine": ModelSettings(),
@@ -93,8 +93,9 @@ def test_relative_paths_start_at_the_fleet_folder() -> None:
             "fleet.toml: release: unknown key maxdrop; did you mean max_drop?",
         ),
         (
-            SMALLEST + "[release]\nmax_drop = 101\n",
-            "fleet.toml: release: max_drop: a number of points from 0 to 100 is expected",
+            SMALLEST + "[release]\nmax_drop = 0.5\n",
+            "fleet.toml: release: max_drop: a share from 0 to less than 0.5 (0.005 is half a"
+            " percent) is expected",
         ),
         (
             SMALLEST + '[stages.canary]\nselektor = "@x"\n',

@@ -21,7 +21,7 @@ _MB = 2**20
 _KB = 1_000
 _US = "\N{MICRO SIGN}s"
 _METHOD = (
-    "Drop is in points. With true labels it is the accuracy lost, in percent of the"
+    "Drop is a share. With true labels it is the accuracy lost, in percent of the"
     " sample rows; without, the percentage of rows whose label changed. For numbers it is"
     " the growth of the root mean square error against the true values, or without them"
     " the error against the original's answers, in percent of their standard deviation."
@@ -122,7 +122,7 @@ def page(report: Report) -> str:
             f"{report.framework} model, task {report.task}, judged on {report.samples}"
             " samples"
             f"{' with true labels' if report.true_labels else ''},"
-            f" at most {report.max_drop:g} points may be lost"
+            f" at most {report.max_drop:.2%} may be lost"
         ),
         lead=_lead(report),
         choices=_choices(report),
@@ -182,7 +182,7 @@ def _plot(report: Report) -> str:
         Point(
             label=_label(one),
             detail=f"{one.flavor}: {size(one.model_bytes)},"
-            f" {one.one_row_p50_us} {_US} a row, drop {one.drop:.2f} points",
+            f" {one.one_row_p50_us} {_US} a row, drop {one.drop:.2%}",
             x=one.model_bytes / _KB,
             y=float(one.one_row_p50_us),
             kind=_kind(one),
@@ -199,7 +199,7 @@ def _plot(report: Report) -> str:
 
 
 def _label(one: Candidate) -> str:
-    return one.flavor if one.drop <= 0 else f"{one.flavor}, {one.drop:.2f} lost"
+    return one.flavor if one.drop <= 0 else f"{one.flavor}, {one.drop:.2%} lost"
 
 
 def _kind(one: Candidate) -> str:
@@ -220,7 +220,7 @@ def _rows(one: Candidate, report: Report) -> str:
         f"<td>{one.one_row_p95_us:,} {_US}</td>",
         f"<td>{one.batch_us_per_row:,.1f} {_US}/row</td>",
         f"<td>{one.agreement:.2%}</td>",
-        f"<td>{one.drop:.2f}</td>",
+        f"<td>{one.drop:.2%}</td>",
     ]
     note = report.notes.get(one.flavor, "")
     said = escape(f"{one.reason}; {note}" if note else one.reason)

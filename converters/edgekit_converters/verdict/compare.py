@@ -1,11 +1,11 @@
 """Say how far a flavor's answers lie from the original's. Pure; knows no files, no limit.
 
-One number, the *drop*, is in points, so that one limit serves every task:
+One number, the *drop*, is a share, so that one limit serves every task:
 
-labels   with true labels: accuracy lost, in percent of the rows; without: the percentage
+labels   with true labels: accuracy lost, as a share of the rows; without: the share
          of rows whose label changed
-numbers  with true values: growth of the RMSE, in percent of the true values' standard
-         deviation; without: RMSE against the original, in percent of the standard
+numbers  with true values: growth of the RMSE, as a share of the true values' standard
+         deviation; without: RMSE against the original, as a share of the standard
          deviation of the original's answers (the mean over the output columns)
 
 Labels are what classifiers and anomaly detectors answer, and the largest column where
@@ -22,7 +22,6 @@ from edgekit.table import Array
 from edgekit_converters.extraction import Task
 
 CLOSE = 0.01  # numbers agree within this share of the original answers' spread
-_POINTS = 100.0
 _LABELLED = {Task.CLASSIFICATION, Task.ANOMALY}
 _SUM_TOLERANCE = 1e-2
 _EVEN_ODDS = 0.5
@@ -34,7 +33,7 @@ class Comparison:
     """What the sample rows show.
 
     `agreement` is the share of rows with the original's answer (numbers: within CLOSE),
-    `drop` is in points, `judged_on` says of what; `sentence` holds the numbers.
+    `drop` is a share, `judged_on` says of what; `sentence` holds the numbers.
     """
 
     rows: int
@@ -123,9 +122,9 @@ def _compare_labels(before: Array, after: Array, truth: Array | None) -> Compari
         return Comparison(
             rows=rows,
             agreement=1 - share,
-            drop=_POINTS * share,
+            drop=share,
             judged_on="changed labels",
-            sentence=f"{changes} ({_POINTS * share:.2f} points)",
+            sentence=f"{changes} ({share:.2%})",
         )
     wanted = [_text(value) for value in np.asarray(truth).ravel()]
     right = [
@@ -134,7 +133,7 @@ def _compare_labels(before: Array, after: Array, truth: Array | None) -> Compari
         )
         for got in (before, after)
     ]
-    drop = _POINTS * (right[0] - right[1])
+    drop = right[0] - right[1]
     return Comparison(
         rows=rows,
         agreement=1 - share,
@@ -153,7 +152,7 @@ def _compare_numbers(before: Array, after: Array, truth: Array | None) -> Compar
         return Comparison(
             rows=rows,
             agreement=1 - broken / rows,
-            drop=_POINTS,
+            drop=1.0,
             judged_on="finite numbers",
             sentence=f"{broken} of {rows} answers are no longer finite numbers",
         )
@@ -165,13 +164,13 @@ def _compare_numbers(before: Array, after: Array, truth: Array | None) -> Compar
     detail = f"median relative error {relative:.1e}"
     if truth is not None and before.shape[1] == 1:
         return _against_truth(before, after, truth, agreement, detail)
-    drop = _POINTS * float(np.sqrt(np.mean(apart**2 / spread**2)))
+    drop = float(np.sqrt(np.mean(apart**2 / spread**2)))
     return Comparison(
         rows=rows,
         agreement=agreement,
         drop=drop,
         judged_on="RMSE against the original",
-        sentence=f"RMSE {drop:.3f} % of the spread of the original's answers, {detail}",
+        sentence=f"RMSE {drop:.3%} of the spread of the original's answers, {detail}",
     )
 
 
@@ -184,7 +183,7 @@ def _against_truth(
         float(np.sqrt(np.mean((got[known] - wanted[known]) ** 2)))
         for got in (before, after)
     ]
-    drop = _POINTS * (errors[1] - errors[0]) / float(_spread(wanted[known][:, None])[0])
+    drop = (errors[1] - errors[0]) / float(_spread(wanted[known][:, None])[0])
     return Comparison(
         rows=len(before),
         agreement=agreement,
@@ -196,7 +195,7 @@ def _against_truth(
 
 
 def _lost(drop: float) -> str:
-    return f"{abs(drop):.2f} points {'gained' if drop < 0 else 'lost'}"
+    return f"{abs(drop):.2%} {'gained' if drop < 0 else 'lost'}"
 
 
 def _spread(values: Array) -> Array:

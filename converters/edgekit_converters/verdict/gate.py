@@ -34,7 +34,7 @@ def judge(
     baseline: Cost,
     max_drop: float,
 ) -> Verdict:
-    """Judge one flavor; `baseline` is what float32 costs, `max_drop` is in points."""
+    """Judge one flavor; `baseline` is what float32 costs, `max_drop` is a share."""
     against = [_less_accurate(comparison, max_drop)]
     if flavor != BASELINE:
         against += [
@@ -52,11 +52,11 @@ def judge(
 def few_samples(comparison: Comparison, max_drop: float) -> str:
     """Say what so few rows cannot show, or "" when they can show `max_drop`."""
     by_rows = comparison.judged_on in {"accuracy", "changed labels"}
-    if by_rows and max_drop > 0 and 100 / comparison.rows > max_drop:
-        one_row = 100 / comparison.rows
+    if by_rows and max_drop > 0 and 1 / comparison.rows > max_drop:
+        one_row = 1 / comparison.rows
         return (
-            f"only {comparison.rows} samples: one row is {one_row:.2g} points,"
-            f" at least {math.ceil(100 / max_drop)} rows can show {max_drop:g}"
+            f"only {comparison.rows} samples: one row is {one_row:.2%},"
+            f" at least {math.ceil(1 / max_drop)} rows can show {max_drop:.2%}"
         )
     if comparison.rows < FEW_ROWS:
         return f"only {comparison.rows} samples: {FEW_ROWS} or more say more"
@@ -67,8 +67,8 @@ def _less_accurate(comparison: Comparison, max_drop: float) -> str:
     if comparison.drop <= max_drop:
         return ""
     return (
-        f"less accurate: {comparison.drop:.2f} points by {comparison.judged_on},"
-        f" at most {max_drop:g} are allowed"
+        f"less accurate: {comparison.drop:.2%} by {comparison.judged_on},"
+        f" at most {max_drop:.2%} is allowed"
     )
 
 
