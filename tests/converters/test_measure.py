@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
 
+from edgekit import runtime
 from edgekit.errors import ProofError
-from edgekit_converters.verdict.measure import Trial, measure
+from edgekit_converters.verdict import trial as trial_module
+from edgekit_converters.verdict.cap import capped
+from edgekit_converters.verdict.measure import Trial, answer, measure
 from tests.converters import networks
 from tests.converters.extractions import outputs_of
 
@@ -10,6 +13,8 @@ pytestmark = pytest.mark.slow
 
 _MB = 2**20
 IMAGES = networks.images(100)
+with capped(64 * _MB) as group:
+    CAN_CAP = group is not None
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +102,42 @@ def test_a_model_that_hangs_is_given_up() -> None:
     model = networks.classifier().SerializeToString()
     with pytest.raises(ProofError, match=r"it was not done after 0\.05 s"):
         measure(model, session_options={}, feeds={"image": IMAGES}, timeout_s=0.05)
+
+
+def test_memory_is_told_before_during_and_after_loading(trial: Trial) -> None:
+    cost = trial.cost
+    assert 30 * _MB < cost.runtime_floor_bytes < cost.first_load_rss_bytes
+    assert cost.first_load_rss_bytes <= cost.peak_rss_bytes
+
+
+def test_a_brief_answer_is_that_of_the_first_rows() -> None:
+    model = networks.classifier().SerializeToString()
+    brief = answer(model, session_options={}, feeds={"image": IMAGES})
+    expected = outputs_of(model, {"image": IMAGES[: trial_module.FEW_ROWS]})
+    np.testing.assert_allclose(
+        brief.outputs["probabilities"], expected["probabilities"], atol=1e-6
+    )
+    assert brief.onnxruntime == runtime.version()
+    assert not brief.capped
+
+
+@pytest.mark.skipif(not CAN_CAP, reason="no writable memory cgroup here: run as root")
+def test_a_candidate_that_takes_more_than_the_cap_is_killed_and_the_group_is_gone() -> None:
+    model = networks.classifier().SerializeToString()
+    with pytest.raises(
+        ProofError, match=r"^killed: it takes more memory than the 8 MB it may$"
+    ):
+        answer(model, session_options={}, feeds={"image": IMAGES}, cap_bytes=8 * _MB)
+    ample = answer(model, session_options={}, feeds={"image": IMAGES}, cap_bytes=200 * _MB)
+    assert ample.capped
+    with capped(200 * _MB) as once:
+        assert once is not None
+    assert not once.folder.exists()
+
+
+@pytest.mark.skipif(not CAN_CAP, reason="no writable memory cgroup here: run as root")
+def test_under_a_cap_another_failure_keeps_its_own_reason() -> None:
+    with pytest.raises(ProofError, match="cannot load it"):
+        answer(
+            b"not a model", session_options={}, feeds={"image": IMAGES}, cap_bytes=99 * _MB
+        )

@@ -1,7 +1,9 @@
 """One candidate alone in this process: load it, run it, print what it cost.
 
 Started by edgekit_converters.verdict.measure, which describes the folder. Imports only
-what the device's worker imports too, so that the peak memory means something there.
+what the device's worker imports too, so that the peak memory means something there, and
+so that an environment with nothing but numpy and another onnxruntime can run it. With
+--brief nothing is timed: the few rows are answered, and that is all.
 """
 
 import json
@@ -25,6 +27,7 @@ FEW = "few.npz"
 FEEDS = "feeds.npz"
 OUTPUTS = "outputs.npz"
 FEW_ROWS = 16
+BRIEF = "--brief"
 FAILED = 3  # the exit code for "it does not run here", the reason on standard error
 _ONE_ROW_S = 0.6
 _BATCH_S = 0.4
@@ -35,8 +38,9 @@ _WARM_RUNS = 3
 _MILLION = 1_000_000
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, *, brief: bool) -> None:
     """Measure the candidate in `folder`, write its outputs, print its cost as JSON."""
+    runtime_floor_bytes = _peak_rss_bytes()
     options = json.loads(folder.joinpath(OPTIONS).read_text("utf-8"))
     needs = RuntimeNeeds(
         opsets={}, ir_version=0, min_onnxruntime="", session_options=options
@@ -44,8 +48,28 @@ def main(folder: Path) -> None:
     started = time.perf_counter()
     session = runtime.Session.load(folder / MODEL, needs)
     load_us = round((time.perf_counter() - started) * _MILLION)
+    said: dict[str, object] = {
+        "onnxruntime": runtime.version(),
+        "runtime_floor_bytes": runtime_floor_bytes,
+        "first_load_rss_bytes": _peak_rss_bytes(),
+        "load_us": load_us,
+    }
     step = _fixed_rows(session) or 1
     few = list(_pieces(tables.load(folder / FEW), step))
+    said |= _answered(folder, session, few) if brief else _timed(folder, session, few, step)
+    print(json.dumps(said))  # noqa: T201 - the answer to the parent
+
+
+def _answered(
+    folder: Path, session: runtime.Session, few: list[dict[str, Array]]
+) -> dict[str, object]:
+    _save_outputs(folder, [session.run(piece) for piece in few])
+    return {"peak_rss_bytes": _peak_rss_bytes()}
+
+
+def _timed(
+    folder: Path, session: runtime.Session, few: list[dict[str, Array]], step: int
+) -> dict[str, object]:
     one_row = _times_us(session.run, few, _ONE_ROW_S)
     peak_rss_bytes = _peak_rss_bytes()
     feeds = tables.load(folder / FEEDS)
@@ -53,18 +77,12 @@ def main(folder: Path) -> None:
     pieces = list(_pieces(feeds, chunk))
     batch = _times_us(session.run, pieces[:1], _BATCH_S)
     _save_outputs(folder, [session.run(piece) for piece in pieces])
-    print(  # noqa: T201 - the answer to the parent
-        json.dumps(
-            {
-                "onnxruntime": runtime.version(),
-                "peak_rss_bytes": peak_rss_bytes,
-                "load_us": load_us,
-                "one_row_p50_us": math.ceil(float(np.percentile(one_row, 50)) / step),
-                "one_row_p95_us": math.ceil(float(np.percentile(one_row, 95)) / step),
-                "batch_us_per_row": float(np.median(batch)) / rows(pieces[0]),
-            }
-        )
-    )
+    return {
+        "peak_rss_bytes": peak_rss_bytes,
+        "one_row_p50_us": math.ceil(float(np.percentile(one_row, 50)) / step),
+        "one_row_p95_us": math.ceil(float(np.percentile(one_row, 95)) / step),
+        "batch_us_per_row": float(np.median(batch)) / rows(pieces[0]),
+    }
 
 
 def _fixed_rows(session: runtime.Session) -> int:
@@ -113,7 +131,7 @@ def _peak_rss_bytes() -> int:
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), brief=BRIEF in sys.argv[2:])
     except EdgekitError as error:
         print(*str(error).split(), file=sys.stderr)  # noqa: T201 - the answer to the parent
         sys.exit(FAILED)
