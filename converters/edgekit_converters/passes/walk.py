@@ -1,8 +1,16 @@
 """Visit a model's graphs, nodes and names, nested graphs included. Changes nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TypeProto,
+    helper,
+    shape_inference,
+)
 
 
 def copied(model: ModelProto) -> ModelProto:
@@ -64,3 +72,58 @@ def reread(graph: GraphProto, names: dict[str, str]) -> None:
         if inner is not graph:
             for value in inner.output:
                 value.name = names.get(value.name, value.name)
+
+
+def standard(node: NodeProto) -> bool:
+    """Whether the node is of ONNX's own operator set."""
+    return node.domain in {"", "ai.onnx"}
+
+
+def unused_name(graph: GraphProto, wanted: str) -> str:
+    """Return `wanted`, or the first of `wanted_1`, `wanted_2`, ... that nothing bears."""
+    taken = interface(graph) | used_names(graph)
+    for inner in graphs(graph):
+        taken.update(tensor.name for tensor in inner.initializer)
+        taken.update(name for node in inner.node for name in node.output)
+    name, number = wanted, 0
+    while name in taken:
+        number += 1
+        name = f"{wanted}_{number}"
+    return name
+
+
+def replace_nodes(model: ModelProto, placed: Iterable[NodeProto]) -> None:
+    """Let the outermost graph of a model that a pass has copied hold these nodes."""
+    copies = []
+    for node in placed:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copies.append(copy)
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+
+
+def types(model: ModelProto) -> dict[str, TypeProto.Tensor]:
+    """Return the element type and shape of every value that ONNX can infer them of."""
+    try:
+        graph = shape_inference.infer_shapes(model, data_prop=True).graph
+    except (RuntimeError, ValueError):  # what it cannot infer, nobody relies on
+        graph = model.graph
+    found = {
+        value.name: value.type.tensor_type
+        for value in (*graph.value_info, *graph.output, *graph.input)
+        if value.type.HasField("tensor_type")
+    }
+    for entry in model.graph.initializer:
+        value = helper.make_tensor_value_info(entry.name, entry.data_type, entry.dims)
+        found[entry.name] = value.type.tensor_type
+    return found
+
+
+def ranks(model: ModelProto) -> dict[str, int]:
+    """Return the number of dimensions of every value whose shape is known."""
+    return {
+        name: len(kind.shape.dim)
+        for name, kind in types(model).items()
+        if kind.HasField("shape")
+    }

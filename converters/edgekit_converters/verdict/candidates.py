@@ -13,7 +13,7 @@ from edgekit_converters import runtimes
 from edgekit_converters.encoding import decode, encode
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Finding, Source
-from edgekit_converters.passes import clean
+from edgekit_converters.passes import clean, simplify
 from edgekit_converters.verdict.budget import Budget, Share, stopped_by_interrupt
 from edgekit_converters.verdict.compare import Comparison, compare
 from edgekit_converters.verdict.gate import BASELINE, Verdict, judge
@@ -103,7 +103,7 @@ def try_flavors(
     )
     budget = Budget(seconds)
     with stopped_by_interrupt(budget, progress):
-        source = Source(model=clean(decode(extraction.model)), calibration=bench.feeds)
+        source = Source(model=simplify(decode(extraction.model)), calibration=bench.feeds)
         progress(f"{BASELINE}: measuring")
         baseline = _baseline(bench, source)
         others = [flavor for flavor in FLAVORS if flavor != BASELINE and quantize]
