@@ -234,6 +234,13 @@ class MqttTransport:
             if self._client.loop(_LOOP_S) != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 break
         self._session.up = False
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Drop the client's way back to us, so that both are freed, and sockets closed."""
+        client = self._client
+        client.on_connect = client.on_message = client.on_publish = None
+        client.on_subscribe = None
 
     def _note_down(self, reason: str) -> None:
         if self._closing.is_set():

@@ -5,6 +5,7 @@ import click
 from edgekit import __version__
 from edgekit.cli import (
     boards,
+    broker_config,
     convert,
     depot,
     device,
@@ -30,6 +31,7 @@ def main() -> None:
 
 
 main.add_command(boards.command)
+main.add_command(broker_config.command)
 main.add_command(convert.command)
 main.add_command(depot.command)
 main.add_command(device.command)

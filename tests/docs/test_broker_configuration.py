@@ -2,10 +2,6 @@
 
 import getpass
 import re
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,8 +19,8 @@ from cryptography.x509.oid import NameOID
 
 from edgekit.errors import TransportError
 from edgekit.mqtt import BrokerAddress, MqttTransport
-from edgekit.transport import Message
 from edgekit.wire import Topics
+from tests.mosquitto import free_port, heard, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.broker]
 
@@ -81,19 +77,6 @@ class Authority:
         path.write_bytes(certificate.public_bytes(Encoding.PEM))
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-def listening(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]:
     """mosquitto under the page's configuration: its certificates' folder, its port."""
@@ -113,21 +96,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int
         assert shown in settings
         settings = settings.replace(shown, here)
     (folder / "edgekit.conf").write_text(settings)
-    program = shutil.which("mosquitto", path="/usr/bin:/usr/sbin:/usr/local/sbin")
-    assert program, "mosquitto is not installed: sudo apt-get install mosquitto"
-    log = (folder / "log").open("wb")
-    running = subprocess.Popen([program, "-c", folder / "edgekit.conf"], stderr=log)
-    try:
-        until = time.monotonic() + 10
-        while not listening(port):
-            assert running.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < until
-            time.sleep(0.05)
+    with serving(folder / "edgekit.conf", port):
         yield folder, port
-    finally:
-        running.terminate()
-        running.wait()
-        log.close()
 
 
 def connected(broker: tuple[Path, int], name: str) -> MqttTransport:
@@ -139,16 +109,6 @@ def connected(broker: tuple[Path, int], name: str) -> MqttTransport:
         key_file=folder / f"{name}.key",
     )
     return MqttTransport.connect(address, client_id=name)
-
-
-def heard(listener: MqttTransport, *, for_s: float = 1.0) -> set[str]:
-    """The payloads that arrive within a while."""
-    until, found = time.monotonic() + for_s, set()
-    while (left := until - time.monotonic()) > 0:
-        arrival = listener.receive(left)
-        if isinstance(arrival, Message):
-            found.add(arrival.payload.decode())
-    return found
 
 
 def test_the_fleet_hears_each_device_under_its_own_name_only(
