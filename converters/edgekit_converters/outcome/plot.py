@@ -1,56 +1,73 @@
-"""Draw size against latency as one inline SVG. Knows no candidates, only points."""
+"""Draw points in a plane as one inline SVG. Knows no candidates, only points and axes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from math import floor, log10
+from math import ceil, floor, log10
 
-_WIDTH, _HEIGHT = 760, 360
-_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 120, 20, 52
-_HEADROOM = 1.15
+_WIDTH, _HEIGHT = 760, 330
+_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 132, 26, 48
+_HEADROOM = 0.12
 _LABEL_GAP = 15
 _TICKS = 5
+_WIDE = 30.0  # a ratio of largest to smallest from which a linear axis hides the small
+_BEYOND = 1.06  # a point off the scale is drawn this far up the axis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """A flavor in the plot; `kind` is its CSS class (good, allowed, refused)."""
+    """A flavor in the plot; `kind` is its CSS class (good, allowed, refused).
+
+    `low` and `high` are the ends of an interval around `y`, if there is one.
+    """
 
     label: str
     detail: str
     x: float
     y: float
     kind: str
+    low: float | None = None
+    high: float | None = None
 
 
-def scatter(points: Sequence[Point], *, x_title: str, y_title: str, mark: float) -> str:
-    """Return an SVG element; both axes start at zero, `mark` is a dashed x."""
-    most_x = _HEADROOM * max([mark, *(point.x for point in points)])
-    most_y = _HEADROOM * max(point.y for point in points)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A dashed line across the plot, with words."""
 
-    def across(value: float) -> float:
-        return _LEFT + value / most_x * (_WIDTH - _LEFT - _RIGHT)
+    at: float
+    text: str
 
-    def down(value: float) -> float:
-        return _HEIGHT - _BOTTOM - value / most_y * (_HEIGHT - _TOP - _BOTTOM)
 
-    title = f"{escape(y_title)} against {escape(x_title)}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """What is measured along one side. `cap` is the most that is drawn to scale."""
+
+    title: str
+    mark: Mark | None = None
+    cap: float | None = None
+
+
+def scatter(points: Sequence[Point], *, x: Axis, y: Axis) -> str:
+    """Return an SVG element. What lies beyond an axis's cap is drawn at its end."""
+    across = _Scale.of(
+        [p.x for p in points], x, start=_LEFT, end=_WIDTH - _RIGHT, may_be_logarithmic=True
+    )
+    heights = [n for p in points for n in (p.y, p.low, p.high) if n is not None]
+    down = _Scale.of(
+        heights, y, start=_HEIGHT - _BOTTOM, end=_TOP, may_be_logarithmic=False
+    )
+    title = f"{escape(y.title)} against {escape(x.title)}"
     parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title}">']
-    for value in _ticks(most_x):
-        parts.append(_line("grid", across(value), down(0), across(value), _TOP))
-        parts.append(_text("tick middle", across(value), down(0) + 18, f"{value:,.10g}"))
-    for value in _ticks(most_y):
-        parts.append(_line("grid", _LEFT, down(value), _WIDTH - _RIGHT, down(value)))
-        parts.append(_text("tick end", _LEFT - 8, down(value) + 4, f"{value:,.10g}"))
-    parts.append(_line("mark", across(mark), down(0), across(mark), _TOP))
-    parts.append(_text("tick middle", across(mark), _TOP - 6, "ONNX as exported"))
+    parts += _grid(across, down)
+    parts += _marks(across, down, x.mark, y.mark)
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(_text("axis middle", middle, _HEIGHT - 10, x_title))
-    parts.append(_text("axis", 4, _TOP - 6, y_title))
+    words = f"{x.title} (logarithmic)" if across.logarithmic else x.title
+    parts.append(_text("axis middle", middle, _HEIGHT - 10, words))
+    parts.append(_text("axis", 4, 14, y.title))
     parts.append(_front(points, across, down))
-    labels = _spaced([down(point.y) for point in points])
+    labels = _spaced([down.place(point.y) for point in points])
     for point, label_y in zip(points, labels, strict=True):
-        parts.append(_dot(point, across(point.x), down(point.y), label_y))
+        parts.append(_dot(point, across, down, label_y))
     return "\n".join([*parts, "</svg>"])
 
 
@@ -64,18 +81,110 @@ def front(points: Sequence[Point]) -> list[Point]:
     return best
 
 
-def _front(
-    points: Sequence[Point],
-    across: Callable[[float], float],
-    down: Callable[[float], float],
-) -> str:
-    line = " ".join(f"{across(p.x):.1f},{down(p.y):.1f}" for p in front(points))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scale:
+    """Values to places: `least` lies at `start`, `most` at `end`."""
+
+    least: float
+    most: float
+    start: float
+    end: float
+    cap: float
+    logarithmic: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        values: Sequence[float],
+        axis: Axis,
+        *,
+        start: float,
+        end: float,
+        may_be_logarithmic: bool,
+    ) -> "_Scale":
+        """Fit the values and the mark, and zero where the axis is linear."""
+        cap = float("inf") if axis.cap is None else axis.cap
+        shown = [min(value, cap) for value in values]
+        if axis.mark is not None:
+            shown.append(axis.mark.at)
+        least, most = min(shown), max(shown)
+        if may_be_logarithmic and least > 0 and most / least > _WIDE:
+            return cls(
+                least=10.0 ** floor(log10(least)),
+                most=10.0 ** ceil(log10(most)),
+                start=start,
+                end=end,
+                cap=cap,
+                logarithmic=True,
+            )
+        least, most = min(least, 0.0), max(most, 0.0)
+        room = _HEADROOM * ((most - least) or 1.0)
+        return cls(
+            least=least - room if least < 0 else 0.0,
+            most=most + room,
+            start=start,
+            end=end,
+            cap=cap,
+        )
+
+    def place(self, value: float) -> float:
+        if self.logarithmic:
+            value, least, most = log10(value), log10(self.least), log10(self.most)
+        else:
+            least, most = self.least, self.most
+            value = min(value, self.cap * _BEYOND)
+        return self.start + (value - least) / (most - least) * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """Return round numbers, about _TICKS of them, or powers of ten."""
+        if self.logarithmic:
+            first, last = round(log10(self.least)), round(log10(self.most))
+            return [10.0**power for power in range(first, last + 1)]
+        rough = (self.most - self.least) / _TICKS
+        unit = 10.0 ** floor(log10(rough))
+        step = next(unit * k for k in (1, 2, 2.5, 5, 10) if unit * k >= rough)
+        first, last = ceil(self.least / step), floor(self.most / step)
+        return [step * count for count in range(first, last + 1)]
+
+
+def _grid(across: _Scale, down: _Scale) -> list[str]:
+    parts = []
+    for value in across.ticks():
+        at = across.place(value)
+        parts.append(_line("grid", at, _HEIGHT - _BOTTOM, at, _TOP))
+        parts.append(_text("tick middle", at, _HEIGHT - _BOTTOM + 18, _number(value)))
+    for value in down.ticks():
+        at = down.place(value)
+        parts.append(_line("grid", _LEFT, at, _WIDTH - _RIGHT, at))
+        parts.append(_text("tick end", _LEFT - 8, at + 4, _number(value)))
+    return parts
+
+
+def _marks(across: _Scale, down: _Scale, x: Mark | None, y: Mark | None) -> list[str]:
+    parts = []
+    if x is not None:
+        at = across.place(x.at)
+        parts.append(_line("mark", at, _HEIGHT - _BOTTOM, at, _TOP))
+        parts.append(_text("tick middle", at, _TOP - 6, x.text))
+    if y is not None:
+        at = down.place(y.at)
+        parts.append(_line("mark", _LEFT, at, _WIDTH - _RIGHT, at))
+        parts.append(_text("tick", _LEFT + 6, at - 5, y.text))
+    return parts
+
+
+def _front(points: Sequence[Point], across: _Scale, down: _Scale) -> str:
+    line = " ".join(f"{across.place(p.x):.1f},{down.place(p.y):.1f}" for p in front(points))
     return f'<polyline class="front" points="{line}"/>'
 
 
-def _dot(point: Point, x: float, y: float, label_y: float) -> str:
+def _dot(point: Point, across: _Scale, down: _Scale, label_y: float) -> str:
+    x, y = across.place(point.x), down.place(point.y)
+    whisker = ""
+    if point.low is not None and point.high is not None:
+        whisker = _line("whisker", x, down.place(point.low), x, down.place(point.high))
     return (
-        f'<g class="{point.kind}"><circle cx="{x:.1f}" cy="{y:.1f}" r="6">'
+        f'<g class="{point.kind}">{whisker}<circle cx="{x:.1f}" cy="{y:.1f}" r="6">'
         f"<title>{escape(point.detail)}</title></circle>"
         f'<text class="name" x="{x + 12:.1f}" y="{label_y + 4:.1f}">{escape(point.label)}'
         "</text></g>"
@@ -83,21 +192,21 @@ def _dot(point: Point, x: float, y: float, label_y: float) -> str:
 
 
 def _spaced(heights: Sequence[float]) -> list[float]:
-    """Move labels down until none lies on another."""
+    """Move labels apart until none lies on another, and back up from the lower edge."""
+    order = sorted(range(len(heights)), key=lambda number: heights[number])
     placed: dict[int, float] = {}
     lowest = float("-inf")
-    for number, height in sorted(enumerate(heights), key=lambda entry: entry[1]):
-        lowest = max(height, lowest + _LABEL_GAP)
-        placed[number] = lowest
+    for number in order:
+        lowest = placed[number] = max(heights[number], lowest + _LABEL_GAP)
+    highest = float(_HEIGHT - _BOTTOM)
+    for number in reversed(order):
+        highest = placed[number] = min(placed[number], highest)
+        highest -= _LABEL_GAP
     return [placed[number] for number in range(len(heights))]
 
 
-def _ticks(most: float) -> list[float]:
-    """Return round numbers from zero to `most`, about _TICKS of them."""
-    rough = most / _TICKS
-    unit = 10.0 ** floor(log10(rough))
-    step = next(unit * k for k in (1, 2, 2.5, 5, 10) if unit * k >= rough)
-    return [step * count for count in range(floor(most / step) + 1)]
+def _number(value: float) -> str:
+    return f"{value:,.10g}"
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> str:

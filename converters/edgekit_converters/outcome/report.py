@@ -14,12 +14,13 @@ from edgekit.board import Board
 from edgekit.conversion import Candidate
 from edgekit.document import canonical_json
 from edgekit.manifest import ModelIdentity
-from edgekit_converters.outcome.plot import Point, scatter
+from edgekit_converters.outcome.plot import Axis, Mark, Point, scatter
 
 FORMAT = 1
 _MB = 2**20
 _KB = 1_000
 _US = "\N{MICRO SIGN}s"
+_SHOWN_DROPS = 4  # times the allowed drop: what is worse is drawn at the edge
 _METHOD = (
     "Drop is a share. With true labels it is the accuracy lost, in percent of the"
     " sample rows; without, the percentage of rows whose label changed. For numbers it is"
@@ -126,7 +127,7 @@ def page(report: Report) -> str:
         ),
         lead=_lead(report),
         choices=_choices(report),
-        plot=_plot(report),
+        plots=_plots(report),
         rows="\n".join(_rows(one, report) for one in report.candidates if ran(one)),
         fallen=_fallen([one for one in report.candidates if not ran(one)]),
         provenance=_provenance(report),
@@ -177,24 +178,38 @@ def _card(board: Board, one: Candidate) -> str:
     )
 
 
-def _plot(report: Report) -> str:
-    points = [
-        Point(
-            label=_label(one),
-            detail=f"{one.flavor}: {size(one.model_bytes)},"
-            f" {one.one_row_p50_us} {_US} a row, drop {one.drop:.2%}",
-            x=one.model_bytes / _KB,
-            y=float(one.one_row_p50_us),
-            kind=_kind(one),
-        )
-        for one in report.candidates
-        if ran(one)
-    ]
-    return scatter(
-        points,
-        x_title="model size, kB",
-        y_title=f"one row, median, {_US}",
-        mark=report.fp32_bytes / _KB,
+def _plots(report: Report) -> str:
+    """Return two plots over the same sizes: what is lost, and how long a row takes."""
+    shown = [one for one in report.candidates if ran(one)]
+    size_axis = Axis(
+        title="model size, kB",
+        mark=Mark(at=report.fp32_bytes / _KB, text="ONNX as exported"),
+    )
+    lost = scatter(
+        [_point(one, y=one.drop) for one in shown],
+        x=size_axis,
+        y=Axis(
+            title="drop against the original",
+            mark=Mark(at=report.max_drop, text="allowed"),
+            cap=_SHOWN_DROPS * report.max_drop or None,
+        ),
+    )
+    slow = scatter(
+        [_point(one, y=float(one.one_row_p50_us)) for one in shown],
+        x=size_axis,
+        y=Axis(title=f"one row, median, {_US}"),
+    )
+    return f"{lost}\n{slow}"
+
+
+def _point(one: Candidate, *, y: float) -> Point:
+    return Point(
+        label=_label(one),
+        detail=f"{one.flavor}: {size(one.model_bytes)},"
+        f" {one.one_row_p50_us} {_US} a row, drop {one.drop:.4g}",
+        x=one.model_bytes / _KB,
+        y=y,
+        kind=_kind(one),
     )
 
 
