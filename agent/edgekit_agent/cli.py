@@ -18,8 +18,8 @@ from edgekit_agent.storage.store import Store
 from edgekit_agent.supervision import report
 
 _EXIT_CODES = """\
-exit codes: 0 done, 2 usage, 3 configuration or unknown model, 8 no agent or broker
-answers, 9 the rows do not fit the model's signature, 10 disk
+exit codes: 0 done, 1 the doctor found trouble, 2 usage, 3 configuration or unknown model,
+8 no agent or broker answers, 9 the rows do not fit the model's signature, 10 disk
 """
 _DESCRIPTION = """\
 Fetch the models this device is meant to run, prove them here, serve them, undo what
@@ -50,6 +50,17 @@ It reads the disk, so it works when the daemon is down.
   edgekit-agent status
   edgekit-agent status --json | jq '.models[].current.version'
 """
+_DOCTOR = """\
+Say why this device does not update: its system, its state folder, the agent, the broker,
+the depot, the fleet's signatures, and whether what is offered fits here. It changes
+nothing, and the agent may run meanwhile. Run it as the agent's user.
+
+  sudo -u edgekit edgekit-agent doctor
+  edgekit-agent doctor --json | jq '.findings[] | select(.level == "trouble")'
+
+Exit code 1 when something stands in the way of an update.
+"""
+_TROUBLE = 1  # the doctor's exit code
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -91,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", dest="as_json", help="print JSON for a script"
     )
     status.set_defaults(command=_status)
+    doctor = _command(commands, "doctor", "say why nothing updates", _DOCTOR)
+    doctor.add_argument(
+        "--json", action="store_true", dest="as_json", help="print JSON for a script"
+    )
+    doctor.set_defaults(command=_doctor)
     return parser
 
 
@@ -156,6 +172,29 @@ def _status(options: argparse.Namespace) -> None:
     sys.stdout.write(f"{settings.device} ({settings.board}): the agent {state}\n")
     for model in models:
         sys.stdout.write("".join(f"{line}\n" for line in _lines(model)))
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from edgekit_agent.diagnosis import doctor  # noqa: PLC0415 - needs tuf and a broker
+    from edgekit_agent.diagnosis.finding import Level  # noqa: PLC0415 - only needed here
+
+    settings = _config(options)
+    found = []
+    for finding in doctor.examine(settings):
+        found.append(finding)
+        if not options.as_json:
+            sys.stdout.write(f"{finding.level.value:8} {finding.subject}: {finding.fact}\n")
+            if finding.advice:
+                sys.stdout.write(f"{'':8} -> {finding.advice}\n")
+            sys.stdout.flush()
+    if options.as_json:
+        table = {
+            "device": settings.device,
+            "findings": [finding.to_table() for finding in found],
+        }
+        sys.stdout.write(json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+    if any(finding.level is Level.TROUBLE for finding in found):
+        sys.exit(_TROUBLE)
 
 
 def _lines(model: dict[str, object]) -> list[str]:

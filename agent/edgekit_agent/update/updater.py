@@ -22,7 +22,7 @@ from edgekit.statement import DIGEST_BYTES, BundleEntry, slug
 from edgekit.transport import Transport
 from edgekit.trust.client import TrustClient, Vouched
 from edgekit.wire import Topics
-from edgekit_agent import config, lines, machine, memory
+from edgekit_agent import config, lines
 from edgekit_agent.config import Config, Subscription
 from edgekit_agent.rules.record import Release
 from edgekit_agent.storage import bundles
@@ -30,6 +30,7 @@ from edgekit_agent.storage.store import Store
 from edgekit_agent.update import admission
 from edgekit_agent.update.fetch import fetch_bundle
 from edgekit_agent.update.metadata import RetainedFiles
+from edgekit_agent.update.room import measured
 from edgekit_agent.update.standstill import Patience
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ class Update:
             if entry.sha256 in kept:
                 return entry
         subject = f"{vouched.pointer.model} {vouched.pointer.version}"
-        return admission.choose(subject, vouched.entries, self._room(vouched))
+        room = measured(self._config, self._store, vouched)
+        return admission.choose(subject, vouched.entries, room)
 
     def fetch(
         self, vouched: Vouched, entry: BundleEntry, patience: Patience | None = None
@@ -126,20 +128,6 @@ class Update:
                 f" {pointer.model} {pointer.version} {entry.flavor} is expected"
             )
         path.unlink(missing_ok=True)
-
-    def _room(self, vouched: Vouched) -> admission.Room:
-        store, limits = self._store, self._config.limits
-        return admission.Room(
-            board=self._config.board,
-            isas=machine.isas(),
-            onnxruntime=machine.onnxruntime(),
-            model_ram_bytes=limits.model_ram_bytes,
-            model_flash_bytes=limits.model_flash_bytes,
-            used_bytes=store.used_bytes(),
-            free_bytes=store.free_bytes(),
-            available_bytes=memory.available_bytes(),
-            held={e.sha256: store.held_bytes(e.sha256) for e in vouched.entries},
-        )
 
     def _index(self, entry: BundleEntry) -> bytes:
         name = f"index/{entry.index_sha256}"

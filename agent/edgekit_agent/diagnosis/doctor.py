@@ -1,0 +1,42 @@
+"""Every look in the order in which an update needs what they find. Changes nothing."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from edgekit.errors import TransportError, TrustError
+from edgekit.trust.floor import EPOCH, Floor
+from edgekit_agent import client
+from edgekit_agent.config import Config
+from edgekit_agent.diagnosis import folder, offer, system
+from edgekit_agent.diagnosis.finding import Finding, fine, trouble
+from edgekit_agent.storage.store import Store
+
+
+def examine(settings: Config) -> Iterator[Finding]:
+    """Yield each finding as soon as it is there; the broker may take its time."""
+    store = Store(settings.state_dir)
+    yield from system.look(settings, _newest_signed_time(store))
+    yield from folder.look(settings, store)
+    yield _daemon(settings)
+    yield from offer.look(settings, store)
+
+
+def _daemon(settings: Config) -> Finding:
+    try:
+        answering = client.answers(settings.socket)
+    except TransportError:
+        answering = False
+    if answering:
+        return fine("agent", f"it answers on {settings.socket}")
+    return trouble(
+        "agent",
+        f"nothing answers on {settings.socket}",
+        "start it: systemctl start edgekit-agent; its log: journalctl -u edgekit-agent",
+    )
+
+
+def _newest_signed_time(store: Store) -> datetime:
+    try:
+        return Floor.from_json((store.tuf / "floor.json").read_bytes()).issued
+    except (OSError, TrustError):
+        return EPOCH

@@ -1,0 +1,53 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from edgekit_agent.diagnosis import system
+from edgekit_agent.diagnosis.finding import Level
+
+MB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("name", "bits", "level", "words"),
+    [
+        ("linux-aarch64", 64, Level.OK, "64-bit"),
+        ("linux-aarch64", 32, Level.TROUBLE, "also under a 64-bit kernel"),
+        ("linux-armv7l", 32, Level.TROUBLE, "linux-armv7l"),
+        ("linux-x86_64", 64, Level.NOTE, "said to be aarch64"),
+    ],
+)
+def test_a_userland_without_wheels_is_told(
+    name: str, bits: int, level: Level, words: str
+) -> None:
+    found = system.userland(name, bits, "aarch64")
+    assert found.level is level
+    assert words in found.fact
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "level"),
+    [
+        ("glibc", "2.28", Level.OK),
+        ("glibc", "2.36", Level.OK),
+        ("glibc", "2.27", Level.TROUBLE),
+        ("", "", Level.TROUBLE),
+    ],
+)
+def test_a_c_library_without_wheels_is_told(name: str, version: str, level: Level) -> None:
+    assert system.c_library(name, version).level is level
+
+
+def test_little_free_memory_is_told_and_keeps_nothing_away() -> None:
+    assert system.ram(600 * MB, 512 * MB).level is Level.OK
+    found = system.ram(100 * MB, 512 * MB)
+    assert found.level is Level.NOTE
+    assert found.fact == "100 MB free, models may take 512 MB"
+
+
+def test_a_clock_before_the_newest_signed_time_is_told() -> None:
+    floor = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    assert system.clock(datetime(2026, 3, 2, tzinfo=UTC), floor).level is Level.OK
+    found = system.clock(datetime(1970, 1, 1, tzinfo=UTC), floor)
+    assert found.level is Level.NOTE
+    assert "1970-01-01 00:00, before the newest signed time 2026-03-01 12:00" in found.fact
