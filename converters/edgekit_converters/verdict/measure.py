@@ -20,11 +20,14 @@ from edgekit.document import Reader, canonical_json
 from edgekit.errors import ProofError
 from edgekit.table import Array, Table, rows, take
 from edgekit_converters import tables
+from edgekit_converters.encoding import decode
+from edgekit_converters.needs.memory import estimate
 from edgekit_converters.verdict import trial
 from edgekit_converters.verdict.cap import capped
 
 TIMEOUT_S = 300.0
 _MB = 2**20
+_FEW_BYTES = 2**20
 _LIBRARY = "library"
 # What the child sees of the environment: enough to find its libraries, no secrets.
 _PASSED_ON = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR")
@@ -37,7 +40,7 @@ class Cost:
     `first_load_rss_bytes` is the peak until the session was made, `peak_rss_bytes` until
     rows were answered one by one as well; `runtime_floor_bytes` is what the process took
     with onnxruntime and numpy imported and no session. `memory_estimate_bytes` is not
-    measured: it is what the graph alone tells (0 where nobody asked).
+    measured: it is what the graph alone tells.
     """
 
     model_bytes: int
@@ -93,7 +96,7 @@ def measure(
         said = _run(folder, _command(Path(sys.executable), folder), timeout_s)
         outputs = _outputs(folder, rows(feeds))
     return Trial(
-        cost=_cost(said, len(model)),
+        cost=_cost(said, model, session_options, feeds),
         outputs=outputs,
         measured_on=f"{platform.machine()}, onnxruntime {said.text('onnxruntime')},"
         " one thread",
@@ -124,7 +127,7 @@ def answer(  # noqa: PLR0913 - what is asked, and under which conditions
             said, held = _run_capped(folder, command, timeout_s, cap_bytes, library)
         else:
             said, held = _run(folder, command, timeout_s, library), False
-        outputs = _outputs(folder, min(rows(feeds), trial.FEW_ROWS))
+        outputs = _outputs(folder, few_rows(feeds))
     return Answer(
         outputs=outputs,
         onnxruntime=said.text("onnxruntime"),
@@ -138,8 +141,14 @@ def _prepare(
 ) -> None:
     folder.joinpath(trial.MODEL).write_bytes(model)
     folder.joinpath(trial.OPTIONS).write_bytes(canonical_json(dict(session_options)))
-    few = take(feeds, list(range(min(rows(feeds), trial.FEW_ROWS))))
-    tables.save(folder / trial.FEW, few)
+    tables.save(folder / trial.FEW, take(feeds, list(range(few_rows(feeds)))))
+
+
+def few_rows(feeds: Table) -> int:
+    """Return how many rows are fed one by one: few, and not much memory themselves."""
+    total = rows(feeds)
+    row_bytes = sum(values.nbytes for values in feeds.values()) // total
+    return max(1, min(total, trial.FEW_ROWS, _FEW_BYTES // max(row_bytes, 1)))
 
 
 def _command(python: Path, folder: Path) -> list[str]:
@@ -214,9 +223,16 @@ def _run(
     return Reader(table=json.loads(done.stdout), subject="trial", error=ProofError)
 
 
-def _cost(said: Reader, model_bytes: int) -> Cost:
+def _cost(
+    said: Reader, model: bytes, session_options: Mapping[str, str], feeds: Table
+) -> Cost:
+    told = estimate(
+        decode(model),
+        session_options=session_options,
+        shapes={name: (1, *values.shape[1:]) for name, values in feeds.items()},
+    )
     return Cost(
-        model_bytes=model_bytes,
+        model_bytes=len(model),
         peak_rss_bytes=said.integer("peak_rss_bytes"),
         load_us=said.integer("load_us"),
         one_row_p50_us=said.integer("one_row_p50_us"),
@@ -224,4 +240,5 @@ def _cost(said: Reader, model_bytes: int) -> Cost:
         batch_us_per_row=said.number("batch_us_per_row"),
         first_load_rss_bytes=said.integer("first_load_rss_bytes"),
         runtime_floor_bytes=said.integer("runtime_floor_bytes"),
+        memory_estimate_bytes=told.peak,
     )
