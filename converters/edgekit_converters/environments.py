@@ -56,13 +56,15 @@ def environment(  # noqa: PLR0913 - what is wanted, and how patiently
     *,
     python: str = _OWN,
     wheels_only: bool = True,
+    nearest: bool = False,
     cache: Path | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Path:
     """Return the interpreter of an environment with these requirements, built if needed.
 
-    `python` is a version, "3.11"; another than this one's needs uv, which finds or fetches
-    it. Installing runs no code of the packages while `wheels_only`. NoEnvironmentError says
+    `python` is a version, "3.11"; another than this one's needs uv, which finds it.
+    `nearest` takes the lowest version that each requirement allows, which only uv can.
+    Installing runs no code of the packages while `wheels_only`. NoEnvironmentError says
     what the installer said; for ten minutes it says so again without trying.
     """
     place = _place(requirements, python, cache)
@@ -75,7 +77,9 @@ def environment(  # noqa: PLR0913 - what is wanted, and how patiently
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
-        _build(beside, requirements, python, wheels_only=wheels_only, timeout_s=timeout_s)
+        lowest = ["--resolution", "lowest-direct"] if nearest else []
+        wheels = ["--only-binary", ":all:"] if wheels_only else []
+        _build(beside, requirements, python, [*lowest, *wheels], timeout_s)
         _settle(beside, place)
     except NoEnvironmentError as error:
         trouble.write_text(str(error), "utf-8")
@@ -84,6 +88,23 @@ def environment(  # noqa: PLR0913 - what is wanted, and how patiently
         shutil.rmtree(beside, ignore_errors=True)
     trouble.unlink(missing_ok=True)
     return place / _PYTHON
+
+
+def interpreter(python: str) -> Path | None:
+    """Return an interpreter of a version that is installed here, None if uv finds none."""
+    uv = _uv()
+    if uv is None:
+        return None
+    found = subprocess.run(  # noqa: S603 - an installer, named here
+        [uv, "python", "find", "--no-project", python],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=_environment(),
+    )
+    return Path(found.stdout.strip()) if found.returncode == 0 else None
 
 
 def _place(requirements: Sequence[str], python: str, cache: Path | None) -> Path:
@@ -110,13 +131,13 @@ def _build(
     folder: Path,
     requirements: Sequence[str],
     python: str,
-    *,
-    wheels_only: bool,
+    options: Sequence[str],
     timeout_s: float,
 ) -> None:
     deadline = time.monotonic() + timeout_s
-    wheels = ["--only-binary", ":all:"] if wheels_only else []
     uv = _uv()
+    if uv is None and "lowest-direct" in options:
+        raise NoEnvironmentError("the nearest versions: only uv finds them; install uv")
     if uv:
         base = sys.executable if python == _OWN else python
         make = [uv, "venv", "--quiet", "--allow-existing", "--python", base, str(folder)]
@@ -127,10 +148,10 @@ def _build(
         fill += ["--disable-pip-version-check", "--retries", "1"]
     else:
         raise NoEnvironmentError(
-            f"Python {python}: this is {_OWN}; install uv, which finds or fetches others"
+            f"Python {python}: this is {_OWN}; install uv, which finds others"
         )
     _run(make, deadline, f"Python {python}")
-    _run([*fill, *wheels, *requirements], deadline, ", ".join(requirements))
+    _run([*fill, *options, *requirements], deadline, ", ".join(requirements))
 
 
 def _uv() -> str | None:
@@ -167,7 +188,15 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
-    return {"UV_HTTP_RETRIES": "1", **passed}
+    path = os.pathsep.join([passed.get("PATH", os.defpath), *_pyenv()])
+    own = {"UV_HTTP_RETRIES": "1", "UV_PYTHON_DOWNLOADS": "never"}
+    return {**own, **passed, "PATH": path}
+
+
+def _pyenv() -> list[str]:
+    """Return where pyenv keeps interpreters, which it hides until they are chosen."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    return sorted(str(found) for found in root.glob("versions/3.*/bin"))
 
 
 def _settle(beside: Path, place: Path) -> None:

@@ -140,13 +140,19 @@ def _tree(model: Any, number: int) -> dict[str, list[Any]]:  # noqa: ANN401
         "nodes_truenodeids": np.where(leaf, 0, tree.children_left).tolist(),
         "nodes_falsenodeids": np.where(leaf, 0, tree.children_right).tolist(),
         "nodes_missing_value_tracks_true": np.where(
-            leaf, 0, tree.missing_go_to_left
+            leaf, 0, missing_go_to_left(tree)
         ).tolist(),
         "target_treeids": [number] * len(leaves),
         "target_nodeids": leaves,
         "target_ids": [0] * len(leaves),
         "target_weights": _exponents(model, number)[leaves].tolist(),
     }
+
+
+def missing_go_to_left(tree: Any) -> Array:  # noqa: ANN401 - scikit-learn has no types
+    """Return per node whether a missing value goes left; before 1.3 there were none."""
+    known: Array | None = getattr(tree, "missing_go_to_left", None)
+    return np.zeros(tree.node_count, dtype=np.uint8) if known is None else known
 
 
 def _exponents(model: Any, number: int) -> Array:  # noqa: ANN401 - a fitted IsolationForest

@@ -27,6 +27,7 @@ from edgekit_converters.frameworks.detectors import (
     convert_isolation_forest,
     detector_shapes,
 )
+    missing_go_to_left,
 from edgekit_converters.frameworks.thresholds import rounded_down, rounded_up
 
 _TREES = (
@@ -183,7 +184,7 @@ def _plain(value: object) -> object:
 
 def _missing(model: BaseEstimator, attributes: dict[str, Any]) -> list[int]:
     """Return per node whether a missing value goes the way of "true", as in the model."""
-    directions = [tree.missing_go_to_left for tree in _trees(model)]
+    directions = [missing_go_to_left(tree) for tree in _trees(model)]
     found: list[int] = attributes[_MISSING]
     if len(directions) != len(set(attributes["nodes_treeids"])):
         return found  # histogram gradient boosting: skl2onnx does it itself

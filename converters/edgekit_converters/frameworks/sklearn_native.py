@@ -13,8 +13,8 @@ from typing import Any
 import joblib  # type: ignore[import-untyped]  # it ships none
 import numpy as np
 import pandas as pd
-import skops.io
-from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
+import sklearn.base
+from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 
 from edgekit.errors import ConversionError
 from edgekit.table import Array, Table
@@ -22,6 +22,7 @@ from edgekit_converters.extraction import Task
 from edgekit_converters.intake import inputs
 from edgekit_converters.intake.inputs import Inputs
 from edgekit_converters.intake.kind import Kind
+from edgekit_converters.intake.unloadable import UnloadableError
 from edgekit_converters.job import Job
 
 _FUNCTIONS = ("predict", "predict_proba", "decision_function")
@@ -38,7 +39,7 @@ _LOADING = (  # what unpickling a file of another version, or a damaged one, rai
     pickle.UnpicklingError,
     zipfile.BadZipFile,
 )
-_ASKING = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_ASKING = (ArithmeticError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +60,8 @@ def load(job: Job) -> Any:  # noqa: ANN401 - scikit-learn has no types
         return _load(job)
     except _LOADING as error:
         saved = job.source.configuration.get("sklearn_version", "another version")
-        raise ConversionError(
-            f"{path.name}: scikit-learn cannot load it ({type(error).__name__}: {error});"
+        raise UnloadableError(
+            f"{path.name}: scikit-learn cannot load it ({_short(error)});"
             f" it was saved with scikit-learn {saved}, here is {version('scikit-learn')}:"
             " install that version beside edgekit-converters, or log the model again"
         ) from error
@@ -102,7 +103,7 @@ def task(model: Any, function: str, prediction: Array) -> Task:  # noqa: ANN401
         return Task.OTHER
     if is_outlier_detector(model):
         return Task.ANOMALY
-    if is_classifier(model) or is_clusterer(model) or prediction.dtype.kind != "f":
+    if is_classifier(model) or _clusters(model) or prediction.dtype.kind != "f":
         return Task.CLASSIFICATION
     return Task.REGRESSION if is_regressor(model) else Task.OTHER
 
@@ -111,6 +112,10 @@ def classes(model: Any) -> tuple[str, ...]:  # noqa: ANN401 - scikit-learn has n
     """Return the labels as texts, in the order of the probability columns."""
     known = getattr(model, "classes_", None)
     if not is_classifier(model) or not isinstance(known, np.ndarray):
+    except AttributeError as error:  # as when another version wrote the attributes
+        raise UnloadableError(
+            f"{name}: the original itself fails on the samples: {error}"
+        ) from error
         return ()
     return tuple(str(label) for label in known.tolist())
 
@@ -119,7 +124,9 @@ def _load(job: Job) -> Any:  # noqa: ANN401 - scikit-learn has no types
     path = job.source.path
     if job.source.kind is Kind.SKLEARN_PICKLE:
         return joblib.load(path)
-    untrusted = skops.io.get_untrusted_types(file=path)
+    import skops.io  # noqa: PLC0415 - what a pickle was made with may not have it
+
+    untrusted = set(skops.io.get_untrusted_types(file=path)) - _DATA_ONLY
     if untrusted and not job.trust_pickle:
         raise ConversionError(
             f"{path.name}: loading it would run code of {', '.join(sorted(untrusted))},"
@@ -127,7 +134,7 @@ def _load(job: Job) -> Any:  # noqa: ANN401 - scikit-learn has no types
             " author's word). If you trust where it comes from, allow it with"
             " --trust-pickle"
         )
-    return skops.io.load(path, trusted=untrusted)
+    return skops.io.load(path, trusted=[*untrusted, *_DATA_ONLY])
 
 
 def _given(table: Table, taken: Inputs) -> Array | pd.DataFrame:
@@ -143,7 +150,7 @@ def _ask(model: Any, function: str, given: Array | pd.DataFrame) -> Answers:  # 
     score = None
     if is_outlier_detector(model):
         score = _optional(model, "decision_function", given)
-    elif is_clusterer(model):
+    elif _clusters(model):
         score = _optional(model, "transform", given)
     return Answers(
         prediction=_plain(prediction),
@@ -166,3 +173,15 @@ def _plain(prediction: Array) -> Array:
     if not all(isinstance(label, str) for label in prediction.flat):
         raise ValueError("its labels are neither all texts nor all numbers")
     return prediction.astype(object)
+def _short(error: Exception, most: int = 120) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text[:most]}"
+
+
+def _clusters(model: Any) -> bool:  # noqa: ANN401 - scikit-learn has no types
+    known = getattr(sklearn.base, "is_clusterer", None)  # since 1.6
+    if known is None:
+        return getattr(model, "_estimator_type", "") == "clusterer"
+    return bool(known(model))
+
+

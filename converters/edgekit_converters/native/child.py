@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import cast
 
 from edgekit.document import canonical_json
-from edgekit.errors import ConversionError, EdgekitError
+from edgekit.errors import EdgekitError
 from edgekit_converters import extraction
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.frameworks import CONVERTERS, EXTRAS
+from edgekit_converters.intake.unloadable import UnloadableError
 from edgekit_converters.job import Job, Order
 
 ERROR = "error.json"
@@ -26,7 +27,11 @@ def main(arguments: list[str]) -> int:
     try:
         extraction.save(order.out, convert(order.job()))
     except EdgekitError as error:
-        order.out.joinpath(ERROR).write_bytes(canonical_json({"message": str(error)}))
+        document = {
+            "message": str(error),
+            "unloadable": isinstance(error, UnloadableError),
+        }
+        order.out.joinpath(ERROR).write_bytes(canonical_json(document))
         return REFUSED
     return 0
 
@@ -40,7 +45,7 @@ def convert(job: Job) -> Extraction:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRAS:
             raise
-        raise ConversionError(
+        raise UnloadableError(
             f"{job.source.path.name}: {package} is not installed here:"
             f" pip install 'edgekit-converters[{EXTRAS[package]}]'"
         ) from error
