@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from edgekit_converters.flavors import fp16, fp32, fp32_trees, int8, int8_static
+from edgekit_converters.flavors import fp16, fp32, fp32_trees, int8, int8_mixed, int8_static
 from edgekit_converters.flavors.flavor import (
     Builder,
     Built,
@@ -18,6 +18,7 @@ FLAVORS: Mapping[str, Builder] = {
     "fp16": fp16.build,
     "int8": int8.build,
     "int8-static": int8_static.build,
+    "int8-mixed": int8_mixed.build,
 }
 
 __all__ = ["FLAVORS", "Builder", "Built", "DoesNotApply", "Finding", "Search", "Source"]

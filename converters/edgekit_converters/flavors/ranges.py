@@ -1,10 +1,12 @@
-"""Observe the smallest and largest value that inner tensors take on samples.
+"""Observe how the values of inner tensors are spread on samples.
 
-Knows no quantisation. Rows are run a few at a time and only the extremes are kept, so
-the memory needed does not grow with the samples.
+Knows no quantisation. Rows are run a few at a time and only extremes and counts are kept,
+so the memory needed does not grow with the samples. Two runs: one for the extremes, one
+for the counts between them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper
@@ -17,31 +19,50 @@ from edgekit_converters.flavors.batches import batches
 from edgekit_converters.passes.walk import copied
 
 MAX_ROWS = 128
+BINS = 2048
 _BATCH_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """How the finite values of a tensor lie; zero always lies within [least, most].
+
+    `counts` are of BINS equal steps from `least` to `most`.
+    """
+
+    least: float
+    most: float
+    counts: Array
 
 
 def observed(
     model: ModelProto, tensors: Sequence[str], feeds: Mapping[str, Array]
-) -> dict[str, tuple[float, float]]:
-    """Return (smallest, largest) of each named tensor over at most MAX_ROWS rows.
+) -> dict[str, Spread]:
+    """Return the spread of each named tensor over at most MAX_ROWS rows.
 
-    The rows are spread evenly over all that are given. Zero always lies within.
+    The rows are spread evenly over all that are given.
     """
-    ranges = dict.fromkeys(tensors, (0.0, 0.0))
     needs = RuntimeNeeds(
         opsets={}, ir_version=model.ir_version, min_onnxruntime="", session_options={}
     )
-    session = Session.load(encode(_exposing(model, tensors)), needs)
-    for batch in batches(session, _spread(feeds), _BATCH_ROWS):
-        values = {**batch, **session.run(batch)}
-        for name in tensors:
-            least, most = ranges[name]
-            found = np.asarray(values[name])
-            ranges[name] = (min(least, float(found.min())), max(most, float(found.max())))
-    return ranges
+    session = Session.load(encode(exposing(model, tensors)), needs)
+    few = few_rows(feeds)
+    extremes = dict.fromkeys(tensors, (0.0, 0.0))
+    for name, values in _values(session, few, tensors):
+        least, most = extremes[name]
+        extremes[name] = (min(least, float(values.min())), max(most, float(values.max())))
+    counts = {name: np.zeros(BINS, np.int64) for name in tensors}
+    for name, values in _values(session, few, tensors):
+        if extremes[name][0] < extremes[name][1]:
+            counts[name] += np.histogram(values, bins=BINS, range=extremes[name])[0]
+    return {
+        name: Spread(least=least, most=most, counts=counts[name])
+        for name, (least, most) in extremes.items()
+    }
 
 
-def _exposing(model: ModelProto, tensors: Sequence[str]) -> ModelProto:
+def exposing(model: ModelProto, tensors: Sequence[str]) -> ModelProto:
+    """Return the model with inner float tensors as outputs too."""
     out = copied(model)
     named = {value.name for value in (*out.graph.input, *out.graph.output)}
     for name in tensors:
@@ -51,8 +72,21 @@ def _exposing(model: ModelProto, tensors: Sequence[str]) -> ModelProto:
     return out
 
 
-def _spread(feeds: Mapping[str, Array]) -> dict[str, Array]:
+def few_rows(feeds: Mapping[str, Array]) -> dict[str, Array]:
     """Return at most MAX_ROWS rows, evenly spread over all."""
     total = rows(feeds)
     chosen = np.unique(np.linspace(0, total - 1, min(total, MAX_ROWS)).astype(int))
     return take(feeds, chosen.tolist())
+
+
+def _values(
+    session: Session, feeds: Mapping[str, Array], tensors: Sequence[str]
+) -> Iterator[tuple[str, Array]]:
+    """Yield the finite values of each tensor, batch by batch."""
+    for batch in batches(session, feeds, _BATCH_ROWS):
+        found = {**batch, **session.run(batch)}
+        for name in tensors:
+            values = np.asarray(found[name], np.float64).ravel()
+            finite = values[np.isfinite(values)]
+            if finite.size:
+                yield name, finite
