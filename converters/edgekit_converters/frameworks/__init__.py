@@ -38,3 +38,9 @@ EXTRAS: Mapping[str, str] = {
 TOOLS: Mapping[Kind, tuple[str, ...]] = {
     Kind.SKLEARN_PICKLE: ("skl2onnx>=1.16",),
     Kind.SKLEARN_SKOPS: ("skl2onnx>=1.16", "skops>=0.9"),
+
+# What converts a kind among the packages it was made with: installed there beside them.
+TOOLS: Mapping[Kind, tuple[str, ...]] = {
+    Kind.SKLEARN_PICKLE: ("skl2onnx>=1.16",),
+    Kind.SKLEARN_SKOPS: ("skl2onnx>=1.16", "skops>=0.9"),
+}
