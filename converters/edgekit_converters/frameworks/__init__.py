@@ -27,17 +27,6 @@ EXTRAS: Mapping[str, str] = {
     "tf2onnx": "tensorflow",
     "h5py": "tensorflow",
 }
-    "ai_edge_litert": "tflite",
-    "torch": "torch",
-    "onnxscript": "torch",
-    "xgboost": "xgboost",
-    "lightgbm": "lightgbm",
-}
-
-# What converts a kind among the packages it was made with: installed there beside them.
-TOOLS: Mapping[Kind, tuple[str, ...]] = {
-    Kind.SKLEARN_PICKLE: ("skl2onnx>=1.16",),
-    Kind.SKLEARN_SKOPS: ("skl2onnx>=1.16", "skops>=0.9"),
 
 # What converts a kind among the packages it was made with: installed there beside them.
 TOOLS: Mapping[Kind, tuple[str, ...]] = {
