@@ -54,6 +54,7 @@ class Extraction:
     `original` is what the framework itself answered on the samples, unrounded.
     `signature` is MLflow's, or one derived from the model when `signature_derived`.
     `predict` is the native function that was asked ("predict", "predict_proba", ...).
+    `notes` are sentences for the person who converts: what was not done as usual.
     """
 
     model: bytes
@@ -68,6 +69,7 @@ class Extraction:
     labels: Array | None = None
     signature_derived: bool = False
     tools: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def save(folder: Path, extraction: Extraction) -> None:
@@ -86,6 +88,7 @@ def save(folder: Path, extraction: Extraction) -> None:
             "source_bytes": extraction.source_bytes,
             "signature_derived": extraction.signature_derived,
             "tools": dict(extraction.tools),
+            "notes": list(extraction.notes),
         },
     )
 
@@ -110,6 +113,7 @@ def load(folder: Path) -> Extraction:
         source_bytes=native.integer("source_bytes"),
         signature_derived=native.flag("signature_derived"),
         tools=native.string_map("tools"),
+        notes=native.texts("notes", ()),
     )
 
 

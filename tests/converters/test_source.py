@@ -1,6 +1,7 @@
 """What a folder or file is told to be, from its bytes, without running it."""
 
 import json
+import pickle
 import struct
 import zipfile
 from pathlib import Path
@@ -132,27 +133,61 @@ def test_a_framework_to_come_is_refused_with_what_to_do_meanwhile(
 
 
 @pytest.mark.parametrize(
-    ("content", "flavor"),
+    ("content", "kind"),
     [
-        (b"binf" + bytes(20), "xgboost"),
-        (b'{"learner":{}}', "xgboost"),
-        (b"tree\nversion=v4\n", "lightgbm"),
-        (struct.pack("<I4s", 28, b"TFL3") + bytes(20), "tflite"),
+        (b"binf" + bytes(20), Kind.XGBOOST),
+        (b'{"learner":{}}', Kind.XGBOOST),
+        (b"tree\nversion=v4\n", Kind.LIGHTGBM),
+        (struct.pack("<I4s", 28, b"TFL3") + bytes(20), Kind.TFLITE),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", Kind.TORCH_PICKLE),
     ],
 )
-def test_a_bare_file_of_a_framework_to_come_is_recognised(
-    content: bytes, flavor: str, tmp_path: Path
+def test_a_bare_file_is_told_by_its_first_bytes(
+    content: bytes, kind: Kind, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.bin"
     path.write_bytes(content)
-    with pytest.raises(ConversionError, match=f"a {flavor} model"):
+    assert source.read(path).kind is kind
+
+
+@pytest.mark.parametrize(
+    ("members", "kind"),
+    [
+        (["m/constants.pkl", "m/data.pkl", "m/code/x.py"], Kind.TORCH_SCRIPT),
+        (["m/archive_format", "m/models/model.json"], Kind.TORCH_PROGRAM),
+        (["serialized_exported_program.json", "version"], Kind.TORCH_PROGRAM),
+    ],
+)
+def test_a_torch_archive_is_told_by_its_members(
+    members: list[str], kind: Kind, tmp_path: Path
+) -> None:
+    assert source.read(archived(tmp_path / "model.pth", *members)).kind is kind
+
+
+@pytest.mark.parametrize("content", [pickle.dumps({"w": 1}, 2), pickle.dumps({}, 4)])
+def test_weights_without_their_network_are_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/data.pkl", content)
+    with pytest.raises(
+        ConversionError, match=r"weights without their network.*torch\.export\.save"
+    ):
         source.read(path)
 
 
-def test_a_torch_archive_is_recognised(tmp_path: Path) -> None:
-    path = archived(tmp_path / "model.pth", "model/data.pkl", "model/version")
-    with pytest.raises(ConversionError, match="a pytorch model"):
-        source.read(path)
+@pytest.mark.parametrize("name", ["model.pt2", "model.pth"])
+def test_the_pytorch_flavor_in_both_its_formats(name: str, tmp_path: Path) -> None:
+    tmp_path.joinpath("data").mkdir()
+    archived(tmp_path / "data" / name, "m/archive_format")
+    mlflow(tmp_path, {"pytorch": {"model_data": "data", "pytorch_version": "2.13"}})
+    assert source.read(tmp_path).path == tmp_path / "data" / name
+
+
+def test_the_pytorch_flavor_without_a_model_is_refused(tmp_path: Path) -> None:
+    tmp_path.joinpath("data").mkdir()
+    mlflow(tmp_path, {"pytorch": {"model_data": "data"}})
+    with pytest.raises(ConversionError, match=r"data: none of model\.pt2, model\.pth"):
+        source.read(tmp_path)
 
 
 def test_a_python_function_alone_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from edgekit.manifest import Binding, RuntimeNeeds, TensorInput
 from edgekit.runtime import Session
 from edgekit.table import Array, Table, rows, take
 from edgekit_converters.passes.constants import drop_dead
-from edgekit_converters.passes.walk import rename
+from edgekit_converters.passes.walk import graphs, rename
 
 _BATCH_ROWS = 256
 _BATCH = "rows"  # the name of the first dimension of every input and output
@@ -116,15 +116,20 @@ def raise_opset(model: ModelProto, target: int) -> ModelProto:
 
 
 def tidy(model: ModelProto) -> None:
-    """Drop who made the graph and when; take the oldest IR version for its opset."""
+    """Drop who made the graph, when and where; take the oldest IR version for its opset.
+
+    Exporters leave stack traces with paths of their machine in the metadata.
+    """
     for field in ("producer_name", "producer_version", "doc_string", "domain"):
         model.ClearField(field)
     model.ClearField("model_version")
     model.ClearField("metadata_props")
     model.graph.name = "model"
-    model.graph.ClearField("doc_string")
-    for node in model.graph.node:
-        node.ClearField("doc_string")
+    for graph in graphs(model.graph):
+        values = (*graph.input, *graph.output, *graph.value_info)
+        for part in (graph, *graph.node, *values, *graph.initializer):
+            part.ClearField("doc_string")
+            part.ClearField("metadata_props")
     opsets = sorted((o.domain, o.version) for o in model.opset_import)
     del model.opset_import[:]
     model.opset_import.extend(helper.make_opsetid(*opset) for opset in opsets)

@@ -10,23 +10,18 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tf2onnx
-from onnx import ModelProto, NodeProto, defs, helper, numpy_helper
+from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from edgekit.binding import Predictions, feeds
 from edgekit.errors import ConversionError
-from edgekit.manifest import Binding, OutputRole, Signature, TensorInput, TensorOutput
-from edgekit.table import Array, Table, rows, take
-from edgekit_converters.extraction import Extraction, Task
-from edgekit_converters.frameworks import finishing
-from edgekit_converters.frameworks.ports import Port, bind_inputs
-from edgekit_converters.intake import inputs, samples
-from edgekit_converters.intake.inputs import TEXT, Field, Inputs
-from edgekit_converters.intake.labels import as_answers
+from edgekit.table import Array
+from edgekit_converters.extraction import Extraction
+from edgekit_converters.frameworks import finishing, network
+from edgekit_converters.frameworks.network import Exported, Network, short
+from edgekit_converters.frameworks.ports import Port
+from edgekit_converters.intake.inputs import TEXT
 from edgekit_converters.job import Job
 from edgekit_converters.runtimes import PREFERRED_OPSET
-from edgekit_converters.versions import installed
 
-_BATCH_ROWS = 256
 _FAILURES = (  # what tracing and tf2onnx raise for what they do not know
     ArithmeticError,
     AttributeError,
@@ -55,29 +50,19 @@ class TensorFlowModel:
 
 def extract(job: Job, model: TensorFlowModel) -> Extraction:
     """Ask the original about the samples and convert it, or raise ConversionError."""
-    source = job.source
-    signed = inputs.from_signature(source.signature)
-    takes = signed or _derived(model.ports)
-    tensors = bind_inputs(takes, model.ports, subject=model.name)
-    given = samples.read(job.samples, source.example, takes, job.target)
-    answers = _ask(model, tensors, given.table)
-    graph = _to_onnx(model, min(PREFERRED_OPSET, job.supported.opset))
-    graph, outputs = _bind(graph, tensors, given.table, model, answers)
-    finishing.tidy(graph)
-    prediction = answers[0] if model.outputs == ("",) else _named(model, answers)
-    return Extraction(
-        model=finishing.encode(graph),
-        binding=Binding(inputs=tensors, outputs=outputs),
-        signature=source.signature if signed else Signature(inputs=takes.schema()),
-        signature_derived=signed is None,
-        samples=given.table,
-        labels=as_answers(given.labels, answers[0]),
-        original=Predictions(prediction=prediction),
-        task=_task(graph, answers),
-        framework=model.framework,
-        predict=source.predict_fn,
-        source_bytes=source.source_bytes,
-        tools=installed("keras", "tensorflow", "tensorflow-cpu", "tf2onnx", "onnx"),
+    return network.extract(
+        job,
+        Network(
+            name=model.name,
+            ports=model.ports,
+            framework=model.framework,
+            ask=lambda given: _ask(model, given),
+            export=lambda opset, _: Exported(
+                model=_to_onnx(model, min(PREFERRED_OPSET, opset))
+            ),
+            restore=_flat if model.flatten else _as_it_is,
+            tools=("keras", "tensorflow", "tensorflow-cpu", "tf2onnx"),
+        ),
     )
 
 
@@ -88,41 +73,23 @@ def port(name: str, spec: Any) -> Port:  # noqa: ANN401 - TensorFlow has no type
     return Port(name=name, dtype=TEXT if dtype == tf.string else dtype.name, shape=shape)
 
 
-def _derived(ports: Sequence[Port]) -> Inputs:
-    lone = len(ports) == 1
-    fields = tuple(
-        Field(name="" if lone else p.name, dtype=p.dtype, shape=p.shape) for p in ports
-    )
-    return Inputs(fields=fields, tensors=True)
-
-
-def _ask(
-    model: TensorFlowModel, tensors: tuple[TensorInput, ...], table: Table
-) -> list[Array]:
-    """Return the original's answers, [rows, ...] each, a batch at a time."""
-    binding = Binding(inputs=tensors, outputs=())
-    batches: list[list[Array]] = []
-    for start in range(0, rows(table), _BATCH_ROWS):
-        some = take(table, list(range(start, min(start + _BATCH_ROWS, rows(table)))))
-        fed = feeds(binding, some)
-        given = [tf.constant(fed[tensor.name]) for tensor in tensors]
-        try:
-            answers = model.call(*given)
-        except _FAILURES as error:
-            raise ConversionError(
-                f"{model.name}: the original itself fails on the samples: {_short(error)}"
-            ) from error
-        batches.append([answer.numpy() for answer in answers])
-    joined = [np.concatenate(parts) for parts in zip(*batches, strict=True)]
-    return [_flat(array) if model.flatten else array for array in joined]
+def _ask(model: TensorFlowModel, arrays: Sequence[Array]) -> dict[str, Array]:
+    try:
+        answers = model.call(*[tf.constant(array) for array in arrays])
+        listed = [answer.numpy() for answer in answers]
+    except _FAILURES as error:
+        raise ConversionError(
+            f"{model.name}: the original itself fails on the samples: {short(error)}"
+        ) from error
+    return dict(zip(model.outputs, listed, strict=True))
 
 
 def _flat(array: Array) -> Array:
     return array.ravel() if array.ndim > 1 and array.size == len(array) else array
 
 
-def _named(model: TensorFlowModel, answers: list[Array]) -> dict[str, Array]:
-    return dict(zip(model.outputs, answers, strict=True))
+def _as_it_is(array: Array) -> Array:
+    return array
 
 
 def _to_onnx(model: TensorFlowModel, opset: int) -> ModelProto:
@@ -145,12 +112,11 @@ def _to_onnx(model: TensorFlowModel, opset: int) -> ModelProto:
         graph, _ = tf2onnx.convert.from_function(call, input_signature=specs, opset=opset)
     except _FAILURES as error:
         raise ConversionError(
-            f"{model.name}: tf2onnx cannot convert it: {_short(error)}. Replace the layer"
+            f"{model.name}: tf2onnx cannot convert it: {short(error)}. Replace the layer"
             " it names, or log an ONNX model with mlflow.onnx"
         ) from error
     _settle_captured(graph, [each.tensor for each in model.ports], captured)
     _replace_erfc(graph)
-    _check_operators(model.name, graph)
     return finishing.raise_opset(graph, opset)
 
 
@@ -196,56 +162,3 @@ def _replace_erfc(model: ModelProto) -> None:
         changed.append(helper.make_node("Sub", [one, erf], [node.output[0]]))
     model.graph.ClearField("node")
     model.graph.node.extend(changed)
-
-
-def _check_operators(name: str, model: ModelProto) -> None:
-    known = {schema.name for schema in defs.get_all_schemas_with_history()}
-    unknown = sorted({n.op_type for n in model.graph.node if n.op_type not in known})
-    if unknown:
-        raise ConversionError(
-            f"{name}: ONNX has no operators for {', '.join(unknown)}; replace the layers"
-            " that use them, or move them out of the model"
-        )
-
-
-def _bind(
-    graph: ModelProto,
-    tensors: tuple[TensorInput, ...],
-    table: Table,
-    model: TensorFlowModel,
-    answers: list[Array],
-) -> tuple[ModelProto, tuple[TensorOutput, ...]]:
-    names = [output.name for output in graph.graph.output]
-    lone = model.outputs == ("",)
-    wanted = ["prediction" if lone else f"output{n}" for n in range(len(names))]
-    kept = finishing.keep_outputs(graph, dict(zip(names, wanted, strict=True)))
-    finishing.declare_inputs(kept, tensors)
-    raw = finishing.run(kept, tensors, finishing.head(table))
-    finishing.declare_shapes(kept, raw)
-    outputs = tuple(
-        TensorOutput(
-            name=name,
-            tensor=output.name,
-            role=OutputRole.PREDICTION,
-            dtype=TEXT if answer.dtype == object else answer.dtype.name,
-            shape=(-1,) if answer.ndim == 1 else finishing.shape(output),
-        )
-        for name, output, answer in zip(
-            model.outputs, kept.graph.output, answers, strict=True
-        )
-    )
-    return kept, outputs
-
-
-def _task(model: ModelProto, answers: list[Array]) -> Task:
-    """Read the task from the last operator; a sigmoid may end a classifier or a decoder."""
-    ends = {value.name for value in model.graph.output}
-    last = [node.op_type for node in model.graph.node if ends.intersection(node.output)]
-    if last == ["Softmax"]:
-        return Task.CLASSIFICATION
-    single = len(answers) == 1 and answers[0].size == len(answers[0])
-    return Task.REGRESSION if single and last != ["Sigmoid"] else Task.OTHER
-
-
-def _short(error: Exception, most: int = 300) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:most]}"

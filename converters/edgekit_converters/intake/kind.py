@@ -13,14 +13,36 @@ class Kind(StrEnum):
     KERAS_ZIP = "keras_zip"
     KERAS_H5 = "keras_h5"
     SAVED_MODEL = "saved_model"
+    XGBOOST = "xgboost"
+    LIGHTGBM = "lightgbm"
+    TFLITE = "tflite"
+    TORCH_PICKLE = "torch_pickle"
+    TORCH_PROGRAM = "torch_program"  # torch.export's, often named .pt2
+    TORCH_SCRIPT = "torch_script"
 
+
+# Kinds whose loading runs code of the model's own: why not to, and what to do instead.
+RUNS_CODE: Mapping[Kind, str] = {
+    Kind.SKLEARN_PICKLE: (
+        "a pickle; loading it runs whatever code its author put into it. If you trust where"
+        " it comes from, allow it with --trust-pickle; otherwise log the model again as"
+        " skops or ONNX"
+    ),
+    Kind.TORCH_PICKLE: (
+        "a pickled PyTorch model; loading it runs whatever code its author put into it. If"
+        " you trust where it comes from, allow it with --trust-pickle; otherwise save it as"
+        " an exported program (torch.export.save, or mlflow.pytorch with"
+        ' serialization_format="pt2")'
+    ),
+    Kind.TORCH_SCRIPT: (
+        "a TorchScript program; running it can write files. If you trust where it comes"
+        " from, allow it with --trust-pickle; otherwise save the model as an exported"
+        " program (torch.export.save)"
+    ),
+}
 
 # MLflow flavors that are recognised and follow in a later version: what to do meanwhile.
 LATER: Mapping[str, str] = {
-    "pytorch": "export it with torch.onnx.export and log it with mlflow.onnx",
-    "xgboost": "convert it with onnxmltools.convert_xgboost and log it with mlflow.onnx",
-    "lightgbm": "convert it with onnxmltools.convert_lightgbm and log it with mlflow.onnx",
     "catboost": 'save it with save_model(..., format="onnx") and log it with mlflow.onnx',
     "spark": "convert it with onnxmltools.convert_sparkml and log it with mlflow.onnx",
-    "tflite": "convert the Keras model or SavedModel it was made from",
 }

@@ -4,20 +4,24 @@ import zipfile
 from pathlib import Path
 
 from edgekit.errors import ConversionError
+from edgekit_converters.intake import torch_archive
 from edgekit_converters.intake.kind import LATER, Kind
 
 MAX_UNPACKED_BYTES = 4 * 2**30
 MAX_UNPACKED_RATIO = 200  # deflate reaches 1,032 on zeros, weights and trees below 20
 _SMALL_BYTES = 64 * 2**20  # archives that unpack to less are not worth refusing
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"  # followed by the protocol, 2 to 5
 _PROTOCOLS = range(2, 6)
 _COMPRESSED = (b"\x1f\x8b", b"\x78", b"BZh", b"\xfd7zXZ")  # joblib's: gzip, zlib, ...
 _COMPRESSED_SUFFIXES = (".gz", ".joblib", ".pickle", ".pkl", ".xz", ".z")
-_TFLITE = b"TFL3"  # after four bytes of offset
-_XGBOOST = (b"binf", b"{L\x00", b'{"learner"')
-_LIGHTGBM = b"tree\nversion="
+_MAGIC = (  # where in the file, what stands there, and what the file is then
+    (0, b"\x89HDF\r\n\x1a\n", Kind.KERAS_H5),
+    (0, torch_archive.LEGACY, Kind.TORCH_PICKLE),
+    (4, b"TFL3", Kind.TFLITE),
+    (0, (b"binf", b"{L\x00", b'{"learner"'), Kind.XGBOOST),
+    (0, (b"tree\nversion=", b"tree\r\nversion="), Kind.LIGHTGBM),
+)
 _HEAD_BYTES = 64
 
 
@@ -28,21 +32,16 @@ def sniff(path: Path) -> Kind:
     head = _head(path)
     if head.startswith(_ZIP):
         return _archive(path)
-    if head.startswith(_HDF5):
-        return Kind.KERAS_H5
+    for offset, magic, kind in _MAGIC:
+        if head.startswith(magic, offset):
+            return kind
     if _is_pickle(path, head):
         return Kind.SKLEARN_PICKLE
-    if head[4:8] == _TFLITE:
-        raise follows_later(path.name, "tflite")
-    if head.startswith(_XGBOOST):
-        raise follows_later(path.name, "xgboost")
-    if head.startswith(_LIGHTGBM):
-        raise follows_later(path.name, "lightgbm")
     if path.suffix == ".onnx":  # protobuf has no magic number: parsing will tell
         return Kind.ONNX
     raise ConversionError(
         f"{path.name}: not a model file that edgekit knows;"
-        " ONNX, Keras, SavedModel, skops or pickle is expected"
+        " ONNX, Keras, SavedModel, PyTorch, TFLite, skops or pickle is expected"
     )
 
 
@@ -102,11 +101,14 @@ def _archive(path: Path) -> Kind:
         return Kind.SKLEARN_SKOPS
     if "config.json" in names:
         return Kind.KERAS_ZIP
-    if any(name.endswith(("/data.pkl", "/archive_format", "/version")) for name in names):
-        raise follows_later(path.name, "pytorch")
+    torch = torch_archive.kind({name.partition("/")[2] for name in names}, names)
+    if torch is Kind.TORCH_PICKLE and torch_archive.holds_only_weights(path):
+        raise torch_archive.only_weights(path.name)
+    if torch is not None:
+        return torch
     raise ConversionError(
         f"{path.name}: an archive, but neither Keras's (config.json) nor skops's"
-        " (schema.json)"
+        " (schema.json) nor PyTorch's (data.pkl)"
     )
 
 

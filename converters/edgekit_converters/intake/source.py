@@ -4,7 +4,7 @@ Reads MLflow's MLmodel file and the first bytes of the files it names.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,13 +13,16 @@ import yaml
 from edgekit.document import Reader
 from edgekit.errors import ConversionError
 from edgekit.manifest import Signature
-from edgekit_converters.intake.kind import LATER, Kind
+from edgekit_converters.intake.kind import LATER, RUNS_CODE, Kind
 from edgekit_converters.intake.sniffing import follows_later, sniff
 
 MLMODEL = "MLmodel"
 MAX_MLMODEL_BYTES = 16 * 2**20
-_FLAVORS = ("onnx", "sklearn", "keras", "tensorflow")  # the first one present is taken
+_BOOSTERS = ("xgboost", "lightgbm")
+# The first one present is taken.
+_FLAVORS = ("onnx", "sklearn", "keras", "tensorflow", "pytorch", "tflite", *_BOOSTERS)
 _KERAS_FILES = ("model.keras", "model.h5", "model")
+_TORCH_FILES = ("model.pt2", "model.pth")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +55,8 @@ class Source:
 
     def refuse_untrusted(self, *, trust_pickle: bool) -> None:
         """Raise ConversionError if loading would run the model's own code untrusted."""
-        if self.kind is Kind.SKLEARN_PICKLE and not trust_pickle:
-            raise ConversionError(
-                f"{self.path.name}: a pickle; loading it runs whatever code its author put"
-                " into it. If you trust where it comes from, allow it with --trust-pickle;"
-                " otherwise log the model again as skops or ONNX"
-            )
+        if self.kind in RUNS_CODE and not trust_pickle:
+            raise ConversionError(f"{self.path.name}: {RUNS_CODE[self.kind]}")
 
 
 def read(path: Path) -> Source:
@@ -130,13 +129,22 @@ def _model_path(folder: Path, flavor: str, reader: Reader) -> Path:
         return _inside(folder, reader.text("data"))
     if flavor == "sklearn":
         return _inside(folder, reader.text("pickled_model"))
+    if flavor in _BOOSTERS:
+        return _inside(folder, reader.text("data"))
     if "saved_model_dir" in reader.table:
         return _inside(folder, reader.text("saved_model_dir"))
-    data = _inside(folder, reader.text("data"))
-    for name in _KERAS_FILES:
+    if flavor == "pytorch":
+        return _first(folder, _inside(folder, reader.text("model_data")), _TORCH_FILES)
+    return _first(folder, _inside(folder, reader.text("data")), _KERAS_FILES)
+
+
+def _first(folder: Path, data: Path, names: Sequence[str]) -> Path:
+    if data.is_file():
+        return data
+    for name in names:
         if data.joinpath(name).exists():
             return _inside(folder, str(data.joinpath(name).relative_to(folder.resolve())))
-    raise ConversionError(f"{data.name}: none of {', '.join(_KERAS_FILES)} is in it")
+    raise ConversionError(f"{data.name}: none of {', '.join(names)} is in it")
 
 
 def _inside(folder: Path, name: str) -> Path:
