@@ -63,7 +63,8 @@ def load(job: Job) -> Any:  # noqa: ANN401 - scikit-learn has no types
         raise UnloadableError(
             f"{path.name}: scikit-learn cannot load it ({_short(error)});"
             f" it was saved with scikit-learn {saved}, here is {version('scikit-learn')}:"
-            " install that version beside edgekit-converters, or log the model again"
+            " keep the requirements.txt that MLflow logged beside it (see --isolate), or"
+            " log the model again"
         ) from error
 
 
@@ -91,6 +92,10 @@ def ask(model: Any, function: str, table: Table, taken: Inputs) -> Answers:  # n
         )
     try:
         return _ask(model, function, _given(table, taken))
+    except AttributeError as error:  # as when another version wrote the attributes
+        raise UnloadableError(
+            f"{name}: the original itself fails on the samples: {error}"
+        ) from error
     except _ASKING as error:
         raise ConversionError(
             f"{name}: the original itself fails on the samples: {error}"
@@ -112,10 +117,6 @@ def classes(model: Any) -> tuple[str, ...]:  # noqa: ANN401 - scikit-learn has n
     """Return the labels as texts, in the order of the probability columns."""
     known = getattr(model, "classes_", None)
     if not is_classifier(model) or not isinstance(known, np.ndarray):
-    except AttributeError as error:  # as when another version wrote the attributes
-        raise UnloadableError(
-            f"{name}: the original itself fails on the samples: {error}"
-        ) from error
         return ()
     return tuple(str(label) for label in known.tolist())
 
@@ -126,7 +127,7 @@ def _load(job: Job) -> Any:  # noqa: ANN401 - scikit-learn has no types
         return joblib.load(path)
     import skops.io  # noqa: PLC0415 - what a pickle was made with may not have it
 
-    untrusted = set(skops.io.get_untrusted_types(file=path)) - _DATA_ONLY
+    untrusted = skops.io.get_untrusted_types(file=path)
     if untrusted and not job.trust_pickle:
         raise ConversionError(
             f"{path.name}: loading it would run code of {', '.join(sorted(untrusted))},"
@@ -134,7 +135,7 @@ def _load(job: Job) -> Any:  # noqa: ANN401 - scikit-learn has no types
             " author's word). If you trust where it comes from, allow it with"
             " --trust-pickle"
         )
-    return skops.io.load(path, trusted=[*untrusted, *_DATA_ONLY])
+    return skops.io.load(path, trusted=untrusted)
 
 
 def _given(table: Table, taken: Inputs) -> Array | pd.DataFrame:
@@ -159,6 +160,18 @@ def _ask(model: Any, function: str, given: Array | pd.DataFrame) -> Answers:  # 
     )
 
 
+def _short(error: Exception, most: int = 120) -> str:
+    text = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {text[:most]}"
+
+
+def _clusters(model: Any) -> bool:  # noqa: ANN401 - scikit-learn has no types
+    known = getattr(sklearn.base, "is_clusterer", None)  # since 1.6
+    if known is None:
+        return getattr(model, "_estimator_type", "") == "clusterer"
+    return bool(known(model))
+
+
 def _optional(model: Any, function: str, given: Array | pd.DataFrame) -> Array | None:  # noqa: ANN401
     if not hasattr(model, function):
         return None
@@ -173,15 +186,3 @@ def _plain(prediction: Array) -> Array:
     if not all(isinstance(label, str) for label in prediction.flat):
         raise ValueError("its labels are neither all texts nor all numbers")
     return prediction.astype(object)
-def _short(error: Exception, most: int = 120) -> str:
-    text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text[:most]}"
-
-
-def _clusters(model: Any) -> bool:  # noqa: ANN401 - scikit-learn has no types
-    known = getattr(sklearn.base, "is_clusterer", None)  # since 1.6
-    if known is None:
-        return getattr(model, "_estimator_type", "") == "clusterer"
-    return bool(known(model))
-
-
