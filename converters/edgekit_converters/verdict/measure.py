@@ -211,6 +211,7 @@ def _run(
             check=False,
             cwd=folder,
             env=passed,
+            process_group=0,  # Ctrl-C in a terminal stops the search, not the measuring
         )
     except subprocess.TimeoutExpired as error:
         raise ProofError(f"it was not done after {timeout_s:g} s") from error
