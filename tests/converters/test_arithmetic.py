@@ -1,0 +1,171 @@
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import ModelProto, helper, numpy_helper
+
+from edgekit import board
+from edgekit.manifest import RuntimeNeeds
+from edgekit.runtime import Session
+from edgekit.table import Array
+from edgekit_converters.encoding import encode
+from edgekit_converters.flavors import FLAVORS, Built, Source
+from edgekit_converters.flavors.quantised import integer_operators, may_saturate
+from edgekit_converters.passes import clean
+from edgekit_converters.verdict.arithmetic import (
+    EXACT_OPTION,
+    exact_options,
+    processor_saturates,
+    saturates,
+    semantics,
+)
+from tests.converters import networks
+from tests.converters.networks import node
+
+PI = board.load("raspberry-pi-4")
+OLD_PC = board.load("generic-x86-64")
+NEW_PC = replace(OLD_PC, name="new-pc", isa=("avx2", "vnni"))
+_CPUINFO = Path("/proc/cpuinfo")
+HERE_SATURATES = _CPUINFO.exists() and processor_saturates(
+    platform.machine(), _CPUINFO.read_text("ascii", errors="replace")
+)
+
+
+def signed(weight: Array) -> ModelProto:
+    """x in uint8 steps of 1/255 times int8 weights, one scale per column, as exported."""
+    constants: dict[str, Array] = {
+        "xs": np.array(1 / 255, np.float32),
+        "xz": np.array(0, np.uint8),
+        "ws": np.full(weight.shape[1], 1 / 127, np.float32),
+        "wz": np.zeros(weight.shape[1], np.int8),
+    }
+    model = networks.model(
+        [
+            node("QuantizeLinear", ["x", "xs", "xz"], "xq"),
+            node("DequantizeLinear", ["xq", "xs", "xz"], "xd"),
+            node("DequantizeLinear", ["wq", "ws", "wz"], "wd"),
+            node("MatMul", ["xd", "wd"], "y"),
+        ],
+        constants,
+        inputs={"x": ["n", weight.shape[0]]},
+        outputs={"y": ["n", weight.shape[1]]},
+    )
+    model.graph.node[2].attribute.append(helper.make_attribute("axis", 1))
+    model.graph.initializer.append(numpy_helper.from_array(weight.astype(np.int8), "wq"))
+    return model
+
+
+LARGE = signed(np.full((64, 8), 120))
+SMALL = signed(np.full((64, 8), 60))
+
+
+def ours() -> Built:
+    built = FLAVORS["int8-static"](
+        Source(
+            model=clean(networks.classifier()), calibration={"image": networks.images(40)}
+        )
+    )
+    assert isinstance(built, Built)
+    return built
+
+
+def test_two_large_products_of_one_sign_may_saturate_and_small_ones_not() -> None:
+    assert may_saturate(LARGE)
+    assert not may_saturate(SMALL)
+    assert may_saturate(signed(np.full((64, 8), -120)))
+    lone = np.zeros((64, 8))
+    lone[3, 2] = 127
+    assert not may_saturate(signed(lone))
+
+
+def test_weights_of_operators_in_integer_form_count_too() -> None:
+    model = networks.model(
+        [node("MatMulInteger", ["x", "w"], "y")],
+        {"w": np.full((8, 8), 127, np.int8)},
+        inputs={"x": ["n", 8]},
+        outputs={"y": ["n", 8]},
+    )
+    assert may_saturate(model)
+    assert integer_operators(model) == {"MatMulInteger": 1}
+
+
+def test_our_own_flavors_cannot_saturate() -> None:
+    model = clean(ours().model)
+    assert integer_operators(model)
+    assert not may_saturate(model)
+    assert exact_options(model) == {}
+
+
+def test_int8_weights_that_unfold_to_floats_are_no_integer_arithmetic() -> None:
+    built = FLAVORS["int8"](Source(model=clean(networks.classifier()), calibration={}))
+    assert isinstance(built, Built)
+    assert integer_operators(built.model) == {}
+    assert not may_saturate(built.model)
+    said = semantics(built.model, {}, (OLD_PC,), measured_saturating=True)
+    assert said == "float32 arithmetic"
+
+
+def test_boards_that_saturate_are_x86_without_vnni() -> None:
+    assert [saturates(one) for one in (PI, OLD_PC, NEW_PC)] == [False, True, False]
+    assert processor_saturates("x86_64", "flags : avx2 fma")
+    assert not processor_saturates("x86_64", "flags : avx2 avx512_vnni")
+    assert not processor_saturates("aarch64", "Features : asimd")
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "measured_saturating", "said"),
+    [
+        (SMALL, {}, True, "its weights cannot saturate, with or without VNNI"),
+        (LARGE, EXACT_OPTION, True, "x64quantprecision=1 keeps x86-64 without VNNI from"),
+        (LARGE, {}, True, "saturating integer arithmetic: this x86-64 has no VNNI"),
+        (LARGE, {}, False, "would saturate on its int8 weights: generic-x86-64"),
+    ],
+)
+def test_a_verdict_says_under_which_arithmetic_it_is(
+    model: ModelProto,
+    options: dict[str, str],
+    measured_saturating: bool,  # noqa: FBT001 - a case of the table
+    said: str,
+) -> None:
+    sentence = semantics(
+        model, options, (PI, OLD_PC, NEW_PC), measured_saturating=measured_saturating
+    )
+    assert said in sentence
+    assert "new-pc" not in sentence
+
+
+def test_exact_arithmetic_is_asked_for_where_int8_weights_could_saturate() -> None:
+    assert exact_options(LARGE) == EXACT_OPTION
+    assert exact_options(SMALL) == {}
+    assert exact_options(networks.classifier()) == {}
+
+
+def answer(options: dict[str, str]) -> Array:
+    needs = RuntimeNeeds(
+        opsets={}, ir_version=8, min_onnxruntime="", session_options=options
+    )
+    ones = np.ones((2, 64), np.float32)
+    return Session.load(encode(clean(LARGE)), needs).run({"x": ones})["y"]
+
+
+TRUE_ANSWER = 64 * 120 / 127
+
+
+def test_with_the_option_the_answer_is_exact_on_every_processor() -> None:
+    np.testing.assert_allclose(answer(dict(EXACT_OPTION)), TRUE_ANSWER, rtol=1e-5)
+
+
+@pytest.mark.skipif(
+    not HERE_SATURATES,
+    reason="this processor does not saturate; run it on an x86-64 without VNNI (before"
+    " Ice Lake or Zen 4)",
+)
+def test_without_the_option_this_processor_is_wrong() -> None:
+    assert np.abs(answer({}) - TRUE_ANSWER).max() > 1.0
+
+
+@pytest.mark.skipif(HERE_SATURATES, reason="this processor saturates, see the test above")
+def test_without_the_option_this_processor_is_right() -> None:
+    np.testing.assert_allclose(answer({}), TRUE_ANSWER, rtol=1e-5)
