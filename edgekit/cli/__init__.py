@@ -11,6 +11,7 @@ from edgekit.cli import (
     device,
     fleet,
     init,
+    inspect,
     keys,
     release,
     rollback,
@@ -39,5 +40,6 @@ main.add_command(fleet.command)
 main.add_command(init.command)
 main.add_command(keys.command)
 main.add_command(release.command)
+main.add_command(inspect.command)
 main.add_command(rollback.command)
 main.add_command(trace.command)

@@ -13,7 +13,7 @@ load, which Arm does not do: on Arm the estimate of a convolutional network is t
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, inliner
 
 from edgekit_converters.needs.sizes import Shape, tensor_bytes, value_bytes
 from edgekit_converters.passes.walk import graphs, nodes
@@ -81,6 +81,8 @@ def estimate(
     floor_bytes: int = FLOOR_BYTES,
 ) -> MemoryEstimate:
     """Estimate the peak; see `value_bytes` for `shapes`, of the inputs for one row."""
+    if model.functions:
+        model = inliner.inline_local_functions(model)
     sizes = value_bytes(model, shapes)
     unfolded = _UNFOLDED
     if (session_options or {}).get(_FOLD_QDQ) == "1":
@@ -193,7 +195,7 @@ def _activations(graph: GraphProto, sizes: Mapping[str, int], constants: set[str
     for number, node in enumerate(graph.node):
         if all(name in constants for name in node.output):
             continue
-        ending = [n for n in node.input if n in live and last.get(n) == number]
+        ending = {n for n in node.input if n in live and last.get(n) == number}
         taken = _taken_over(node, ending, live, sizes)
         inner = sum(_activations(g, sizes, constants) for g in _bodies(node))
         for name in node.output:
@@ -205,7 +207,7 @@ def _activations(graph: GraphProto, sizes: Mapping[str, int], constants: set[str
 
 
 def _taken_over(
-    node: NodeProto, ending: list[str], live: Mapping[str, int], sizes: Mapping[str, int]
+    node: NodeProto, ending: set[str], live: Mapping[str, int], sizes: Mapping[str, int]
 ) -> int:
     """Return the bytes of an input whose place the output takes."""
     if node.op_type not in _IN_PLACE:

@@ -53,7 +53,11 @@ def value_bytes(
     `shapes` are the inputs' for one row, {name: (1, 3, 224, 224)}; they tell the lengths
     that the graph leaves open, which otherwise count as 1.
     """
-    light = _light(model, shapes or {})
+    light = lightened(model)
+    for value in light.graph.input:
+        _fix_one_row(value, (shapes or {}).get(value.name))
+    for value in light.graph.output:
+        value.type.tensor_type.ClearField("shape")  # it may name the batch
     try:
         inferred = inference.infer_shapes(light, data_prop=True)
     except (inference.InferenceError, RuntimeError, ValueError):
@@ -63,7 +67,7 @@ def value_bytes(
     return found
 
 
-def _light(model: ModelProto, shapes: Mapping[str, Shape]) -> ModelProto:
+def lightened(model: ModelProto) -> ModelProto:
     """Return a copy whose large constants are inputs of the same type and shape."""
     light = ModelProto(ir_version=model.ir_version)
     light.opset_import.extend(model.opset_import)
@@ -79,23 +83,15 @@ def _light(model: ModelProto, shapes: Mapping[str, Shape]) -> ModelProto:
             light.graph.input.append(
                 helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             )
-    for value in model.graph.input:
-        if value.name not in constants:
-            light.graph.input.append(_one_row(value, shapes.get(value.name)))
-    for value in light.graph.output:
-        value.type.tensor_type.ClearField("shape")  # they may name the batch
+    light.graph.input.extend(v for v in model.graph.input if v.name not in constants)
     return light
 
 
-def _one_row(value: ValueInfoProto, shape: Shape | None) -> ValueInfoProto:
-    fixed = ValueInfoProto()
-    fixed.CopyFrom(value)
-    dims = fixed.type.tensor_type.shape.dim
-    for number, dim in enumerate(dims):
+def _fix_one_row(value: ValueInfoProto, shape: Shape | None) -> None:
+    for number, dim in enumerate(value.type.tensor_type.shape.dim):
         if dim.HasField("dim_value") and dim.dim_value > 0:
             continue
         dim.dim_value = shape[number] if shape is not None and number < len(shape) else 1
-    return fixed
 
 
 def _collect(graph: GraphProto, found: dict[str, int]) -> None:
