@@ -121,6 +121,11 @@ def read_members(stream: BinaryIO) -> tuple[Manifest, dict[str, bytes]]:
     return manifest, {name: b"".join(parts) for name, parts in blocks.items()}
 
 
+def wire_bytes(content: bytes) -> int:
+    """Return how many bytes this content takes in a bundle, a member's name aside."""
+    return len(_frame("", content))
+
+
 def _frame(name: str, content: bytes) -> bytes:
     compressor = zstd.ZstdCompressor(
         options={

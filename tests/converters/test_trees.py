@@ -201,6 +201,14 @@ def test_shares_of_rows_are_counted_and_ties_fall_as_in_float64() -> None:
     np.testing.assert_array_equal(new["label"][clear], old["label"][clear])
 
 
+def test_shares_that_no_counts_of_rows_give_are_added_up_as_before() -> None:
+    weighted = [{0: 0.4711, 1: 0.5289}, {0: 0.1234, 1: 0.5, 2: 0.3766}, {2: 1.0}]
+    trees: list[Tree] = [split(0, 0.1, split(1, 0.0, *weighted[:2]), weighted[2])]
+    old, new = both(classifier(trees, [0, 1, 2]))
+    np.testing.assert_allclose(new["p"], old["p"], atol=1e-6)
+    np.testing.assert_array_equal(new["label"], old["label"])
+
+
 def test_an_even_vote_of_100_trees_goes_to_the_first_class() -> None:
     one, none = {0: float(np.float32(0.01))}, {0: 0.0}
     trees: list[Tree] = [
@@ -240,7 +248,8 @@ def test_integers_are_read_as_float32() -> None:
 
 def test_equal_leaves_are_stored_once_and_equal_subtrees_load() -> None:
     same = split(0, 0.1, {0: 1.0}, {0: 2.0})
-    old = regressor([split(1, t, same, split(0, t, {0: 1.0}, same)) for t in THRESHOLDS])
+    low: Leaf = {0: 1.0}
+    old = regressor([split(1, t, same, split(1, t + 1, low, same)) for t in THRESHOLDS])
     assert_bit_equal(*both(old))
     model = built(old).model
     (node,) = (n for n in model.graph.node if n.op_type == "TreeEnsemble")

@@ -1,4 +1,4 @@
-"""What a version 1 tree ensemble answers, as a TreeEnsemble 5 and plain nodes after it.
+"""What a version 1 tree ensemble answers, as sums of trees and plain nodes after them.
 
 Follows onnxruntime, which defines more than the specification: of two classes with votes
 for one, the label is "score above 0.5" when no vote is negative, else "score above 0"; a
@@ -11,7 +11,7 @@ exactly, so a tie stays a tie, as in scikit-learn. No sum of float32 1/trees pro
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
@@ -20,9 +20,9 @@ from edgekit.errors import ConversionError
 from edgekit.table import Array
 from edgekit_converters.encoding import encode
 from edgekit_converters.flavors.leaf_counts import counts
-from edgekit_converters.flavors.tree_ensemble import SUM, tree_ensemble
-from edgekit_converters.passes.forest import REGRESSOR, Forest, Votes, read
+from edgekit_converters.passes.forest import REGRESSOR, Forest, Votes
 
+SUM = b"SUM"
 _NONE, _LOGISTIC, _SOFTMAX = b"NONE", b"LOGISTIC", b"SOFTMAX"
 _TWO = 2
 _EXACT = 2**24  # float32 counts to here
@@ -30,13 +30,35 @@ _ROUNDING = 1e-5  # of votes that were float64 shares, divided, and stored as fl
 _Held = Mapping[str, Any]  # onnx's attributes have no types
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """Trees to add up: `read`, float32 [rows, features] -> `into`, float32 [rows, targets].
+
+    A leaf votes once.
+    """
+
+    forest: Forest
+    read: str
+    into: str
+    targets: int
+    by: bytes = SUM
+
+
+class Writer(Protocol):
+    """How such sums become one node. `quick` ones are only for their size."""
+
+    def __call__(self, sums: Sums, *, quick: bool = False) -> NodeProto:
+        """Return the node; ConversionError when a leaf does not vote exactly once."""
+
+
 @dataclass(kw_only=True)
 class Replacement:
     """Nodes in order, the one that reads the rows first, and their constants."""
 
     prefix: str
+    write: Writer
     note: str = ""
-    nodes: list[NodeProto] = field(default_factory=list)
+    nodes: list[NodeProto | Sums] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
     named: int = 0
 
@@ -68,7 +90,7 @@ class Replacement:
         """Add the trees and return the name of what they add up to."""
         output = into or self._name()
         self.nodes.append(
-            tree_ensemble(forest, read=rows, into=output, targets=targets, aggregate=by)
+            Sums(forest=forest, read=rows, into=output, targets=targets, by=by)
         )
         self.note = (
             f"{len(forest.roots)} trees, {len(forest.splits):,} splits,"
@@ -78,7 +100,11 @@ class Replacement:
 
     def bytes(self) -> int:
         """Return about how many bytes it takes."""
-        graph = helper.make_graph(self.nodes, "g", [], [], self.constants)
+        nodes = [
+            self.write(node, quick=True) if isinstance(node, Sums) else node
+            for node in self.nodes
+        ]
+        graph = helper.make_graph(nodes, "g", [], [], self.constants)
         return len(encode(helper.make_model(graph)))
 
     def _name(self) -> str:
@@ -86,17 +112,21 @@ class Replacement:
         return f"{self.prefix}/{self.named}"
 
 
-def replacement(node: NodeProto, prefix: str) -> Replacement:
-    """Return what takes the place of a node; ConversionError says why nothing can."""
+def replacement(
+    node: NodeProto, forest: Forest, rows: str, *, prefix: str, write: Writer
+) -> Replacement:
+    """Return what takes the place of a node; ConversionError says why nothing can.
+
+    `forest` are its trees, `rows` what they read, float32.
+    """
     held = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-    forest = read(node)
-    new = Replacement(prefix=prefix)
+    new = Replacement(prefix=prefix, write=write)
     if node.op_type == REGRESSOR:
-        _regress(new, node, forest, held)
+        _regress(new, node.output[0], rows, forest, held)
         return new
     classes = _classes(held)
     of = _of_two if len(classes) == _TWO else _of_many
-    scores = of(new, node.input[0], forest, held)
+    scores = of(new, rows, forest, held)
     label, answer = node.output
     place = new.add("ArgMax", [scores.name], axis=1, keepdims=0)
     new.add("Gather", [new.constant(classes), place], label)
@@ -122,22 +152,22 @@ def _transformed(name: str, held: _Held) -> _Scores:
     return _Scores(name=name, ending="Identity" if transform == _NONE else "Sigmoid")
 
 
-def _regress(new: Replacement, node: NodeProto, forest: Forest, held: _Held) -> None:
+def _regress(new: Replacement, answer: str, rows: str, forest: Forest, held: _Held) -> None:
     _expect_transform(held, (_NONE,))
     by = held.get("aggregate_function", SUM)
     base = held.get("base_values", [])
-    into = "" if base else node.output[0]
+    into = "" if base else answer
     targets = int(held.get("n_targets", 1))
     if base and targets > 1 and not _all_answered(forest, targets):
         raise ConversionError("a target that some rows get no vote for, and base values")
     if all(len(votes) == 1 for votes in forest.leaves):
-        sums = new.sums(forest, node.input[0], targets, into=into, by=by)
+        sums = new.sums(forest, rows, targets, into=into, by=by)
     elif by == SUM:
-        sums = _cheapest(new, node.input[0], forest, targets, into)
+        sums = _cheapest(new, rows, forest, targets, into)
     else:
         raise ConversionError(f"{by.decode()} of leaves with several votes or none")
     if base:
-        new.add("Add", [sums, new.floats(*base)], node.output[0])
+        new.add("Add", [sums, new.floats(*base)], answer)
 
 
 def _of_two(new: Replacement, rows: str, forest: Forest, held: _Held) -> _Scores:
@@ -209,11 +239,12 @@ def _cheapest(new: Replacement, rows: str, forest: Forest, targets: int, into: s
         return new.sums(forest, rows, targets, into=into)
     forms = []
     for form in (_by_table, _by_copies):
-        tried = Replacement(prefix=new.prefix)
+        tried = Replacement(prefix=new.prefix, write=new.write, named=new.named)
         forms.append((tried, form(tried, rows, forest, targets, into)))
     best, output = min(forms, key=lambda form: form[0].bytes())
-    new.nodes, new.constants, new.note = best.nodes, best.constants, best.note
-    new.named = best.named
+    new.nodes += best.nodes
+    new.constants += best.constants
+    new.note, new.named = best.note, best.named
     return output
 
 

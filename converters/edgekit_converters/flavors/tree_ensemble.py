@@ -1,111 +1,66 @@
 """Write a forest as one TreeEnsemble node of ai.onnx.ml 5. Knows no graph around it.
 
-A leaf of it votes once; equal leaves are stored once, those that most splits lead to
-first, because small numbers take fewer bytes. Equal subtrees are written out: onnxruntime
-refuses a split that two others lead to.
+A leaf of it votes once. Of several orders of the splits, all with equal answers, the one
+is taken that compresses best, for that is what goes over the wire.
 """
 
-from collections import Counter
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper, numpy_helper
 
-from edgekit.errors import ConversionError
-from edgekit_converters.passes.forest import Forest, Split
+from edgekit.bundle import wire_bytes
+from edgekit.table import Array
+from edgekit_converters.encoding import encode
+from edgekit_converters.flavors.tree_answers import SUM, Sums
+from edgekit_converters.flavors.tree_columns import ORDERS, Columns, columns
 
-_MODES = (
-    b"BRANCH_LEQ",
-    b"BRANCH_LT",
-    b"BRANCH_GTE",
-    b"BRANCH_GT",
-    b"BRANCH_EQ",
-    b"BRANCH_NEQ",
-)
 _AGGREGATES = (b"AVERAGE", b"SUM", b"MIN", b"MAX")
-SUM = b"SUM"
+_MANY_SPLITS = 400_000  # from here on one order is tried: each takes a second or more
 
 
-def tree_ensemble(
-    forest: Forest, *, read: str, into: str, targets: int, aggregate: bytes = SUM
-) -> NodeProto:
-    """Return the node: `read` float32 [rows, features] -> `into` float32 [rows, targets].
+def tree_ensemble(sums: Sums, *, quick: bool = False) -> NodeProto:
+    """Return the node. ConversionError when a leaf does not vote exactly once."""
+    listed = columns(sums.forest)
+    if quick:
+        best = _node(listed, sums.by)
+    else:
+        orders = ORDERS if len(listed.feature) < _MANY_SPLITS else ORDERS[-1:]
+        ordered = [listed.ordered(order(listed)) for order in orders]
+        forms = [form for one in ordered for form in (one, one.leaves_as_met())]
+        best = min((_node(form, sums.by) for form in forms), key=_wire_bytes)
+    best.input.append(sums.read)
+    best.output.append(sums.into)
+    best.attribute.append(helper.make_attribute("n_targets", sums.targets))
+    return best
 
-    ConversionError when a leaf does not vote exactly once.
-    """
-    leaves = _leaves(forest)
-    votes = [_only_vote(forest, leaf) for leaf in leaves]
-    splits, roots = _written_out(forest)
-    of_leaf = {leaf: number for number, leaf in enumerate(leaves)}
-    true, false = [s.true for s in splits], [s.false for s in splits]
+
+def _node(form: Columns, aggregate: bytes) -> NodeProto:
+    true, false = form.true, form.false
     attributes: dict[str, Any] = {
-        "n_targets": targets,
-        "nodes_featureids": [split.feature for split in splits],
-        "nodes_splits": _floats([split.threshold for split in splits]),
-        "nodes_modes": _modes(splits),
-        "nodes_truenodeids": [of_leaf.get(place, place) for place in true],
-        "nodes_falsenodeids": [of_leaf.get(place, place) for place in false],
-        "nodes_trueleafs": [int(place < 0) for place in true],
-        "nodes_falseleafs": [int(place < 0) for place in false],
-        "leaf_targetids": [target for target, _ in votes],
-        "leaf_weights": _floats([weight for _, weight in votes]),
-        "tree_roots": roots,
+        "leaf_targetids": form.targets.tolist(),
+        "leaf_weights": numpy_helper.from_array(form.weights, "v"),
+        "nodes_falseleafs": (false < 0).astype(np.int64).tolist(),
+        "nodes_falsenodeids": _numbers(false),
+        "nodes_featureids": form.feature.tolist(),
+        "nodes_modes": numpy_helper.from_array(form.mode, "m"),
+        "nodes_splits": numpy_helper.from_array(form.threshold, "v"),
+        "nodes_trueleafs": (true < 0).astype(np.int64).tolist(),
+        "nodes_truenodeids": _numbers(true),
+        "tree_roots": form.roots.tolist(),
     }
-    missing = [split.missing_is_true for split in splits]
-    if any(missing):
-        attributes["nodes_missing_value_tracks_true"] = missing
+    if form.missing.any():
+        attributes["nodes_missing_value_tracks_true"] = form.missing.astype(int).tolist()
     if aggregate != SUM:
         attributes["aggregate_function"] = _AGGREGATES.index(aggregate)
-    return helper.make_node(
-        "TreeEnsemble", [read], [into], domain="ai.onnx.ml", **attributes
-    )
+    return helper.make_node("TreeEnsemble", [], [], domain="ai.onnx.ml", **attributes)
 
 
-def _written_out(forest: Forest) -> tuple[list[Split], list[int]]:
-    """Return the splits, parents first, each led to once, and where the trees begin."""
-    splits: list[Split] = []
-    roots: list[int] = []
-    for root in forest.roots:
-        roots.append(len(splits))
-        if root < 0:  # a lone leaf is a split with it on both sides
-            splits.append(Split(0, 0.0, _MODES[0], 0, root, root))
-            continue
-        waiting: list[tuple[int, int | None]] = [(root, None)]
-        while waiting:
-            place, parent = waiting.pop()
-            split, number = forest.splits[place], len(splits)
-            if parent is not None:  # whose false side this is
-                splits[parent] = replace(splits[parent], false=number)
-            if split.false >= 0:
-                waiting.append((split.false, number))
-            if split.true >= 0:
-                waiting.append((split.true, None))
-                split = replace(split, true=number + 1)
-            splits.append(split)
-    return splits, roots
+def _numbers(sides: Array) -> list[int]:
+    found: list[int] = np.where(sides < 0, -1 - sides, sides).tolist()
+    return found
 
 
-def _leaves(forest: Forest) -> list[int]:
-    ways = [place for split in forest.splits for place in (split.true, split.false)]
-    counts = Counter(place for place in (*ways, *forest.roots) if place < 0)
-    return sorted(counts, key=lambda place: (-counts[place], -place))
-
-
-def _only_vote(forest: Forest, place: int) -> tuple[int, float]:
-    votes = forest.leaves[-1 - place]
-    if len(votes) != 1:
-        raise ConversionError(f"a leaf votes {len(votes)} times, once is expected")
-    return votes[0]
-
-
-def _modes(splits: list[Split]) -> TensorProto:
-    unknown = {split.mode for split in splits} - set(_MODES)
-    if unknown:
-        raise ConversionError(f"splits of mode {min(unknown).decode(errors='replace')}")
-    modes = np.array([_MODES.index(split.mode) for split in splits], dtype=np.uint8)
-    return numpy_helper.from_array(modes, "m")
-
-
-def _floats(values: list[float]) -> TensorProto:
-    return numpy_helper.from_array(np.array(values, dtype=np.float32), "v")
+def _wire_bytes(node: NodeProto) -> int:
+    model = helper.make_model(helper.make_graph([node], "g", [], []))
+    return wire_bytes(encode(model))

@@ -1,12 +1,13 @@
-"""Tree ensembles as values: equal subtrees are one, useless splits are none.
+"""Tree ensembles as values: equal parts are one, splits that decide nothing are none.
 
 Reads and writes the ai.onnx.ml operators TreeEnsembleClassifier and -Regressor (versions
 1 to 3). Knows no graph around them, and no TreeEnsemble 5.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from onnx import NodeProto, helper
 
@@ -16,14 +17,18 @@ CLASSIFIER, REGRESSOR = "TreeEnsembleClassifier", "TreeEnsembleRegressor"
 ENSEMBLES = (CLASSIFIER, REGRESSOR)
 MISSING = "nodes_missing_value_tracks_true"
 _LEAF = b"LEAF"
+_ORDERED = {b"BRANCH_LEQ", b"BRANCH_LT"}  # true below a threshold
 
 Votes = tuple[tuple[int, float], ...]  # (class or target, weight), in their order
 _Held = Mapping[str, Any]  # onnx's attributes have no types
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """A test. `true` and `false` are splits' numbers, or leaves' as -1 - number."""
+class Split(NamedTuple):
+    """A test. `true` and `false` are splits' numbers, or leaves' as -1 - number.
+
+    Forests hold hundreds of thousands of them: a tuple is made and found in a third of
+    a dataclass's time.
+    """
 
     feature: int
     threshold: float
@@ -47,15 +52,37 @@ class Forest:
         Parts that become equal by it become one.
         """
         grown = _Growing()
+        roots = [
+            grown.tree(self, root, partial(change, number))
+            for number, root in enumerate(self.roots)
+        ]
+        return grown.done(roots)
+
+    def with_features(self, features: Sequence[int]) -> "Forest":
+        """Return the forest reading feature `features[n]` where it read feature n."""
+        moved = [split._replace(feature=features[split.feature]) for split in self.splits]
+        return Forest(splits=tuple(moved), leaves=self.leaves, roots=self.roots)
+
+    def rebuilt(self, trees: Iterable[Sequence[int | Votes]]) -> "Forest":
+        """Return the forest of these trees, each listed as `in_order` lists one.
+
+        A list names places of this forest, whose splits lead to the two parts that
+        follow, or new leaves.
+        """
+        grown = _Growing()
         roots = []
-        for number, root in enumerate(self.roots):
-            known: dict[int, int] = {}
-            for place in self.below(root):
-                if place < 0:
-                    known[place] = grown.leaf(change(number, self.leaves[-1 - place]))
+        for tree in trees:
+            parts: list[int] = []
+            for place in reversed(tree):
+                if not isinstance(place, int):
+                    parts.append(grown.leaf(place))
+                elif place < 0:
+                    parts.append(grown.leaf(self.leaves[-1 - place]))
                 else:
-                    known[place] = grown.split(self.splits[place], known)
-            roots.append(known[root])
+                    true, false = parts.pop(), parts.pop()
+                    moved = self.splits[place]._replace(true=true, false=false)
+                    parts.append(grown.split(moved, {true: true, false: false}))
+            roots.append(parts.pop())
         return grown.done(roots)
 
     def below(self, root: int) -> Iterator[int]:
@@ -94,24 +121,83 @@ class _Growing:
     def __init__(self) -> None:
         self._leaves: dict[Votes, int] = {}
         self._splits: dict[Split, int] = {}
+        self._listed: list[Split] = []
+        self._unused = False  # whether some of them lead nowhere by now
 
     def leaf(self, votes: Votes) -> int:
         return -1 - self._leaves.setdefault(votes, len(self._leaves))
+
+    def tree(self, forest: Forest, root: int, change: Callable[[Votes], Votes]) -> int:
+        """Add a tree of another forest, its leaves changed, and return its place."""
+        known: dict[int, int] = {}
+        for place in forest.below(root):
+            if place < 0:
+                known[place] = self.leaf(change(forest.leaves[-1 - place]))
+            else:
+                known[place] = self.split(forest.splits[place], known)
+        return known[root]
 
     def split(self, split: Split, places: Mapping[int, int]) -> int:
         """Add a split whose children have moved to `places`; a useless one is its child."""
         true, false = places[split.true], places[split.false]
         if true == false:
             return true
-        moved = Split(
-            split.feature, split.threshold, split.mode, split.missing_is_true, true, false
-        )
-        return self._splits.setdefault(moved, len(self._splits))
+        moved = self._deciding(split._replace(true=true, false=false))
+        place = self._splits.setdefault(moved, len(self._splits))
+        if place == len(self._listed):
+            self._listed.append(moved)
+        return place
+
+    def _deciding(self, split: Split) -> Split:
+        """Return the child that decides what a split does, or the split.
+
+        x <= 1 ? A : (x <= 2 ? A : B) is x <= 2 ? A : B, and so is its mirror image.
+        """
+        if split.mode not in _ORDERED:
+            return split
+        if split.false >= 0:
+            below = self._listed[split.false]
+            if _tests(below) == _tests(split) and below.true == split.true:
+                missing = split.missing_is_true | below.missing_is_true
+                if split.threshold <= below.threshold:
+                    return self._kept(below, missing)
+        if split.true >= 0:
+            below = self._listed[split.true]
+            if _tests(below) == _tests(split) and below.false == split.false:
+                missing = split.missing_is_true & below.missing_is_true
+                if below.threshold <= split.threshold:
+                    return self._kept(below, missing)
+        return split
+
+    def _kept(self, below: Split, missing: int) -> Split:
+        self._unused |= missing != below.missing_is_true
+        return below._replace(missing_is_true=missing)
 
     def done(self, roots: Sequence[int]) -> Forest:
-        return Forest(
-            splits=tuple(self._splits), leaves=tuple(self._leaves), roots=tuple(roots)
+        forest = Forest(
+            splits=tuple(self._listed), leaves=tuple(self._leaves), roots=tuple(roots)
         )
+        return forest.with_leaves(lambda _, votes: votes) if self._unused else forest
+
+
+def _tests(split: Split) -> tuple[int, bytes]:
+    return split.feature, split.mode
+
+
+def joined(forests: Sequence[tuple[Forest, int]]) -> Forest:
+    """Return all trees of several forests, each voting for so many targets of its own."""
+    grown = _Growing()
+    roots = []
+    first = 0
+    for forest, targets in forests:
+        change = partial(_moved, first)
+        roots += [grown.tree(forest, root, change) for root in forest.roots]
+        first += targets
+    return grown.done(roots)
+
+
+def _moved(first: int, votes: Votes) -> Votes:
+    return tuple((first + target, weight) for target, weight in votes)
 
 
 def read(node: NodeProto) -> Forest:

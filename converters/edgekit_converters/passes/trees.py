@@ -2,7 +2,8 @@
 
 Promises bit-equal outputs: an attribute goes only when the operator's specification
 gives the same value for its absence (ai.onnx.ml TreeEnsembleClassifier and -Regressor),
-a split only when its two sides are identical, a vote only when it counts nothing.
+a split only when every float32 row ends in an equal leaf without it, a vote only when it
+counts nothing.
 """
 
 from onnx import AttributeProto, ModelProto, NodeProto
@@ -17,6 +18,7 @@ from edgekit_converters.passes.forest import (
     read,
     write,
 )
+from edgekit_converters.passes.reachable import drop_decided
 from edgekit_converters.passes.walk import copied, nodes
 
 _UNREAD = {"nodes_hitrates", "nodes_hitrates_as_tensor"}  # a hint; onnxruntime ignores it
@@ -34,7 +36,9 @@ def drop_tree_defaults(model: ModelProto) -> ModelProto:
 
 
 def merge_subtrees(model: ModelProto) -> ModelProto:
-    """Return the model with every split whose sides are identical replaced by one side.
+    """Return the model without splits that decide nothing.
+
+    Their sides are identical, or a split above or below them decides the same.
 
     Ensembles that cannot be read (float64 tensors, broken trees) stay as they are.
     """
@@ -50,7 +54,7 @@ def merge_subtrees(model: ModelProto) -> ModelProto:
 
 
 def _smaller(node: NodeProto) -> NodeProto:
-    forest = read(node)
+    forest = drop_decided(read(node))
     if node.op_type == CLASSIFIER and _only_sums(forest):
         forest = forest.with_leaves(lambda _, votes: tuple(v for v in votes if v[1]))
     merged = write(node, forest)

@@ -1,0 +1,196 @@
+"""Replace every tree ensemble of a model by one node, and plain nodes after it.
+
+Ensembles that read the same rows, or columns picked from them, become the targets of one:
+each target's sum is added up in the order it was, so no bit of it changes. Knows no
+version of the operator: how the trees are written is given.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
+
+from edgekit.errors import ConversionError
+from edgekit_converters.flavors.tree_answers import SUM, Sums, Writer, replacement
+from edgekit_converters.passes.forest import ENSEMBLES, Forest, joined, read
+from edgekit_converters.passes.reachable import drop_decided
+from edgekit_converters.passes.walk import copied, nodes
+
+_READABLE = {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64}
+_UNTOLD = TensorProto.UNDEFINED  # ONNX infers no types of ai.onnx.ml's older operators
+_LEAST_OPSET = 13  # ReduceSum and Split take their axes and sizes as inputs from here on
+_FEW = 3  # ensembles to tell of one by one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """What an ensemble reads: a value, and which of its columns (all if empty)."""
+
+    value: str
+    columns: tuple[int, ...] = ()
+
+
+@dataclass(kw_only=True)
+class _Making:
+    """A graph in the making: nodes in order, sums of trees not yet written."""
+
+    write: Writer
+    nodes: list[NodeProto | Sums] = field(default_factory=list)
+    constants: list[TensorProto] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    floats: dict[str, str] = field(default_factory=dict)
+
+    def as_float(self, value: str, kind: int) -> str:
+        """Return the name of a value as float32, cast once if it is anything else."""
+        if kind == TensorProto.FLOAT:
+            return value
+        if value not in self.floats:
+            self.floats[value] = f"{value}/trees/float"
+            cast = [value], [self.floats[value]]
+            self.nodes.append(helper.make_node("Cast", *cast, to=TensorProto.FLOAT))
+        return self.floats[value]
+
+
+def one_forest(model: ModelProto, write: Writer) -> tuple[ModelProto, str]:
+    """Return the model with its ensembles replaced, and a clause that says what they are.
+
+    ConversionError says why it cannot be done.
+    """
+    _check(model)
+    out = copied(model)
+    kinds, doubles = _element_types(out), _holds_doubles(out)
+    making = _Making(write=write)
+    for number, node in enumerate(out.graph.node):
+        if node.op_type not in ENSEMBLES:
+            making.nodes.append(node)
+            continue
+        reading = _reading(out, node.input[0])
+        forest = drop_decided(read(node))
+        if reading.columns:
+            forest = forest.with_features(reading.columns)
+        kind = kinds.get(reading.value, _UNTOLD)
+        if kind not in _READABLE and (kind != _UNTOLD or doubles):
+            name = TensorProto.DataType.Name(kind)
+            raise ConversionError(f"trees that read {name}, float32 or integers expected")
+        rows = making.as_float(reading.value, kind)
+        new = replacement(node, forest, rows, prefix=f"trees{number}", write=write)
+        making.nodes += new.nodes
+        making.constants += new.constants
+        making.notes.append(new.note)
+    written = _written(making)
+    del out.graph.node[:]
+    out.graph.node.extend(written)
+    out.graph.initializer.extend(making.constants)
+    return out, _note(making)
+
+
+def _written(making: _Making) -> list[NodeProto]:
+    """Write each group of sums that read the same where the first of them stands."""
+    groups: dict[tuple[str, bytes, int], list[Sums]] = {}
+    for place, node in enumerate(making.nodes):
+        if isinstance(node, Sums):
+            alone = 0 if node.by == SUM else place
+            groups.setdefault((node.read, node.by, alone), []).append(node)
+    first = {id(group[0]): group for group in groups.values()}
+    written: list[NodeProto] = []
+    for node in making.nodes:
+        if not isinstance(node, Sums):
+            written.append(node)
+        elif id(node) in first:
+            written += _together(making, first[id(node)])
+    return written
+
+
+def _together(making: _Making, group: list[Sums]) -> list[NodeProto]:
+    one = group[0]
+    if len(group) == 1:
+        return [making.write(one)]
+    forest = joined([(sums.forest, sums.targets) for sums in group])
+    targets = [sums.targets for sums in group]
+    all_sums, sizes = f"{one.into}/all", f"{one.into}/sizes"
+    making.constants.append(numpy_helper.from_array(np.array(targets, np.int64), sizes))
+    node = making.write(
+        Sums(forest=forest, read=one.read, into=all_sums, targets=sum(targets))
+    )
+    parts = [sums.into for sums in group]
+    return [node, helper.make_node("Split", [all_sums, sizes], parts, axis=1)]
+
+
+def _note(making: _Making) -> str:
+    sums = [node for node in making.nodes if isinstance(node, Sums)]
+    if len(sums) <= _FEW:
+        return "; ".join(making.notes)
+    trees = sum(len(one.forest.roots) for one in sums)
+    splits = sum(len(one.forest.splits) for one in sums)
+    return f"{len(sums)} ensembles of {trees} trees, {splits:,} splits"
+
+
+def _check(model: ModelProto) -> None:
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    every = [node for node in nodes(model.graph) if node.op_type in ENSEMBLES]
+    outermost = [node for node in model.graph.node if node.op_type in ENSEMBLES]
+    if not every:
+        raise ConversionError("no tree ensemble of ai.onnx.ml 1 to 3")
+    if len(every) > len(outermost):
+        raise ConversionError("a tree ensemble in a nested graph")
+    opset = opsets.get("", opsets.get("ai.onnx", 0))
+    if opset < _LEAST_OPSET:
+        raise ConversionError(
+            f"opset {opset}, the nodes after the trees need {_LEAST_OPSET}"
+        )
+
+
+def _reading(model: ModelProto, name: str) -> _Reading:
+    """Return what a name stands for, nodes that only pick constant columns resolved."""
+    graph = model.graph
+    makers = {output: node for node in graph.node for output in node.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    reading = _Reading(value=name)
+    while reading.value in makers:
+        picked = _picked(makers[reading.value], constants)
+        if picked is None:
+            break
+        kept = [picked[column] for column in reading.columns] or picked
+        reading = _Reading(value=makers[reading.value].input[0], columns=tuple(kept))
+    return reading
+
+
+def _picked(node: NodeProto, constants: Mapping[str, TensorProto]) -> list[int] | None:
+    """Return the columns that a node picks of its first input, None if it does more."""
+    if node.op_type == "Gather":
+        axes = [entry.i for entry in node.attribute if entry.name == "axis"]
+        if axes != [1]:
+            return None
+    elif node.op_type != "ArrayFeatureExtractor":
+        return None
+    indices = constants.get(node.input[1])
+    if indices is None or indices.data_type not in {TensorProto.INT32, TensorProto.INT64}:
+        return None
+    values = numpy_helper.to_array(indices)
+    found: list[int] = values.ravel().tolist()
+    shaped = values.ndim == 1 or node.op_type != "Gather"
+    return found if shaped and min(found, default=-1) >= 0 else None
+
+
+def _element_types(model: ModelProto) -> dict[str, int]:
+    """Return the element type of each value, as far as it can be told."""
+    known = shape_inference.infer_shapes(model).graph
+    values = (*known.input, *known.value_info, *known.output)
+    return {value.name: value.type.tensor_type.elem_type for value in values}
+
+
+def _holds_doubles(model: ModelProto) -> bool:
+    """Whether float64 occurs, so that a value whose type is not told may be it."""
+    graph = model.graph
+    kinds: Iterable[int] = (
+        *(value.type.tensor_type.elem_type for value in graph.input),
+        *(tensor.data_type for tensor in graph.initializer),
+        *(e.i for node in nodes(graph) for e in node.attribute if e.name == "to"),
+    )
+    return TensorProto.DOUBLE in kinds
+
+
+def trees_of(model: ModelProto) -> list[Forest]:
+    """Return the forests of a model, one a node; ConversionError for what is none."""
+    return [read(node) for node in nodes(model.graph) if node.op_type in ENSEMBLES]
