@@ -15,6 +15,12 @@ CONVERTERS: Mapping[Kind, str] = {
     Kind.KERAS_ZIP: "edgekit_converters.frameworks.keras",
     Kind.KERAS_H5: "edgekit_converters.frameworks.keras",
     Kind.SAVED_MODEL: "edgekit_converters.frameworks.saved_model",
+    Kind.TFLITE: "edgekit_converters.frameworks.tflite",
+    Kind.TORCH_PICKLE: "edgekit_converters.frameworks.torch",
+    Kind.TORCH_PROGRAM: "edgekit_converters.frameworks.torch",
+    Kind.TORCH_SCRIPT: "edgekit_converters.frameworks.torch",
+    Kind.XGBOOST: "edgekit_converters.frameworks.xgboost",
+    Kind.LIGHTGBM: "edgekit_converters.frameworks.lightgbm",
 }
 
 # Packages of each extra of edgekit-converters: what to install when one is missing.
@@ -26,6 +32,11 @@ EXTRAS: Mapping[str, str] = {
     "keras": "tensorflow",
     "tf2onnx": "tensorflow",
     "h5py": "tensorflow",
+    "ai_edge_litert": "tflite",
+    "torch": "torch",
+    "onnxscript": "torch",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
 }
 
 # What converts a kind among the packages it was made with: installed there beside them.

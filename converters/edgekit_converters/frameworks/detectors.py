@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType
 
 from edgekit.table import Array
@@ -33,7 +33,7 @@ def convert_isolation_forest(scope: Any, operator: Any, container: Any) -> None:
     Liu, Ting and Zhou 2008, section 3; the score is -2 ** -sum - offset.
     """
     model = operator.raw_operator
-    nodes = _Nodes(scope, container)
+    nodes = ContainerNodes(scope, container)
     rows = nodes.floats(operator.inputs[0])
     depth = nodes.add(
         "TreeEnsembleRegressor", [rows], opset=_ML_1, attributes=_forest(model)
@@ -51,7 +51,7 @@ def convert_elliptic_envelope(scope: Any, operator: Any, container: Any) -> None
     come out negative in float32.
     """
     model = operator.raw_operator
-    nodes = _Nodes(scope, container)
+    nodes = ContainerNodes(scope, container)
     values, vectors = np.linalg.eigh(model.get_precision())
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     rows = nodes.floats(operator.inputs[0])
@@ -65,7 +65,7 @@ def convert_elliptic_envelope(scope: Any, operator: Any, container: Any) -> None
     _answer(nodes, operator, normality, float(model.offset_))
 
 
-class _Nodes:
+class ContainerNodes:
     """Adds nodes with fresh names to skl2onnx's container."""
 
     def __init__(self, scope: Any, container: Any) -> None:  # noqa: ANN401 - skl2onnx has no types
@@ -97,7 +97,7 @@ class _Nodes:
     def constant(self, value: Array) -> str:
         """Add an initialiser and return its name."""
         name: str = self._scope.get_unique_variable_name("constant")
-        kind = TensorProto.INT64 if value.dtype == np.int64 else TensorProto.FLOAT
+        kind = helper.np_dtype_to_tensor_dtype(value.dtype)
         self._container.add_initializer(name, kind, list(value.shape), value.ravel())
         return name
 
@@ -109,7 +109,7 @@ class _Nodes:
         return self.add("Cast", [name], attributes={"to": TensorProto.FLOAT})
 
 
-def _answer(nodes: _Nodes, operator: Any, normality: str, offset: float) -> None:  # noqa: ANN401
+def _answer(nodes: ContainerNodes, operator: Any, normality: str, offset: float) -> None:  # noqa: ANN401
     label, score = (output.full_name for output in operator.outputs)
     least = nodes.constant(np.array([offset], dtype=np.float32))
     nodes.add("Sub", [normality, least], into=score)

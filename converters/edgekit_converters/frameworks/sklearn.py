@@ -2,13 +2,20 @@
 
 Every column goes into one matrix where the estimator takes a plain one (float32, or all
 texts); one tensor per column where it picks columns or where numbers and texts meet.
+Numbers are float64 where float32 arithmetic before a booster would move its decisions.
 """
 
+import itertools
 from typing import Any
 
 import skl2onnx
-from onnx import ModelProto
-from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
+from onnx import ModelProto, TensorProto, ValueInfoProto, helper
+from skl2onnx.common.data_types import (
+    DoubleTensorType,
+    FloatTensorType,
+    Int64TensorType,
+    StringTensorType,
+)
 
 from edgekit.binding import Predictions
 from edgekit.errors import ConversionError
@@ -16,7 +23,12 @@ from edgekit.manifest import Binding, OutputRole, Signature, TensorInput, Tensor
 from edgekit.table import Array, Table
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.frameworks import finishing, sklearn_native
-from edgekit_converters.frameworks.sklearn_gaps import close_gaps, picks_columns, prepare
+from edgekit_converters.frameworks.sklearn_gaps import (
+    close_gaps,
+    judges_exactly,
+    picks_columns,
+    prepare,
+)
 from edgekit_converters.frameworks.sklearn_native import Answers
 from edgekit_converters.intake import inputs, samples
 from edgekit_converters.intake.inputs import TEXT, Field, Inputs
@@ -89,14 +101,17 @@ def _packs(model: Any, takes: Inputs) -> bool:  # noqa: ANN401 - scikit-learn ha
 def _to_onnx(model: Any, takes: Inputs, supported: Supported) -> ModelProto:  # noqa: ANN401
     close_gaps()
     prepare(model)
-    types = _types(model, takes)
+    reals = (
+        [DoubleTensorType, FloatTensorType] if judges_exactly(model) else [FloatTensorType]
+    )
     newest = min(supported.opset, skl2onnx.__max_supported_opset__)
     failure: Exception | None = None
-    for opset in sorted({min(PREFERRED_OPSET, newest), newest}):
+    opsets = sorted({min(PREFERRED_OPSET, newest), newest})
+    for real, opset in itertools.product(reals, opsets):
         try:
             graph: ModelProto = skl2onnx.convert_sklearn(
                 model,
-                initial_types=types,
+                initial_types=_types(model, takes, real),
                 target_opset={"": opset, "ai.onnx.ml": _ML_OPSET},
             )
         except _CONVERTING as error:
@@ -111,9 +126,13 @@ def _to_onnx(model: Any, takes: Inputs, supported: Supported) -> ModelProto:  # 
     ) from failure
 
 
-def _types(model: Any, takes: Inputs) -> list[tuple[str, object]]:  # noqa: ANN401
+def _types(
+    model: Any,  # noqa: ANN401 - scikit-learn has no types
+    takes: Inputs,
+    real: type[FloatTensorType | DoubleTensorType],
+) -> list[tuple[str, object]]:
     if not _packs(model, takes):
-        return [(field.name, _column_type(field)) for field in takes.fields]
+        return [(field.name, _column_type(field, real)) for field in takes.fields]
     first = takes.fields[0]
     width = len(takes.fields) if not takes.tensors else first.shape[-1]
     if takes.tensors and (len(takes.fields) > 1 or len(first.shape) != 2):  # noqa: PLR2004
@@ -123,16 +142,16 @@ def _types(model: Any, takes: Inputs) -> list[tuple[str, object]]:  # noqa: ANN4
         )
     if width < 0:
         width = int(model.n_features_in_)
-    packed = FloatTensorType if first.numeric else StringTensorType
+    packed = real if first.numeric else StringTensorType
     return [("input", packed([None, width]))]
 
 
-def _column_type(field: Field) -> object:
+def _column_type(field: Field, real: type[FloatTensorType | DoubleTensorType]) -> object:
     if field.dtype == TEXT:
         return StringTensorType([None, 1])
     if field.dtype in {"int32", "int64"}:  # categories may exceed float32's 2**24
         return Int64TensorType([None, 1])
-    return FloatTensorType([None, 1])
+    return real([None, 1])
 
 
 def _tensors(graph: ModelProto, takes: Inputs, *, packed: bool) -> tuple[TensorInput, ...]:
@@ -140,20 +159,21 @@ def _tensors(graph: ModelProto, takes: Inputs, *, packed: bool) -> tuple[TensorI
     if packed:
         columns = takes.names
         width = graph.graph.input[0].type.tensor_type.shape.dim[1].dim_value
-        dtype = "float32" if takes.fields[0].numeric else TEXT
+        dtype = _fed(graph.graph.input[0])
         return (
             TensorInput(name=names[0], dtype=dtype, columns=columns, shape=(-1, width)),
         )
     return tuple(
-        TensorInput(name=name, dtype=_fed(field), columns=(field.name,), shape=(-1, 1))
-        for name, field in zip(names, takes.fields, strict=True)
+        TensorInput(name=name, dtype=_fed(value), columns=(field.name,), shape=(-1, 1))
+        for name, value, field in zip(names, graph.graph.input, takes.fields, strict=True)
     )
 
 
-def _fed(field: Field) -> str:
-    if field.dtype == TEXT:
+def _fed(value: ValueInfoProto) -> str:
+    kind = value.type.tensor_type.elem_type
+    if kind == TensorProto.STRING:
         return TEXT
-    return "int64" if field.dtype in {"int32", "int64"} else "float32"
+    return helper.tensor_dtype_to_np_dtype(kind).name
 
 
 def _bind(

@@ -22,12 +22,13 @@ from sklearn.preprocessing import KBinsDiscretizer
 
 from edgekit.errors import ConversionError
 from edgekit.table import Array
+from edgekit_converters.frameworks import boosted_estimators
 from edgekit_converters.frameworks.detectors import (
     convert_elliptic_envelope,
     convert_isolation_forest,
     detector_shapes,
-)
     missing_go_to_left,
+)
 from edgekit_converters.frameworks.thresholds import rounded_down, rounded_up
 
 _TREES = (
@@ -69,6 +70,7 @@ def close_gaps() -> None:
         convert_isolation_forest,
         options={"score_samples": [True, False]},  # skl2onnx's parser asks for it
     )
+    boosted_estimators.close_gaps()
 
 
 def prepare(model: BaseEstimator) -> None:
@@ -94,6 +96,18 @@ def _fills_texts(imputer: SimpleImputer) -> bool:
 def picks_columns(model: BaseEstimator) -> bool:
     """Whether some part of the model treats its columns differently."""
     return any(isinstance(part, ColumnTransformer) for part in parts(model))
+
+
+def judges_exactly(model: BaseEstimator) -> bool:
+    """Whether rounding before the model's last step would change its answers.
+
+    XGBoost's thresholds are values it was trained on. After arithmetic (a scaler), equal
+    rows fall to the same side only if every bit of it is the same.
+    """
+    return any(
+        type(part).__module__.startswith("xgboost.") and part is not model
+        for part in parts(model)
+    )
 
 
 def parts(value: object) -> Iterator[BaseEstimator]:

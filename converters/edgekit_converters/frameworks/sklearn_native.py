@@ -26,6 +26,26 @@ from edgekit_converters.intake.unloadable import UnloadableError
 from edgekit_converters.job import Job
 
 _FUNCTIONS = ("predict", "predict_proba", "decision_function")
+# What skops does not know and MLflow saves boosters with: loading them parses the
+# library's own model format, as loading its plain files does, and runs no code.
+_DATA_ONLY = frozenset(
+    {
+        "collections.OrderedDict",
+        "collections.defaultdict",
+        "lightgbm.basic.Booster",
+        "lightgbm.sklearn.LGBMClassifier",
+        "lightgbm.sklearn.LGBMModel",
+        "lightgbm.sklearn.LGBMRanker",
+        "lightgbm.sklearn.LGBMRegressor",
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+        "xgboost.sklearn.XGBModel",
+        "xgboost.sklearn.XGBRFClassifier",
+        "xgboost.sklearn.XGBRFRegressor",
+        "xgboost.sklearn.XGBRanker",
+        "xgboost.sklearn.XGBRegressor",
+    }
+)
 _LOADING = (  # what unpickling a file of another version, or a damaged one, raises
     ArithmeticError,
     AttributeError,
@@ -127,7 +147,7 @@ def _load(job: Job) -> Any:  # noqa: ANN401 - scikit-learn has no types
         return joblib.load(path)
     import skops.io  # noqa: PLC0415 - what a pickle was made with may not have it
 
-    untrusted = skops.io.get_untrusted_types(file=path)
+    untrusted = set(skops.io.get_untrusted_types(file=path)) - _DATA_ONLY
     if untrusted and not job.trust_pickle:
         raise ConversionError(
             f"{path.name}: loading it would run code of {', '.join(sorted(untrusted))},"
@@ -135,7 +155,7 @@ def _load(job: Job) -> Any:  # noqa: ANN401 - scikit-learn has no types
             " author's word). If you trust where it comes from, allow it with"
             " --trust-pickle"
         )
-    return skops.io.load(path, trusted=untrusted)
+    return skops.io.load(path, trusted=[*untrusted, *_DATA_ONLY])
 
 
 def _given(table: Table, taken: Inputs) -> Array | pd.DataFrame:
