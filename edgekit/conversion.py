@@ -5,7 +5,7 @@ through the entry point group `edgekit.converters`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -52,7 +52,14 @@ class ConversionRequest:
     `target` names the column of true labels in it, if there is one. `calibration` is such
     a file too, for all that a conversion chooses; without it the samples are divided.
     `metric` is one of METRICS, and `max_drop` is in its unit: of accuracy, 0.005 is half a
-    percent of the rows. `seconds` bound all searches for better flavors together.
+    percent of the rows. `score` says which number orders the rows for AUC and average
+    precision: auto, reconstruction (the mean squared error of an output that repeats the
+    input) or the name of an output; with a minus before it, low values mean the positive
+    class. `group` names a column of the samples, whose equal rows have one score together,
+    the mean. With `proven_only` a flavor falls when the samples are too few to prove it.
+    `seconds` bound all searches for better flavors together. `logged_metrics` are what the
+    model version's run has logged, of which `logged_metric` names the one to reproduce
+    (None: one with a known name).
     """
 
     model_folder: Path
@@ -64,6 +71,11 @@ class ConversionRequest:
     target: str | None = None
     calibration: Path | None = None
     metric: str = AUTO
+    score: str = AUTO
+    group: str | None = None
+    proven_only: bool = False
+    logged_metrics: Mapping[str, float] = field(default_factory=dict)
+    logged_metric: str | None = None
     max_drop: float = DEFAULT_MAX_DROP
     seconds: float = DEFAULT_SECONDS
     trust_pickle: bool = False
@@ -75,8 +87,9 @@ class Candidate:
     """One flavor that was tried: its numbers, and why it stays or falls.
 
     `folder` holds model.onnx, golden.json and manifest.json of an accepted one, and is
-    None for a refused one. `drop` is against the original, in the metric's unit; `boards`
-    names the boards it fits.
+    None for a refused one. `drop` is against the original, in the metric's unit, and lies
+    between `low` and `high` with 95 % confidence; without `enough` the samples could not
+    decide. `note` says how the flavor was made; `boards` names the boards it fits.
     """
 
     flavor: str
@@ -90,6 +103,13 @@ class Candidate:
     batch_us_per_row: float
     agreement: float  # share of the sample rows with the original's answer, 0 to 1
     drop: float
+    metric: str = ""
+    metric_original: float = 0.0
+    metric_flavor: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    enough: bool = True
+    note: str = ""
     boards: tuple[str, ...] = ()
     folder: Path | None = None
     manifest: Manifest | None = None
@@ -100,7 +120,8 @@ class Conversion:
     """What came out: every candidate, the choice per board, and the report.
 
     `source_bytes` is the size of the native model's files, `fp32_bytes` that of the
-    faithful float ONNX before any pass; both for the reader of the report.
+    faithful float ONNX before any pass; both for the reader of the report. `notes` are
+    sentences about the whole: how the rows were divided, what was not reproduced.
     """
 
     candidates: tuple[Candidate, ...]
@@ -110,6 +131,7 @@ class Conversion:
     samples: int
     report_json: Path
     report_html: Path
+    notes: tuple[str, ...] = ()
 
 
 Progress = Callable[[str], None]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ConversionError
+from edgekit_converters.intake.samples import SampleFile
 from edgekit_converters.intake.source import Source, read
 from edgekit_converters.runtimes import Supported
 
@@ -15,20 +16,24 @@ class Job:
 
     source: Source
     supported: Supported
-    samples: Path | None = None
+    samples: SampleFile | None = None
     target: str | None = None
     trust_pickle: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """A job on its way to the child: `model` is a path still to be read, `out` a folder."""
+    """A job on its way to the child: `model` is a path still to be read, `out` a folder.
+
+    `group` names a column of the samples that the model does not take.
+    """
 
     model: Path
     out: Path
     supported: Supported
     samples: Path | None = None
     target: str | None = None
+    group: str | None = None
     trust_pickle: bool = False
 
     def to_json(self) -> bytes:
@@ -42,6 +47,7 @@ class Order:
                 "ir_version": self.supported.ir_version,
                 "samples": None if self.samples is None else str(self.samples),
                 "target": self.target,
+                "group": self.group,
                 "trust_pickle": self.trust_pickle,
             }
         )
@@ -61,6 +67,7 @@ class Order:
             ),
             samples=None if samples is None else Path(reader.text("samples")),
             target=None if reader.table.get("target") is None else reader.text("target"),
+            group=None if reader.table.get("group") is None else reader.text("group"),
             trust_pickle=reader.flag("trust_pickle"),
         )
 
@@ -71,7 +78,13 @@ class Order:
         return Job(
             source=source,
             supported=self.supported,
-            samples=self.samples,
+            samples=self._sample_file(),
             target=self.target,
             trust_pickle=self.trust_pickle,
         )
+
+    def _sample_file(self) -> SampleFile | None:
+        if self.samples is None:
+            return None
+        aside = () if self.group is None else (self.group,)
+        return SampleFile(path=self.samples, aside=aside)

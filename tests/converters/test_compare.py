@@ -1,152 +1,168 @@
 import numpy as np
 import pytest
+from sklearn import metrics as theirs
 
-from edgekit.binding import Predictions
-from edgekit.table import Array
-from edgekit_converters.extraction import Task
-from edgekit_converters.verdict.compare import Comparison, compare
-
-
-def labels(
-    before: list[object], after: list[object], *, task: Task = Task.CLASSIFICATION
-) -> Comparison:
-    return compare(
-        task=task,
-        original=Predictions(prediction=np.array(before)),
-        flavor=Predictions(prediction=np.array(after)),
-    )
+from edgekit_converters.verdict.compare import (
+    ClassLoss,
+    compare_labels,
+    compare_numbers,
+    compare_scores,
+)
+from edgekit_converters.verdict.metrics import Metric
 
 
-def numbers(before: Array, after: Array, truth: Array | None = None) -> Comparison:
-    return compare(
-        task=Task.REGRESSION,
-        original=Predictions(prediction=before),
-        flavor=Predictions(prediction=after),
-        truth=truth,
-    )
+def texts(*values: object) -> np.ndarray:
+    return np.array([str(value) for value in values])
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values)[:, None]
 
 
 def test_one_changed_label_of_eight_is_an_eighth() -> None:
-    found = labels([0, 1, 2, 0, 1, 2, 0, 1], [0, 1, 2, 0, 1, 2, 0, 2])
-    assert (found.agreement, found.drop) == (0.875, 0.125)
-    assert found.sentence == "1 of 8 labels change (12.50%)"
+    before, after = texts(0, 1, 2, 0, 1, 2, 0, 1), texts(0, 1, 2, 0, 1, 2, 0, 2)
+    found = compare_labels(Metric.FLIPS, before, after, None)
+    assert (found.agreement, found.drop, found.flavor) == (0.875, 0.125, 0.125)
+    assert found.sentence == "flips 0.1250: 1 of 8 labels change"
+    assert (found.interval.lost, found.interval.gained) == (1, 0)
 
 
-def test_a_label_in_another_type_is_the_same_label() -> None:
-    assert labels([0, 1], [0.0, 1.0]).drop == 0
-    assert labels(["a", "1"], ["a", "1"]).drop == 0
-
-
-def test_flipped_anomaly_verdicts_are_counted_like_labels() -> None:
-    found = labels([1, 1, -1, 1], [1, -1, -1, 1], task=Task.ANOMALY)
-    assert (found.judged_on, found.drop) == ("changed labels", 0.25)
-
-
-def test_a_row_with_several_labels_agrees_only_if_all_do() -> None:
-    found = compare(
-        task=Task.CLASSIFICATION,
-        original=Predictions(prediction=np.array([[1, 2], [3, 4]])),
-        flavor=Predictions(prediction=np.array([[1, 2], [3, 5]])),
-    )
-    assert found.drop == 0.5
-
-
-def test_with_true_labels_accuracy_lost_counts_not_labels_changed() -> None:
-    found = compare(
-        task=Task.CLASSIFICATION,
-        original=Predictions(prediction=np.array(["a", "b", "b", "b"], object)),
-        flavor=Predictions(prediction=np.array(["a", "b", "a", "a"], object)),
-        truth=np.array(["a", "b", "a", "b"], object),
-    )
+def test_accuracy_lost_counts_not_labels_changed() -> None:
+    before, after = texts(*"abbb"), texts(*"abaa")
+    found = compare_labels(Metric.ACCURACY, before, after, texts(*"abab"))
     assert found.drop == 0  # one mistake less, one more
     assert found.agreement == 0.5
     assert found.sentence == (
-        "accuracy 0.7500 before, 0.7500 after (0.00% lost), 2 of 4 labels change"
+        "accuracy 0.7500, then 0.7500: 2 of 4 labels change, 1 of them from right to wrong"
     )
 
 
 def test_a_flavor_that_is_right_more_often_has_a_negative_drop() -> None:
-    found = compare(
-        task=Task.CLASSIFICATION,
-        original=Predictions(prediction=np.array([0, 0])),
-        flavor=Predictions(prediction=np.array([0, 1])),
-        truth=np.array([0, 1]),
+    found = compare_labels(Metric.ACCURACY, texts(0, 0), texts(0, 1), texts(0, 1))
+    assert (found.drop, found.original, found.flavor) == (-0.5, 0.5, 1.0)
+
+
+def test_what_each_class_loses_is_told_worst_first() -> None:
+    truth = texts(*"aaabbb")
+    found = compare_labels(Metric.ACCURACY, truth, texts(*"aaabca"), truth)
+    assert found.classes == (
+        ClassLoss(label="b", rows=3, lost=2, gained=0),
+        ClassLoss(label="a", rows=3, lost=0, gained=0),
     )
-    assert found.drop == -0.5
-    assert "50.00% gained" in found.sentence
 
 
-def test_rows_of_probabilities_are_judged_by_their_likeliest_class() -> None:
-    found = compare(
-        task=Task.OTHER,
-        original=Predictions(prediction=np.array([[0.6, 0.4], [0.9, 0.1]], np.float32)),
-        flavor=Predictions(prediction=np.array([[0.4, 0.6], [0.8, 0.2]], np.float32)),
-        truth=np.array(["cat", "cat"], object),
-        classes=("cat", "dog"),
+def test_recall_is_that_of_the_class_that_loses_most() -> None:
+    truth = texts(*"aaaaaaaabb")
+    found = compare_labels(Metric.RECALL, truth, texts(*"aaaaaaaaba"), truth)
+    assert (found.original, found.flavor, found.drop) == (1.0, 0.5, 0.5)
+    assert found.interval.units == 2
+
+
+def test_macro_f1_is_that_of_scikit_learn_before_and_after() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.integers(0, 4, 300)
+    before = np.where(rng.random(300) < 0.9, truth, 0)
+    after = np.where(rng.random(300) < 0.8, truth, 5)
+    found = compare_labels(Metric.MACRO_F1, texts(*before), texts(*after), texts(*truth))
+    assert found.original == pytest.approx(theirs.f1_score(truth, before, average="macro"))
+    assert found.flavor == pytest.approx(theirs.f1_score(truth, after, average="macro"))
+    assert found.interval.low < found.drop < found.interval.high
+
+
+def test_macro_f1_of_labels_that_all_stay_is_not_certain_for_rows_unseen() -> None:
+    truth = texts(*(n % 2 for n in range(50)))
+    found = compare_labels(Metric.MACRO_F1, truth, truth, truth)
+    assert found.drop == 0
+    assert found.interval.high == pytest.approx(0.0714, abs=1e-4)
+
+
+def test_auc_is_that_of_scikit_learn_before_and_after() -> None:
+    rng = np.random.default_rng(1)
+    positive = rng.random(200) < 0.3
+    before = rng.normal(size=(200, 1)) + positive[:, None]
+    after = before + rng.normal(size=(200, 1))
+    found = compare_scores(Metric.AUC, before, after, positive[:, None], rows=200)
+    assert found.original == pytest.approx(theirs.roc_auc_score(positive, before[:, 0]))
+    assert found.flavor == pytest.approx(theirs.roc_auc_score(positive, after[:, 0]))
+    assert found.drop == pytest.approx(found.original - found.flavor)
+    assert found.interval.low < found.drop < found.interval.high
+    assert found.few == min(positive.sum(), 200 - positive.sum())
+    assert found.interval.method.startswith("stratified paired bootstrap, 2,000 resamples")
+
+
+def test_auc_of_several_classes_is_the_mean_of_each_against_the_rest() -> None:
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, 3, 150)
+    odds = rng.dirichlet(np.ones(3), 150) + np.eye(3)[truth]
+    odds /= odds.sum(axis=1, keepdims=True)
+    found = compare_scores(Metric.AUC, odds, odds, np.eye(3)[truth] > 0, rows=150)
+    wanted = theirs.roc_auc_score(truth, odds, multi_class="ovr", average="macro")
+    assert found.original == pytest.approx(wanted)
+
+
+def test_a_monotone_change_of_the_scores_costs_no_auc() -> None:
+    score = np.random.default_rng(3).normal(size=(80, 1))
+    positive = score + np.random.default_rng(4).normal(size=(80, 1)) > 0
+    found = compare_scores(Metric.AUC, score, np.exp(score), positive, rows=80)
+    assert (found.drop, found.interval.low, found.interval.high) == (0, 0, 0)
+
+
+def test_a_score_that_is_no_longer_a_number_drops_everything() -> None:
+    score = column(*range(6)).astype(float)
+    found = compare_scores(
+        Metric.AUC, score, np.where(score > 4, np.nan, score), score > 2, rows=6
     )
-    assert found.judged_on == "accuracy"
-    assert found.drop == 0.5
-
-
-def test_one_column_of_odds_with_true_labels_is_judged_at_one_half() -> None:
-    found = compare(
-        task=Task.OTHER,
-        original=Predictions(prediction=np.array([[0.6], [0.2]], np.float32)),
-        flavor=Predictions(prediction=np.array([[0.4], [0.2]], np.float32)),
-        truth=np.array([1, 0]),
-    )
-    assert (found.judged_on, found.drop) == ("accuracy", 0.5)
+    assert found.interval.low == 1
+    assert found.detail == "1 of 6 answers are no longer finite numbers"
 
 
 def test_numbers_are_judged_against_the_spread_of_the_original_answers() -> None:
-    before = np.array([0.0, 2.0, 0.0, 2.0])  # standard deviation 1
-    found = numbers(before, before + 0.004)
-    assert found.judged_on == "RMSE against the original"
+    before = column(0.0, 2.0, 0.0, 2.0)  # standard deviation 1
+    found = compare_numbers(Metric.RELATIVE_ERROR, before, before + 0.004, None)
     assert found.drop == pytest.approx(0.004)
     assert found.agreement == 1
-    assert numbers(before, before + np.array([0, 0, 0, 0.02])).agreement == 0.75
+    off = before + column(0, 0, 0, 0.02)
+    assert compare_numbers(Metric.RELATIVE_ERROR, before, off, None).agreement == 0.75
 
 
 def test_with_true_values_the_growth_of_the_error_counts() -> None:
     truth = np.array([0.0, 2.0, 0.0, 2.0])
-    found = numbers(truth + 0.5, truth + 0.52, truth)
-    assert found.judged_on == "RMSE against the true values"
+    before = truth[:, None] + 0.5
+    found = compare_numbers(Metric.RMSE, before, before + 0.02, truth)
     assert found.drop == pytest.approx(0.02)
-    assert "RMSE 0.5 before, 0.52 after (2.00% lost)" in found.sentence
+    assert (found.original, found.flavor) == pytest.approx((0.5, 0.52))
 
 
 def test_columns_of_different_size_count_alike() -> None:
     rng = np.random.default_rng(5)
     before = rng.normal(size=(500, 2)) * [1e6, 1]
-    small_broken = before.copy()
-    small_broken[:, 1] = 0
-    assert numbers(before, small_broken).drop > 0.5
+    small_broken = before * [1, 0]
+    assert compare_numbers(Metric.RELATIVE_ERROR, before, small_broken, None).drop > 0.5
 
 
 def test_a_constant_answer_has_a_spread_to_be_judged_against() -> None:
-    assert numbers(np.full(9, 5.0), np.full(9, 5.0)).drop == 0
-    assert numbers(np.full(9, 5.0), np.full(9, 6.0)).drop > 1
+    fives = np.full((9, 1), 5.0)
+    assert compare_numbers(Metric.RELATIVE_ERROR, fives, fives, None).drop == 0
+    assert compare_numbers(Metric.RELATIVE_ERROR, fives, fives + 1, None).drop > 1
 
 
 def test_an_answer_that_is_no_longer_finite_drops_everything() -> None:
-    found = numbers(np.array([1.0, 2.0, 3.0]), np.array([1.0, np.nan, np.inf]))
-    assert found.drop == 1
-    assert found.sentence == "2 of 3 answers are no longer finite numbers"
+    found = compare_numbers(
+        Metric.RELATIVE_ERROR, column(1, 2, 3), column(1, np.nan, np.inf), None
+    )
+    assert (found.drop, found.interval.low) == (1, 1)
+    assert found.detail == "2 of 3 answers are no longer finite numbers"
 
 
 def test_an_answer_that_never_was_finite_is_not_held_against_a_flavor() -> None:
-    before = np.array([1.0, np.nan, 3.0])
-    assert numbers(before, before.copy()).drop == 0
+    before = column(1.0, np.nan, 3.0)
+    assert compare_numbers(Metric.RELATIVE_ERROR, before, before.copy(), None).drop == 0
+    nowhere = np.full((3, 1), np.nan)
+    assert compare_numbers(Metric.RELATIVE_ERROR, nowhere, nowhere, None).drop == 0
 
 
-def test_named_answers_are_judged_together() -> None:
-    found = compare(
-        task=Task.CLASSIFICATION,
-        original=Predictions(
-            prediction={"kind": np.array(["a", "b"], object), "count": np.array([1, 2])}
-        ),
-        flavor=Predictions(
-            prediction={"kind": np.array(["a", "b"], object), "count": np.array([1, 3])}
-        ),
-    )
-    assert found.drop == 0.5
+def test_without_resamples_the_drop_is_the_same() -> None:
+    rng = np.random.default_rng(6)
+    before, after = rng.normal(size=(2, 60, 1))
+    quick = compare_numbers(Metric.RELATIVE_ERROR, before, after, None, resamples=0)
+    assert quick.drop == compare_numbers(Metric.RELATIVE_ERROR, before, after, None).drop

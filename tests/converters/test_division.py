@@ -76,7 +76,7 @@ def test_very_many_rows_are_not_all_needed() -> None:
     assert len(divided.search) == division.MOST_SEARCH
     assert len(divided.gate) == division.MOST_GATE
     assert not np.intersect1d(divided.search, divided.gate).size
-    assert divided.sentence.endswith("195,904 not needed")
+    assert divided.sentence.endswith("275,904 not needed")
 
 
 def test_the_division_is_the_same_for_ever() -> None:

@@ -34,14 +34,28 @@ class Samples:
     labels: Array | None = None
 
 
-def from_file(path: Path, inputs: Inputs, target: str | None) -> Samples:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleFile:
+    """A file of rows; its columns `aside` are not the model's, whatever it takes."""
+
+    path: Path
+    aside: tuple[str, ...] = ()
+
+
+def from_file(
+    path: Path, inputs: Inputs, target: str | None, *, aside: Sequence[str] = ()
+) -> Samples:
     """Read a sample file; ConversionError if it does not hold what the model takes."""
-    if not path.is_file():
-        raise ConversionError(f"{path}: no such sample file")
+    _check_file(path)
     if path.suffix in _FRAMES:
-        return _from_frame(path.name, _read_frame(path, inputs), inputs, target)
+        frame = _read_frame(path, inputs)
+        _demand(path.name, aside, list(frame.columns))
+        return _from_frame(path.name, frame.drop(columns=list(aside)), inputs, target)
     if path.suffix == ".npz":
-        return _from_arrays(path.name, tables.load_npz(path), inputs, target)
+        arrays = tables.load_npz(path)
+        _demand(path.name, aside, list(arrays))
+        own = {name: array for name, array in arrays.items() if name not in aside}
+        return _from_arrays(path.name, own, inputs, target)
     if path.suffix == ".npy":
         if target is not None:
             raise ConversionError(
@@ -53,6 +67,26 @@ def from_file(path: Path, inputs: Inputs, target: str | None) -> Samples:
         f"{path.name}: samples of an unknown format; {', '.join(_FRAMES)}, .npy or .npz"
         " is expected"
     )
+
+
+def names(path: Path) -> tuple[str, ...]:
+    """Return the names of a sample file's columns or arrays; "" for an .npy file's."""
+    _check_file(path)
+    if path.suffix in _FRAMES:
+        return tuple(_read_frame(path, None).columns)
+    return tuple(tables.load_npz(path)) if path.suffix == ".npz" else ("",)
+
+
+def column(path: Path, name: str) -> Array:
+    """Return one column of a sample file, [rows]; ConversionError if it has none."""
+    _check_file(path)
+    if path.suffix in _FRAMES:
+        frame = _read_frame(path, None)
+        _demand(path.name, [name], list(frame.columns))
+        return frame[name].to_numpy()
+    arrays = tables.load_npz(path) if path.suffix == ".npz" else {}
+    _demand(path.name, [name], list(arrays))
+    return arrays[name]
 
 
 def from_example(example: InputExample | None, inputs: Inputs) -> Samples:
@@ -76,11 +110,14 @@ def from_example(example: InputExample | None, inputs: Inputs) -> Samples:
 
 
 def read(
-    path: Path | None, example: InputExample | None, inputs: Inputs, target: str | None
+    file: SampleFile | None,
+    example: InputExample | None,
+    inputs: Inputs,
+    target: str | None,
 ) -> Samples:
     """Read the sample file, or else the model's own example (which has no target)."""
-    if path is not None:
-        return from_file(path, inputs, target)
+    if file is not None:
+        return from_file(file.path, inputs, target, aside=file.aside)
     if target is not None:
         raise ConversionError(
             f"target {target}: the model's input example holds no true labels; {_HOW}"
@@ -88,17 +125,26 @@ def read(
     return from_example(example, inputs)
 
 
-def _read_frame(path: Path, inputs: Inputs) -> pd.DataFrame:
-    texts = {field.name: str for field in inputs.fields if not field.numeric}
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise ConversionError(f"{path}: no such sample file")
+
+
+def _read_frame(path: Path, inputs: Inputs | None) -> pd.DataFrame:
+    fields = inputs.fields if inputs is not None else ()
+    texts = {field.name: str for field in fields if not field.numeric}
     try:
         if path.suffix == ".csv":
-            return pd.read_csv(path, dtype=texts)
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        lines = path.read_text("utf-8").splitlines()
-        return pd.DataFrame([json.loads(line) for line in lines if line.strip()])
+            frame = pd.read_csv(path, dtype=texts)
+        elif path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+        else:
+            lines = path.read_text("utf-8").splitlines()
+            frame = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
     except (OSError, TypeError, ValueError, RecursionError) as error:
         raise ConversionError(f"{path.name}: cannot be read as a table: {error}") from error
+    frame.columns = frame.columns.map(str)
+    return frame
 
 
 def _read_json(path: Path) -> object:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from onnx import ModelProto
 
-from edgekit.binding import Predictions, feeds, results
+from edgekit.binding import Predictions, results
+from edgekit.conversion import DEFAULT_SECONDS
 from edgekit.errors import ConversionError, ProofError
 from edgekit.manifest import RuntimeNeeds
 from edgekit.table import Array
@@ -15,13 +16,13 @@ from edgekit_converters.extraction import Extraction
 from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Finding, Source
 from edgekit_converters.passes import clean, simplify
 from edgekit_converters.verdict.budget import Budget, Share, stopped_by_interrupt
-from edgekit_converters.verdict.compare import Comparison, compare
+from edgekit_converters.verdict.compare import Comparison
 from edgekit_converters.verdict.gate import BASELINE, Verdict, judge
 from edgekit_converters.verdict.measure import Cost, Trial, measure
+from edgekit_converters.verdict.papers import Papers
 from edgekit_converters.verdict.search import SampleSearch
 
 ML_DOMAIN = "ai.onnx.ml"
-SECONDS = 120.0  # for all searches of one conversion together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,28 +53,18 @@ class _Bench:
     """What all flavors of one model share."""
 
     extraction: Extraction
-    feeds: Mapping[str, Array]
+    papers: Papers
     max_drop: float
-    progress: Callable[[str], None]
-
-    def compare(self, predictions: Predictions) -> Comparison:
-        """Compare a flavor's answers to all rows with the original's."""
-        return compare(
-            task=self.extraction.task,
-            original=self.extraction.original,
-            flavor=predictions,
-            truth=self.extraction.labels,
-            classes=self.extraction.binding.classes,
-        )
+    proven_only: bool
 
     def drop_of(self, outputs: Mapping[str, Array]) -> float:
         """Return how much worse raw outputs for the search rows are."""
-        return self.compare(results(self.extraction.binding, outputs)).drop
+        return self.papers.search.drop(results(self.extraction.binding, outputs))
 
     def search(self, share: Share, progress: Callable[[str], None]) -> SampleSearch:
         """Return what a builder may ask, within its share of the time."""
         return SampleSearch(
-            feeds=self.feeds,
+            feeds=self.papers.search_feeds,
             drop_of=self.drop_of,
             max_drop=self.max_drop,
             share=share,
@@ -81,13 +72,15 @@ class _Bench:
         )
 
 
-def try_flavors(
+def try_flavors(  # noqa: PLR0913 - the model, the rows, and what was asked for
     extraction: Extraction,
+    papers: Papers,
     *,
     quantize: bool,
     max_drop: float,
     progress: Callable[[str], None],
-    seconds: float = SECONDS,
+    seconds: float = DEFAULT_SECONDS,
+    proven_only: bool = False,
 ) -> tuple[Judged | Fallen, ...]:
     """Return what became of each flavor, float32 first; only that one unless `quantize`.
 
@@ -97,13 +90,15 @@ def try_flavors(
     """
     bench = _Bench(
         extraction=extraction,
-        feeds=feeds(extraction.binding, extraction.samples),
+        papers=papers,
         max_drop=max_drop,
-        progress=progress,
+        proven_only=proven_only,
     )
     budget = Budget(seconds)
     with stopped_by_interrupt(budget, progress):
-        source = Source(model=simplify(decode(extraction.model)), calibration=bench.feeds)
+        source = Source(
+            model=simplify(decode(extraction.model)), calibration=papers.search_feeds
+        )
         progress(f"{BASELINE}: measuring")
         baseline = _baseline(bench, source)
         others = [flavor for flavor in FLAVORS if flavor != BASELINE and quantize]
@@ -177,15 +172,16 @@ def _try(flavor: str, bench: _Bench, source: Source, baseline: Cost) -> Judged |
 def _judge(flavor: str, bench: _Bench, built: Built, baseline: Cost | None) -> Judged:
     small = clean(built.model)
     model = encode(small)
-    trial = measure(model, session_options=built.session_options, feeds=bench.feeds)
+    trial = measure(model, session_options=built.session_options, feeds=bench.papers.feeds)
     predictions = results(bench.extraction.binding, trial.outputs)
-    comparison = bench.compare(predictions)
+    comparison = bench.papers.judge(predictions)
     verdict = judge(
         flavor,
         comparison=comparison,
         cost=trial.cost,
         baseline=baseline or trial.cost,
         max_drop=bench.max_drop,
+        proven_only=bench.proven_only,
     )
     return Judged(
         flavor=flavor,

@@ -1,15 +1,8 @@
-"""Say how far a flavor's answers lie from the original's. Pure; knows no files, no limit.
+"""Say how far a flavor's answers lie from the original's, and how sure that is. Pure.
 
-One number, the *drop*, is a share, so that one limit serves every task:
-
-labels   with true labels: accuracy lost, as a share of the rows; without: the share
-         of rows whose label changed
-numbers  with true values: growth of the RMSE, as a share of the true values' standard
-         deviation; without: RMSE against the original, as a share of the standard
-         deviation of the original's answers (the mean over the output columns)
-
-Labels are what classifiers and anomaly detectors answer, and the largest column where
-each row of the answer holds probabilities. A negative drop is a gain.
+One number, the *drop*, is how much worse the metric is, in its own unit; negative where a
+flavor is better. Knows no limit. `resamples` of 0 leaves the interval out, where a
+bootstrap would make it: enough for a search.
 """
 
 from collections.abc import Sequence
@@ -17,194 +10,278 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgekit.binding import Predictions
 from edgekit.table import Array
-from edgekit_converters.extraction import Task
+from edgekit_converters.verdict import metrics
+from edgekit_converters.verdict.metrics import Metric, Ranking
+from edgekit_converters.verdict.statistics import RESAMPLES, Interval, bootstrap, paired
 
 CLOSE = 0.01  # numbers agree within this share of the original answers' spread
-_LABELLED = {Task.CLASSIFICATION, Task.ANOMALY}
-_SUM_TOLERANCE = 1e-2
-_EVEN_ODDS = 0.5
-_MATRIX = 2
+BROKEN_DROP = 1.0  # of a flavor that answers what is no number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassLoss:
+    """What one class loses: of its `rows` rows, those right before or after only."""
+
+    label: str
+    rows: int
+    lost: int
+    gained: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What the sample rows show.
+    """What the rows show.
 
+    `original` and `flavor` are the metric's values, `interval` is of the drop.
     `agreement` is the share of rows with the original's answer (numbers: within CLOSE),
-    `drop` is a share, `judged_on` says of what; `sentence` holds the numbers.
+    `few` the rows of the smallest class that counts. `classes` is there where true labels
+    are, `detail` is one clause more.
     """
 
+    metric: Metric
     rows: int
+    original: float
+    flavor: float
+    interval: Interval
     agreement: float
-    drop: float
-    judged_on: str
-    sentence: str
+    few: int
+    classes: tuple[ClassLoss, ...] = ()
+    detail: str = ""
+
+    @property
+    def drop(self) -> float:
+        """How much worse, in the metric's unit."""
+        return self.interval.drop
+
+    @property
+    def sentence(self) -> str:
+        """The numbers in words."""
+        values = f"{self.metric} {self.original:.4f}, then {self.flavor:.4f}"
+        if self.metric in {Metric.FLIPS, Metric.RELATIVE_ERROR}:
+            values = f"{self.metric} {self.flavor:.4f}"
+        return ": ".join(part for part in (values, self.detail) if part)
 
 
-def compare(
+def compare_labels(
+    metric: Metric,
+    before: Array,
+    after: Array,
+    truth: Array | None,
     *,
-    task: Task,
-    original: Predictions,
-    flavor: Predictions,
-    truth: Array | None = None,
-    classes: Sequence[str] = (),
+    resamples: int = RESAMPLES,
 ) -> Comparison:
-    """Compare the answers to the same rows; `truth` is [rows], in the answer's units."""
-    before, after = _columns(original), _columns(flavor)
-    labels = [
-        _labels(values, task=task, classes=classes, truth=truth)
+    """Compare labels as texts, [rows]; without `truth` only as flips."""
+    changed = int(np.sum(before != after))
+    rows = len(before)
+    changes = f"{changed} of {rows} labels change"
+    if metric is Metric.FLIPS or truth is None:
+        return Comparison(
+            metric=Metric.FLIPS,
+            rows=rows,
+            original=0.0,
+            flavor=changed / rows,
+            interval=paired(changed, 0, rows),
+            agreement=1 - changed / rows,
+            few=rows,
+            classes=() if truth is None else class_losses(before, after, truth),
+            detail=changes,
+        )
+    interval, values = _of_labels(metric, before, after, truth, resamples)
+    return Comparison(
+        metric=metric,
+        rows=rows,
+        original=values[0],
+        flavor=values[1],
+        interval=interval,
+        agreement=1 - changed / rows,
+        few=rows,
+        classes=class_losses(before, after, truth),
+        detail=f"{changes}, {int(np.sum((before == truth) & (after != truth)))} of them"
+        " from right to wrong",
+    )
+
+
+def compare_scores(  # noqa: PLR0913 - one for each thing that is compared
+    metric: Metric,
+    before: Array,
+    after: Array,
+    positive: Array,
+    *,
+    rows: int,
+    resamples: int = RESAMPLES,
+) -> Comparison:
+    """Compare [units, scores] for [units, scores] of true or not, from `rows` rows."""
+    if not np.isfinite(after).all():
+        return broken(metric, after, rows)
+    counted = [n for n in range(before.shape[1]) if 0 < positive[:, n].sum() < len(before)]
+    rankings = [
+        [Ranking.of(values[:, n], positive[:, n]) for n in counted]
         for values in (before, after)
     ]
-    if labels[0] is not None and labels[1] is not None:
-        return _compare_labels(labels[0], labels[1], truth)
-    numbers = np.asarray(before, np.float64), np.asarray(after, np.float64)
-    return _compare_numbers(*numbers, truth)
+    measure = metrics.auc if metric is Metric.AUC else metrics.average_precision
 
+    def value(ranked: Sequence[Ranking], weights: Array) -> Array:
+        return np.asarray(np.mean([measure(one, weights) for one in ranked], axis=0))
 
-def _columns(predictions: Predictions) -> Array:
-    """Return the prediction as [rows, columns]; named ones side by side."""
-    answer = predictions.prediction
-    parts = list(answer.values()) if isinstance(answer, dict) else [answer]
-    flat = [np.asarray(part).reshape(len(part), -1) for part in parts]
-    if any(part.dtype == object for part in flat):
-        flat = [part.astype(object) for part in flat]
-    return np.concatenate(flat, axis=1)
-
-
-def _labels(
-    values: Array, *, task: Task, classes: Sequence[str], truth: Array | None
-) -> Array | None:
-    """Return [rows] labels, or None where the answer is numbers."""
-    if _is_probabilities(values):
-        best = values.argmax(axis=1)
-        return np.asarray([classes[n] for n in best] if classes else best)
-    if task in _LABELLED or values.dtype.kind in "OUb":
-        return np.asarray([" ".join(_text(value) for value in row) for row in values])
-    if truth is not None and _is_odds(values) and set(np.unique(truth).tolist()) <= {0, 1}:
-        return (values[:, 0] > _EVEN_ODDS).astype(np.int64)
-    return None
-
-
-def _is_probabilities(values: Array) -> bool:
-    return (
-        values.dtype.kind == "f"
-        and values.ndim == _MATRIX
-        and values.shape[1] > 1
-        and bool(np.isfinite(values).all())
-        and bool((values >= -_SUM_TOLERANCE).all())
-        and bool((np.abs(values.sum(axis=1) - 1) <= _SUM_TOLERANCE).all())
+    classes = positive[:, counted].argmax(axis=1) if len(counted) > 1 else positive[:, 0]
+    ones = np.ones(len(before), np.int64)
+    interval = bootstrap(
+        lambda weights: value(rankings[0], weights) - value(rankings[1], weights),
+        counts=ones,
+        strata=classes,
+        resamples=resamples,
     )
-
-
-def _is_odds(values: Array) -> bool:
-    return (
-        values.dtype.kind == "f"
-        and values.shape[1] == 1
-        and bool(((values >= 0) & (values <= 1)).all())
-    )
-
-
-def _text(value: object) -> str:
-    """Write 1, 1.0 and "1" alike: framework and graph may differ in a label's type."""
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _compare_labels(before: Array, after: Array, truth: Array | None) -> Comparison:
-    rows = len(before)
-    changed = int(np.sum(before != after))
-    share = changed / rows
-    changes = f"{changed} of {rows} labels change"
-    if truth is None:
-        return Comparison(
-            rows=rows,
-            agreement=1 - share,
-            drop=share,
-            judged_on="changed labels",
-            sentence=f"{changes} ({share:.2%})",
-        )
-    wanted = [_text(value) for value in np.asarray(truth).ravel()]
-    right = [
-        float(
-            np.mean([_text(value) == want for value, want in zip(got, wanted, strict=True)])
-        )
-        for got in (before, after)
-    ]
-    drop = right[0] - right[1]
+    close = np.abs(after - before) <= CLOSE * spread(before)
     return Comparison(
+        metric=metric,
         rows=rows,
-        agreement=1 - share,
-        drop=drop,
-        judged_on="accuracy",
-        sentence=f"accuracy {right[0]:.4f} before, {right[1]:.4f} after"
-        f" ({_lost(drop)}), {changes}",
+        original=float(value(rankings[0], ones)),
+        flavor=float(value(rankings[1], ones)),
+        interval=interval,
+        agreement=float(np.mean(close.all(axis=1))),
+        few=int(np.unique(classes, return_counts=True)[1].min()),
+        detail="" if rows == len(before) else f"{len(before)} groups of {rows} rows",
     )
 
 
-def _compare_numbers(before: Array, after: Array, truth: Array | None) -> Comparison:
-    rows = len(before)
-    lost = np.isfinite(before) & ~np.isfinite(after)
-    if lost.any():
-        broken = int(lost.any(axis=1).sum())
-        return Comparison(
-            rows=rows,
-            agreement=1 - broken / rows,
-            drop=1.0,
-            judged_on="finite numbers",
-            sentence=f"{broken} of {rows} answers are no longer finite numbers",
-        )
-    apart = np.where(np.isfinite(before), after - before, 0.0)
-    spread = _spread(before)
-    close = (np.abs(apart) <= CLOSE * spread).all(axis=1)
-    agreement = float(np.mean(close))
-    relative = float(np.median(np.abs(apart) / np.maximum(np.abs(before), 1e-9 * spread)))
-    detail = f"median relative error {relative:.1e}"
-    if truth is not None and before.shape[1] == 1:
-        return _against_truth(before, after, truth, agreement, detail)
-    drop = float(np.sqrt(np.mean(apart**2 / spread**2)))
-    return Comparison(
-        rows=rows,
-        agreement=agreement,
-        drop=drop,
-        judged_on="RMSE against the original",
-        sentence=f"RMSE {drop:.3%} of the spread of the original's answers, {detail}",
-    )
-
-
-def _against_truth(
-    before: Array, after: Array, truth: Array, agreement: float, detail: str
+def compare_numbers(
+    metric: Metric,
+    before: Array,
+    after: Array,
+    truth: Array | None,
+    *,
+    resamples: int = RESAMPLES,
 ) -> Comparison:
-    wanted = np.asarray(truth, np.float64).reshape(-1, 1)
-    known = np.isfinite(wanted) & np.isfinite(before)
-    errors = [
-        float(np.sqrt(np.mean((got[known] - wanted[known]) ** 2)))
-        for got in (before, after)
-    ]
-    drop = (errors[1] - errors[0]) / float(_spread(wanted[known][:, None])[0])
+    """Compare numbers, [rows, columns]; `truth` ([rows]) for Metric.RMSE."""
+    rows = len(before)
+    known = np.isfinite(before)
+    if (known & ~np.isfinite(after)).any():
+        return broken(metric, np.where(known, after, 0.0), rows)
+    apart = np.where(known, after - before, 0.0)
+    wide = spread(before)
+    close = (np.abs(apart) <= CLOSE * wide).all(axis=1)
+    relative = float(np.median(np.abs(apart) / np.maximum(np.abs(before), 1e-9 * wide)))
+    if metric is Metric.RMSE and truth is not None:
+        wanted = truth.reshape(-1, 1)
+        unit = float(spread(wanted)[0])
+        squares = [((got - wanted)[:, 0] / unit) ** 2 for got in (before, after)]
+    else:
+        squares = [np.zeros(rows), np.mean((apart / wide) ** 2, axis=1)]
+    ones = np.ones(rows, np.int64)
+    values = [float(metrics.root_mean_square(each, ones)) for each in squares]
+    interval = bootstrap(
+        lambda weights: (
+            metrics.root_mean_square(squares[1], weights)
+            - metrics.root_mean_square(squares[0], weights)
+        ),
+        counts=ones,
+        resamples=resamples,
+    )
     return Comparison(
-        rows=len(before),
-        agreement=agreement,
-        drop=drop,
-        judged_on="RMSE against the true values",
-        sentence=f"RMSE {errors[0]:.6g} before, {errors[1]:.6g} after"
-        f" ({_lost(drop)}), {detail}",
+        metric=metric,
+        rows=rows,
+        original=values[0],
+        flavor=values[1],
+        interval=interval,
+        agreement=float(np.mean(close)),
+        few=rows,
+        detail=f"median relative error {relative:.1e}",
     )
 
 
-def _lost(drop: float) -> str:
-    return f"{abs(drop):.2%} {'gained' if drop < 0 else 'lost'}"
+def broken(metric: Metric, after: Array, rows: int) -> Comparison:
+    """Return what is said of a flavor that answers what is not a finite number."""
+    number = int((~np.isfinite(after)).any(axis=1).sum())
+    drop = Interval(
+        drop=BROKEN_DROP,
+        low=BROKEN_DROP,
+        high=BROKEN_DROP,
+        units=rows,
+        method="none",
+    )
+    return Comparison(
+        metric=metric,
+        rows=rows,
+        original=0.0,
+        flavor=0.0,
+        interval=drop,
+        agreement=1 - number / len(after),
+        few=rows,
+        detail=f"{number} of {len(after)} answers are no longer finite numbers",
+    )
 
 
-def _spread(values: Array) -> Array:
+def class_losses(before: Array, after: Array, truth: Array) -> tuple[ClassLoss, ...]:
+    """Return what each true class loses and gains, the greatest loss first."""
+    losses = [
+        ClassLoss(
+            label=str(label),
+            rows=int(of.sum()),
+            lost=int((of & (before == truth) & (after != truth)).sum()),
+            gained=int((of & (before != truth) & (after == truth)).sum()),
+        )
+        for label in np.unique(truth)
+        for of in [truth == label]
+    ]
+    return tuple(sorted(losses, key=lambda one: (one.gained - one.lost) / one.rows))
+
+
+def spread(values: Array) -> Array:
     """Return each column's standard deviation; a constant column takes its magnitude."""
     finite = np.where(np.isfinite(values), values, np.nan)
-    with np.errstate(invalid="ignore"):
-        middle = np.nan_to_num(np.nanmean(finite, axis=0))
-        spread = np.nan_to_num(np.nanstd(finite, axis=0))
-    overall = float(np.sqrt(np.mean(spread**2)))
+    known = np.isfinite(values).any(axis=0)
+    finite[:, ~known] = 0.0
+    middle, wide = np.nanmean(finite, axis=0), np.nanstd(finite, axis=0)
+    overall = float(np.sqrt(np.mean(wide**2)))
     floor = np.maximum(1e-6 * overall, 1e-6 * np.abs(middle))
-    widest: Array = np.where(spread > floor, spread, np.maximum(floor, 1e-12))
+    widest: Array = np.where(wide > floor, wide, np.maximum(floor, 1e-12))
     return widest
+
+
+def _of_labels(
+    metric: Metric, before: Array, after: Array, truth: Array, resamples: int
+) -> tuple[Interval, list[float]]:
+    """Return the interval of the drop, and the metric before and after."""
+    right = [got == truth for got in (before, after)]
+    lost, gained = (int(np.sum(right[n] & ~right[1 - n])) for n in (0, 1))
+    if metric is Metric.ACCURACY:
+        return paired(lost, gained, len(truth)), [float(each.mean()) for each in right]
+    if metric is Metric.RECALL:
+        worst = class_losses(before, after, truth)[0]
+        of = truth == worst.label
+        return (
+            paired(worst.lost, worst.gained, worst.rows),
+            [float(each[of].mean()) for each in right],
+        )
+    return _macro_f1(before, after, truth, resamples)
+
+
+def _macro_f1(
+    before: Array, after: Array, truth: Array, resamples: int
+) -> tuple[Interval, list[float]]:
+    """Resample the cells of equal (true, before, after), of which there are few."""
+    names, numbers = np.unique(np.stack([truth, before, after]), return_inverse=True)
+    cells, counts = np.unique(numbers.reshape(3, -1).T, axis=0, return_counts=True)
+    true, *said = cells.T
+
+    def value(which: int, weights: Array) -> Array:
+        return metrics.macro_f1(true, said[which], weights, len(names))
+
+    interval = bootstrap(
+        lambda weights: value(0, weights) - value(1, weights),
+        counts=counts,
+        strata=true,
+        resamples=resamples,
+    )
+    # Where no label changed, resampling the rows cannot show what unseen rows might do.
+    unseen = paired(0, 0, len(truth)).high
+    drop = interval.drop
+    wider = Interval(
+        drop=drop,
+        low=min(interval.low, drop - unseen),
+        high=max(interval.high, drop + unseen),
+        units=interval.units,
+        method=interval.method,
+    )
+    return wider, [float(value(n, counts)) for n in (0, 1)]

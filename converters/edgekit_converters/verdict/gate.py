@@ -1,8 +1,17 @@
 """Decide whether a flavor stays, from what was measured. Pure; knows no files or clock.
 
-Never worse: a flavor that is less accurate than allowed, no smaller than float32, or far
-slower or hungrier falls, and the sentence says by how much. Speed and memory are measured
-on a shared machine, so only differences that noise does not make count against a flavor.
+Never worse: a flavor that is less accurate than allowed, no smaller than float32, or
+noticeably slower or hungrier falls, and the sentence says by how much. Of accuracy, the
+interval decides (docs/adr/0016-the-gate-is-statistical.md):
+
+    all of it within the limit      kept
+    all of it beyond the limit      refused: less accurate
+    neither, and nothing lost that  kept, but not proven: it says how many rows would do
+    chance does not explain
+    neither, otherwise              not enough samples: it falls, and says the same
+
+Speed and memory are measured on a shared machine, so only differences that noise does not
+make count against a flavor.
 """
 
 import math
@@ -10,32 +19,52 @@ from dataclasses import dataclass
 
 from edgekit_converters.verdict.compare import Comparison
 from edgekit_converters.verdict.measure import Cost
+from edgekit_converters.verdict.metrics import Metric
+from edgekit_converters.verdict.statistics import (
+    FEWEST,
+    LEVEL,
+    paired,
+    rows_needed,
+)
 
 BASELINE = "fp32"
 SLOWER = 2.0  # times float32's time, for one row and in a batch both
 SLOWER_US = 100  # and at least this much a row
 HUNGRIER_BYTES = 8 * 2**20  # more than float32's peak RSS
-FEW_ROWS = 30  # below it nothing can be said about numbers either
+RECALL_FLOOR = 0.05  # no class may lose more of its rows
+_SHOWN = 4  # names of small classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Whether a flavor stays, and the sentence with the numbers."""
+    """Whether a flavor stays, and the sentence with the numbers.
+
+    `enough` is False where the rows could not decide: the flavor is kept but not proven,
+    or falls for want of samples alone.
+    """
 
     accepted: bool
     reason: str
+    enough: bool = True
 
 
-def judge(
+def judge(  # noqa: PLR0913 - what it answers, what it costs, and the limits
     flavor: str,
     *,
     comparison: Comparison,
     cost: Cost,
     baseline: Cost,
     max_drop: float,
+    proven_only: bool = False,
 ) -> Verdict:
-    """Judge one flavor; `baseline` is what float32 costs, `max_drop` is a share."""
-    against = [_less_accurate(comparison, max_drop)]
+    """Judge one flavor; `baseline` is what float32 costs.
+
+    `max_drop` is in the metric's unit. With `proven_only` what is not proven falls; but
+    not float32 itself, which is what stays when nothing else does.
+    """
+    accuracy = judge_accuracy(comparison, max_drop)
+    against = [accuracy.reason] if not accuracy.accepted and accuracy.enough else []
+    against.append(_losing_classes(comparison, max_drop))
     if flavor != BASELINE:
         against += [
             _no_smaller(cost, baseline),
@@ -43,32 +72,96 @@ def judge(
             _hungrier(cost, baseline),
         ]
     refused = [reason for reason in against if reason]
-    clauses = [*refused, comparison.sentence, few_samples(comparison, max_drop)]
+    if refused:
+        unsaid = "" if accuracy.reason in refused else comparison.sentence
+        return Verdict(accepted=False, reason=_joined(*refused, unsaid))
+    if proven_only and not accuracy.enough and flavor != BASELINE:
+        return Verdict(accepted=False, reason=accuracy.reason, enough=False)
     return Verdict(
-        accepted=not refused, reason="; ".join(clause for clause in clauses if clause)
+        accepted=accuracy.accepted,
+        reason=_joined(accuracy.reason, _small_classes(comparison, max_drop)),
+        enough=accuracy.enough,
     )
 
 
-def few_samples(comparison: Comparison, max_drop: float) -> str:
-    """Say what so few rows cannot show, or "" when they can show `max_drop`."""
-    by_rows = comparison.judged_on in {"accuracy", "changed labels"}
-    if by_rows and max_drop > 0 and 1 / comparison.rows > max_drop:
-        one_row = 1 / comparison.rows
-        return (
-            f"only {comparison.rows} samples: one row is {one_row:.2%},"
-            f" at least {math.ceil(1 / max_drop)} rows can show {max_drop:.2%}"
-        )
-    if comparison.rows < FEW_ROWS:
-        return f"only {comparison.rows} samples: {FEW_ROWS} or more say more"
-    return ""
+def judge_accuracy(comparison: Comparison, max_drop: float) -> Verdict:
+    """Judge the drop alone."""
+    drop = comparison.interval
+    counted = drop.lost is not None  # its interval holds for any number of rows
+    few = not counted and comparison.few < FEWEST
+    facts = (
+        f"{comparison.sentence}; drop {drop.drop:.4f} of at most {max_drop:g}"
+        if few
+        else f"{comparison.sentence}; drop {drop} of at most {max_drop:g}"
+    )
+    if drop.low > max_drop:
+        return Verdict(accepted=False, reason=f"less accurate: {facts}")
+    if drop.high <= max_drop and not few:
+        return Verdict(accepted=True, reason=facts)
+    wanted = _wanted(comparison, max_drop, few=few)
+    if drop.drop <= max_drop and (few or drop.low <= 0):
+        reason = f"{facts}; not proven by {_units(comparison)}, {wanted}"
+        return Verdict(accepted=True, reason=reason, enough=False)
+    return Verdict(
+        accepted=False, reason=f"not enough samples: {facts}; {wanted}", enough=False
+    )
 
 
-def _less_accurate(comparison: Comparison, max_drop: float) -> str:
-    if comparison.drop <= max_drop:
+def _wanted(comparison: Comparison, max_drop: float, *, few: bool) -> str:
+    if few:
+        each = "" if comparison.few == comparison.interval.units else " of each class"
+        return f"at least {FEWEST}{each} are needed"
+    rows = rows_needed(comparison.interval, max_drop)
+    if rows is None:
+        return "no number of rows would do, as the drop is at the limit"
+    return f"about {_rounded_up(rows):,} are needed"
+
+
+def _units(comparison: Comparison) -> str:
+    units = comparison.interval.units
+    return f"{units:,} {'rows' if units == comparison.rows else 'groups'}"
+
+
+def _rounded_up(rows: int) -> int:
+    """Round to two figures: an estimate has no more."""
+    unit = int(10 ** max(0, len(str(rows)) - 2))
+    return math.ceil(rows / unit) * unit
+
+
+def _joined(*clauses: str) -> str:
+    return "; ".join(clause for clause in clauses if clause)
+
+
+def _losing_classes(comparison: Comparison, max_drop: float) -> str:
+    """Name the classes that demonstrably lose rows, and more than the floor."""
+    if comparison.metric is Metric.RECALL or not comparison.classes:
         return ""
+    floor = max(RECALL_FLOOR, max_drop)
+    level = 1 - (1 - LEVEL) / len(comparison.classes)  # of all of them together
+    losing = [
+        f"{one.label} {drop.drop:.3f} ({one.lost} lost, {one.gained} gained of {one.rows})"
+        for one in comparison.classes
+        for drop in [paired(one.lost, one.gained, one.rows, level=level)]
+        if drop.drop > floor and drop.low > 0
+    ]
+    if not losing:
+        return ""
+    return f"less accurate: recall of class {', '.join(losing)}, {floor:g} is allowed"
+
+
+def _small_classes(comparison: Comparison, max_drop: float) -> str:
+    """Say which classes have too few rows for the floor to be watched."""
+    if not comparison.classes:
+        return ""
+    floor = max(RECALL_FLOOR, max_drop)
+    enough = rows_needed(paired(0, 0, 1), floor)
+    small = [one.label for one in comparison.classes if one.rows < (enough or 0)]
+    if not small:
+        return ""
+    which = ", ".join(small[:_SHOWN]) + (", ..." if len(small) > _SHOWN else "")
     return (
-        f"less accurate: {comparison.drop:.2%} by {comparison.judged_on},"
-        f" at most {max_drop:.2%} is allowed"
+        f"not enough samples of class {which} to see one lose {floor:g}, {enough} of each"
+        " are needed"
     )
 
 
