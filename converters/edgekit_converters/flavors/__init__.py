@@ -2,7 +2,15 @@
 
 from collections.abc import Mapping
 
-from edgekit_converters.flavors import fp16, fp32, fp32_trees, int8, int8_mixed, int8_static
+from edgekit_converters.flavors import (
+    fp16,
+    fp32,
+    fp32_trees,
+    int8,
+    int8_mixed,
+    int8_static,
+    weight_only,
+)
 from edgekit_converters.flavors.flavor import (
     Builder,
     Built,
@@ -11,12 +19,15 @@ from edgekit_converters.flavors.flavor import (
     Search,
     Source,
 )
+from edgekit_converters.flavors.formats import INT4, INT5
 
 FLAVORS: Mapping[str, Builder] = {
     "fp32": fp32.build,  # first: the others are judged against it
     "fp32-trees": fp32_trees.build,
     "fp16": fp16.build,
     "int8": int8.build,
+    "int5": weight_only.builder(INT5),
+    "int4": weight_only.builder(INT4),
     "int8-static": int8_static.build,
     "int8-mixed": int8_mixed.build,
 }

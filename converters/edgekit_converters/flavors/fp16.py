@@ -8,8 +8,8 @@ import numpy as np
 
 from edgekit.table import Array
 from edgekit_converters.flavors.flavor import Built, DoesNotApply, Source
-from edgekit_converters.flavors.weights import cast_to_float, floats, store, tensor
-from edgekit_converters.passes.walk import copied
+from edgekit_converters.flavors.layout import write
+from edgekit_converters.flavors.weights import floats
 
 MIN_ELEMENTS = 32  # below it the Cast node costs more bytes than two a number save
 _LARGEST = float(np.finfo(np.float16).max)
@@ -17,21 +17,17 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 def build(source: Source) -> Built | DoesNotApply:
     """Return the model with every constant of MIN_ELEMENTS or more stored as float16."""
-    model = copied(source.model)
     chosen = [(name, values) for name, values in floats(source.model) if _storable(values)]
     if not chosen:
         return DoesNotApply(
             reason=f"no float constant of {MIN_ELEMENTS} or more numbers within float16's"
             " range outside tree and linear operators' own attributes"
         )
-    for name, values in chosen:
-        half = f"{name}/fp16"
-        store(
-            model,
-            name,
-            [tensor(half, values.astype(np.float16))],
-            [cast_to_float(half, name)],
-        )
+    model = write(
+        source.model,
+        {},
+        {name: values.astype(np.float16).astype(np.float32) for name, values in chosen},
+    )
     numbers = sum(values.size for _, values in chosen)
     return Built(
         model=model, note=f"{numbers:,} numbers in {len(chosen)} constants as float16"

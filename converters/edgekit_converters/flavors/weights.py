@@ -1,21 +1,24 @@
-"""Replace float32 initialisers by smaller stored ones that unfold when a session loads.
-
-Knows which constants are weights, and how to put nodes in front of their readers; not how
-a weight is stored. onnxruntime computes nodes of constants once, at load: the graph that
-runs is the float one, at its speed.
-"""
+"""Find the weights among a model's float32 constants. Knows not how a weight is stored."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from edgekit.table import Array
 from edgekit_converters.passes.walk import interface, nodes
 
 _TRANSPOSABLE = {"Gemm": "transB"}
-_CHANNEL_AXIS = {"Conv": 0, "MatMul": -1, "LSTM": -2, "GRU": -2, "RNN": -2, "Gather": 0}
+_CHANNEL_AXIS = {
+    "Conv": 0,
+    "ConvTranspose": 1,
+    "MatMul": -1,
+    "LSTM": -2,
+    "GRU": -2,
+    "RNN": -2,
+    "Gather": 0,
+}
 _WEIGHT_INPUTS = {"LSTM": (1, 2), "GRU": (1, 2), "RNN": (1, 2), "Gather": (0,)}
 _SECOND = (1,)
 
@@ -49,23 +52,6 @@ def weights(model: ModelProto) -> Iterator[Weight]:
     for name, values in floats(model):
         if name in axes and values.ndim > 1:
             yield Weight(name=name, values=values, channel_axis=axes[name] % values.ndim)
-
-
-def store(
-    model: ModelProto, name: str, stored: list[TensorProto], unfold: list[NodeProto]
-) -> None:
-    """Replace the initialiser `name` by others, and nodes whose last output is `name`."""
-    kept = [entry for entry in model.graph.initializer if entry.name != name]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend([*kept, *stored])
-    after = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*unfold, *after])
-
-
-def cast_to_float(source: str, target: str) -> NodeProto:
-    """Return the node that makes float32 of a stored tensor."""
-    return helper.make_node("Cast", [source], [target], to=TensorProto.FLOAT)
 
 
 def tensor(name: str, values: Array) -> TensorProto:
