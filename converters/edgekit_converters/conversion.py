@@ -54,6 +54,7 @@ def convert_extraction(
         max_drop=request.max_drop,
         seconds=request.seconds,
         proven_only=request.proven_only,
+        boards=request.boards,
         progress=progress,
     )
     written = {

@@ -1,11 +1,14 @@
 """Build, measure and judge every flavor of one model. Knows no board and writes no file."""
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from onnx import ModelProto
 
 from edgekit.binding import Predictions, results
+from edgekit.board import Board
 from edgekit.conversion import DEFAULT_SECONDS
 from edgekit.errors import ConversionError, ProofError
 from edgekit.manifest import RuntimeNeeds
@@ -14,7 +17,13 @@ from edgekit_converters import runtimes
 from edgekit_converters.encoding import decode, encode
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Finding, Source
+from edgekit_converters.flavors.quantised import integer_operators
 from edgekit_converters.passes import clean, simplify
+from edgekit_converters.verdict.arithmetic import (
+    exact_options,
+    processor_saturates,
+    semantics,
+)
 from edgekit_converters.verdict.budget import Budget, Share, stopped_by_interrupt
 from edgekit_converters.verdict.compare import Comparison
 from edgekit_converters.verdict.gate import BASELINE, Verdict, judge
@@ -38,6 +47,7 @@ class Judged:
     comparison: Comparison
     verdict: Verdict
     findings: tuple[Finding, ...] = ()
+    semantics: str = ""  # which arithmetic the verdict holds for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +66,7 @@ class _Bench:
     papers: Papers
     max_drop: float
     proven_only: bool
+    boards: Sequence[Board]
 
     def drop_of(self, outputs: Mapping[str, Array]) -> float:
         """Return how much worse raw outputs for the search rows are."""
@@ -81,6 +92,7 @@ def try_flavors(  # noqa: PLR0913 - the model, the rows, and what was asked for
     progress: Callable[[str], None],
     seconds: float = DEFAULT_SECONDS,
     proven_only: bool = False,
+    boards: Sequence[Board] = (),
 ) -> tuple[Judged | Fallen, ...]:
     """Return what became of each flavor, float32 first; only that one unless `quantize`.
 
@@ -93,6 +105,7 @@ def try_flavors(  # noqa: PLR0913 - the model, the rows, and what was asked for
         papers=papers,
         max_drop=max_drop,
         proven_only=proven_only,
+        boards=boards,
     )
     budget = Budget(seconds)
     with stopped_by_interrupt(budget, progress):
@@ -101,20 +114,46 @@ def try_flavors(  # noqa: PLR0913 - the model, the rows, and what was asked for
         )
         progress(f"{BASELINE}: measuring")
         baseline = _baseline(bench, source)
-        others = [flavor for flavor in FLAVORS if flavor != BASELINE and quantize]
-        tried: list[Judged | Fallen] = [baseline]
-        for number, flavor in enumerate(others):
-            if budget.spent():
-                tried.append(Fallen(flavor=flavor, reason=f"not tried: {budget.why}"))
-                continue
-            stage = f"{flavor} ({number + 1} of {len(others)})"
-            progress(f"{stage}: building and measuring; {_best(tried)}")
-            share = budget.share(len(others) - number)
-            search = bench.search(share, _prefixed(progress, stage))
-            tried.append(
-                _try(flavor, bench, replace(source, search=search), baseline.trial.cost)
-            )
+        if quantize:
+            return _try_others(bench, source, baseline, budget, progress)
+    return (baseline,)
+
+
+def _try_others(
+    bench: _Bench,
+    source: Source,
+    baseline: Judged,
+    budget: Budget,
+    progress: Callable[[str], None],
+) -> tuple[Judged | Fallen, ...]:
+    others = [flavor for flavor in FLAVORS if flavor != BASELINE]
+    against = _already_quantised(source.model)
+    tried: list[Judged | Fallen] = [baseline]
+    for number, flavor in enumerate(others):
+        if against or budget.spent():
+            reason = against or f"not tried: {budget.why}"
+            tried.append(Fallen(flavor=flavor, reason=reason))
+            continue
+        stage = f"{flavor} ({number + 1} of {len(others)})"
+        progress(f"{stage}: building; {_best(tried)}")
+        share = budget.share(len(others) - number)
+        search = bench.search(share, _prefixed(progress, stage))
+        found = _build(flavor, replace(source, search=search))
+        if isinstance(found, Fallen):
+            tried.append(found)
+            continue
+        if share.ran_out:
+            found = replace(found, note=f"{found.note}; cut short: {budget.why}")
+        tried.append(_measure(flavor, bench, found, tried, _prefixed(progress, stage)))
     return tuple(tried)
+
+
+def _already_quantised(model: ModelProto) -> str:
+    counts = integer_operators(model)
+    if not counts:
+        return ""
+    told = ", ".join(f"{count} {operator}" for operator, count in counts.items())
+    return f"does not apply: the model is quantised already ({told})"
 
 
 def _prefixed(progress: Callable[[str], None], stage: str) -> Callable[[str], None]:
@@ -146,10 +185,15 @@ def _baseline(bench: _Bench, source: Source) -> Judged:
     built = FLAVORS[BASELINE](source)
     if isinstance(built, DoesNotApply):
         raise ConversionError(f"{BASELINE}: {built.reason}")
+    exact = replace(built, session_options=exact_options(built.model))
     try:
-        judged = _judge(BASELINE, bench, built, None)
+        judged = _judge(BASELINE, bench, exact, None)
     except ProofError as error:
-        raise ConversionError(f"{BASELINE}: the ONNX form does not run: {error}") from error
+        if not exact.session_options:
+            raise ConversionError(
+                f"{BASELINE}: the ONNX form does not run: {error}"
+            ) from error
+        judged = _judge(BASELINE, bench, built, None)
     if not judged.verdict.accepted:
         raise ConversionError(
             f"{BASELINE}: the ONNX form does not answer as the original does:"
@@ -159,12 +203,38 @@ def _baseline(bench: _Bench, source: Source) -> Judged:
     return judged
 
 
-def _try(flavor: str, bench: _Bench, source: Source, baseline: Cost) -> Judged | Fallen:
+def _build(flavor: str, source: Source) -> Built | Fallen:
     try:
         built = FLAVORS[flavor](source)
-        if isinstance(built, DoesNotApply):
-            return Fallen(flavor=flavor, reason=f"does not apply: {built.reason}")
-        return _judge(flavor, bench, built, baseline)
+    except ProofError as error:
+        return Fallen(flavor=flavor, reason=f"does not run: {error}")
+    if isinstance(built, DoesNotApply):
+        return Fallen(flavor=flavor, reason=f"does not apply: {built.reason}")
+    return replace(built, model=clean(built.model))
+
+
+def _measure(
+    flavor: str,
+    bench: _Bench,
+    built: Built,
+    tried: Sequence[Judged | Fallen],
+    progress: Callable[[str], None],
+) -> Judged | Fallen:
+    """Judge what can win: not what is no smaller than float32, or was judged already."""
+    judged = [one for one in tried if isinstance(one, Judged)]
+    model = encode(built.model)
+    if len(model) >= len(judged[0].model):
+        return Fallen(
+            flavor=flavor,
+            reason=f"no smaller: {len(model):,} bytes, {BASELINE} has"
+            f" {len(judged[0].model):,}",
+        )
+    for one in judged:
+        if (one.model, one.needs.session_options) == (model, built.session_options):
+            return Fallen(flavor=flavor, reason=f"the same bytes as {one.flavor}")
+    progress("measuring")
+    try:
+        return _judge(flavor, bench, built, judged[0].trial.cost)
     except ProofError as error:
         return Fallen(flavor=flavor, reason=f"does not run: {error}")
 
@@ -193,4 +263,17 @@ def _judge(flavor: str, bench: _Bench, built: Built, baseline: Cost | None) -> J
         comparison=comparison,
         verdict=verdict,
         findings=built.findings,
+        semantics=semantics(
+            small,
+            built.session_options,
+            bench.boards,
+            measured_saturating=processor_saturates(platform.machine(), _cpuinfo()),
+        ),
     )
+
+
+def _cpuinfo() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text("ascii", errors="replace")
+    except OSError:
+        return ""

@@ -64,7 +64,7 @@ class SampleSearch:
             outputs = run(Session.load(encode(model), needs), self._feeds)
         except ProofError:
             return math.inf
-        return self._drop_of(outputs)
+        return float(self._drop_of(outputs))
 
     def progress(self, text: str) -> None:
         """Tell the user what is being tried."""
