@@ -13,8 +13,10 @@ from edgekit.cli import (
     init,
     inspect,
     keys,
+    publish,
     release,
     rollback,
+    sign,
     trace,
 )
 from edgekit.cli.failure import FailingGroup
@@ -38,8 +40,10 @@ main.add_command(depot.command)
 main.add_command(device.command)
 main.add_command(fleet.command)
 main.add_command(init.command)
-main.add_command(keys.command)
-main.add_command(release.command)
 main.add_command(inspect.command)
+main.add_command(keys.command)
+main.add_command(publish.command)
+main.add_command(release.command)
 main.add_command(rollback.command)
+main.add_command(sign.command)
 main.add_command(trace.command)

@@ -7,6 +7,7 @@ import click
 
 from edgekit import conversion, registry
 from edgekit.board import Board
+from edgekit.cli import proposals
 from edgekit.cli.options import (
     fleet_option,
     json_option,
@@ -23,7 +24,7 @@ from edgekit.fleet.config import FleetConfig, ModelSettings
 from edgekit.fleet.folder import FleetFolder
 from edgekit.registry import uri as model_uris
 from edgekit.release.cache import Options
-from edgekit.release.release import Released, Source, release
+from edgekit.release.release import Pending, Released, Source, release
 from edgekit.release.workplace import Workplace
 
 _HEADINGS = ("FLAVOR", "BYTES", "RSS", "P95 US", "FOR BOARDS", "SHA256")
@@ -90,6 +91,10 @@ def command(  # noqa: PLR0913 - one argument for each option
     the fleet (once: the result is kept), packed into bundles, signed by the models and
     the stage's keys, and written into the ledger. Devices get it from `edgekit depot`.
 
+    Where a role needs several signatures and not all keys are here, the release is
+    pending: it is written to a file that others sign with `edgekit sign`, on their own
+    machines, and `edgekit publish` then offers it.
+
     \b
     Examples:
       edgekit release models:/wine/Production
@@ -129,7 +134,9 @@ def command(  # noqa: PLR0913 - one argument for each option
             now=now(),
             progress=say,
         )
-    if as_json:
+    if isinstance(released, Pending):
+        proposals.pending(released.proposal, fleet_folder, as_json=as_json)
+    elif as_json:
         print_json(_document(released))
     else:
         _show(released)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from edgekit.cli import proposals
 from edgekit.cli.options import (
     fleet_option,
     json_option,
@@ -16,6 +17,7 @@ from edgekit.cli.talk import account, now
 from edgekit.fleet.folder import FleetFolder
 from edgekit.release.rollback import rollback
 from edgekit.release.workplace import Workplace
+from edgekit.trust.proposal import Proposal
 
 
 @click.command(name="rollback")
@@ -45,7 +47,8 @@ def command(  # noqa: PLR0913 - one argument for each option
 
     MODEL is the registered model's name. Nothing is converted and MLflow is not asked:
     the old bundles are signed already. Only the stage's key is needed. Repeated, it goes
-    further back. The MLflow stage or alias stays where it is; move it too, or the next
+    further back. Where a stage needs several signatures the change is pending, as with
+    `edgekit release`. The MLflow stage or alias stays where it is; move it too, or the next
     `edgekit release` of it comes to the version you went back from.
 
     \b
@@ -65,6 +68,9 @@ def command(  # noqa: PLR0913 - one argument for each option
         entry = rollback(
             model=model, stage=stage, version=version, workplace=workplace, now=now()
         )
+    if isinstance(entry, Proposal):
+        proposals.pending(entry, fleet_folder, as_json=as_json)
+        return
     if as_json:
         print_json(
             {

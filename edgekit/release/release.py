@@ -18,8 +18,9 @@ from edgekit.release import cache, packing
 from edgekit.release.cache import Chosen, Options
 from edgekit.release.history import Action, Entry
 from edgekit.release.packing import Packed
-from edgekit.release.workplace import Workplace
+from edgekit.release.workplace import Pointing, Workplace
 from edgekit.statement import BundleEntry
+from edgekit.trust.proposal import Proposal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,15 @@ class Released:
     bundles: tuple[BundleEntry, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A release that others must sign before anything runs it."""
+
+    pointing: Pointing
+    proposal: Proposal
+    bundles: tuple[BundleEntry, ...]
+
+
 def release(  # noqa: PLR0913 - what, to where, how, with what, when, and who listens
     model_uri: str,
     *,
@@ -48,8 +58,8 @@ def release(  # noqa: PLR0913 - what, to where, how, with what, when, and who li
     workplace: Workplace,
     now: datetime,
     progress: Progress,
-) -> Released:
-    """Let `stage` run the version that `model_uri` means now.
+) -> Released | Pending:
+    """Let `stage` run the version that `model_uri` means now, or propose it to others.
 
     Raises RegistryError, ConversionError or BoardError before anything is published, and
     ConfigError when a key is missing: whatever was released before stays as it is.
@@ -62,26 +72,27 @@ def release(  # noqa: PLR0913 - what, to where, how, with what, when, and who li
     if chosen:
         progress(f"{version.uri}: converted before, in {folder}")
     else:
-        workplace.refuse_without_keys(stage)  # rather now than after the conversion
+        workplace.needs_others(stage)  # a key that is missing is said before the work
         chosen = _convert(version, options, source, folder, progress)
     packed = _packed(chosen, workplace.repository.folder, progress)
     already = workplace.record(model=version.name, version=version.version)
     progress(f"signing {version.name} {version.version} for {stage}")
-    entry = workplace.point(
+    said = packing.record(packed, already=already)
+    pointing = Pointing(
         stage=stage,
         model=version.name,
         version=version.version,
         bundles={one.entry.flavor: one.entry.sha256 for one in packed},
-        action=Action.RELEASE,
-        now=now,
-        records=[packing.record(packed, already=already)],
+        records=(said,) if said != already else (),
     )
+    entries = tuple(one.entry for one in packed)
+    record = bool(pointing.records)
+    if workplace.changes(pointing) and workplace.needs_others(stage, record=record):
+        proposal = workplace.propose(pointing, now)
+        return Pending(pointing=pointing, proposal=proposal, bundles=entries)
+    entry = workplace.point(pointing, Action.RELEASE, now)
     standing = workplace.ledger.entries(stage=stage, model=version.name)[-1]
-    return Released(
-        entry=standing,
-        fresh=entry is not None,
-        bundles=tuple(one.entry for one in packed),
-    )
+    return Released(entry=standing, fresh=entry is not None, bundles=entries)
 
 
 def _convert(

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from edgekit.errors import StoreError
 from edgekit.release.history import Action, Entry, target
-from edgekit.release.workplace import Workplace
+from edgekit.release.workplace import Pointing, Workplace
+from edgekit.trust.proposal import Proposal
 
 
 def rollback(
@@ -18,8 +19,10 @@ def rollback(
     version: str | None,
     workplace: Workplace,
     now: datetime,
-) -> Entry:
+) -> Entry | Proposal:
     """Let a stage run what it ran before, or what it last ran of `version`.
+
+    Where others must sign for the stage, return what they are to sign.
 
     ConfigError when there is nothing to go back to; StoreError when its bytes are gone.
     """
@@ -33,12 +36,9 @@ def rollback(
                 f"{model} {wanted.version}: the bundle {flavor} ({sha256[:12]}) is not"
                 f" in {workplace.repository.blobs} any more; release it again"
             )
-    entry = workplace.point(
-        stage=stage,
-        model=model,
-        version=wanted.version,
-        bundles=dict(wanted.bundles),
-        action=Action.ROLLBACK,
-        now=now,
+    pointing = Pointing(
+        stage=stage, model=model, version=wanted.version, bundles=dict(wanted.bundles)
     )
-    return entry or entries[-1]
+    if workplace.changes(pointing) and workplace.needs_others(stage, record=False):
+        return workplace.propose(pointing, now)
+    return workplace.point(pointing, Action.ROLLBACK, now) or entries[-1]

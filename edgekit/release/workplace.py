@@ -4,7 +4,7 @@ Knows the repository and the ledger; no registry, no converter and no clock. The
 repository is the truth: should a crash come between the two, the ledger catches up.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,26 @@ from edgekit.release.ledger import Ledger
 from edgekit.statement import MODELS_ROLE, ReleaseRecord, StagePointer, stage_role
 from edgekit.trust.keys import SignerLookup
 from edgekit.trust.layout import metadata_file
+from edgekit.trust.proposal import Proposal
 from edgekit.trust.repository import ONLINE_ROLES, Repository
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pointing:
+    """What a stage is to run: bundles of a version by flavor, and records not yet out."""
+
+    stage: str
+    model: str
+    version: str
+    bundles: Mapping[str, str]
+    records: tuple[ReleaseRecord, ...] = ()
+
+    def stands_in(self, pointer: StagePointer) -> bool:
+        """Whether a pointer says just this."""
+        return (pointer.version, dict(pointer.bundles)) == (
+            self.version,
+            dict(self.bundles),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,54 +48,79 @@ class Workplace:
     signers: SignerLookup
     who: str
 
-    def point(  # noqa: PLR0913 - the parts of one statement
-        self,
-        *,
-        stage: str,
-        model: str,
-        version: str,
-        bundles: dict[str, str],
-        action: Action,
-        now: datetime,
-        records: Iterable[ReleaseRecord] = (),
-    ) -> Entry | None:
+    def point(self, pointing: Pointing, action: Action, now: datetime) -> Entry | None:
         """Let a stage run these bundles under the next rollout number.
 
         Return the new entry, None when the stage runs exactly these already.
         """
         self.catch_up(now)
-        standing = self.repository.pointer(stage=stage, model=model)
-        unchanged = standing is not None and (
-            (standing.version, dict(standing.bundles)) == (version, bundles)
-        )
-        pointer = StagePointer(
-            model=model,
-            stage=stage,
-            version=version,
-            rollout=self._next_rollout(stage, model, standing),
-            bundles=bundles,
-        )
+        pointer = self._pointer(pointing)
         self.repository.publish(
-            records=records,
-            pointers=() if unchanged else (pointer,),
+            records=pointing.records,
+            pointers=() if pointer is None else (pointer,),
             signers=self.signers,
             now=now,
         )
-        return None if unchanged else self._enter(pointer, action, now)
+        return None if pointer is None else self._enter(pointer, action, now)
 
-    def refuse_without_keys(self, stage: str) -> None:
-        """Raise ConfigError when a new release to `stage` could not be signed here."""
-        needed = {MODELS_ROLE, stage_role(stage), *ONLINE_ROLES}
+    def changes(self, pointing: Pointing) -> bool:
+        """Whether the stage runs something else now."""
+        return self._pointer(pointing) is not None
+
+    def propose(self, pointing: Pointing, now: datetime) -> Proposal:
+        """Return what point() would publish, for others to sign; publish nothing."""
+        self.catch_up(now)
+        pointer = self._pointer(pointing)
+        return self.repository.propose(
+            records=pointing.records,
+            pointers=() if pointer is None else (pointer,),
+            signers=self.signers,
+            now=now,
+        )
+
+    def publish(self, proposal: Proposal, now: datetime) -> tuple[Entry, ...]:
+        """Let stages run what a proposal says, signed in full; return the new entries."""
+        self.catch_up(now)
+        self.repository.publish_proposal(proposal, signers=self.signers, now=now)
+        return self.catch_up(now)
+
+    def needs_others(self, stage: str, *, record: bool = True) -> bool:
+        """Whether a release to `stage` needs a signature that somebody else must give.
+
+        `record`: whether the models role must sign too. ConfigError when a key is missing
+        that only this place can have: one whose role needs no second signature, or that
+        of an online role.
+        """
+        needed = {stage_role(stage), *ONLINE_ROLES, *([MODELS_ROLE] if record else ())}
+        others = False
         for state in self.repository.roles():
             here = [
                 k for k in state.keys.keyids if state.role in needed and self.signers(k)
             ]
-            if state.role in needed and len(here) < state.keys.threshold:
+            if state.role not in needed or len(here) >= state.keys.threshold:
+                continue
+            if state.role in ONLINE_ROLES or state.keys.threshold == 1:
                 raise ConfigError(
                     f"{state.role}: {len(here)} of the {state.keys.threshold} keys it needs"
                     " are at hand; put its key files into the keys folder, or name"
                     " theirs with --keys"
                 )
+            others = True
+        return others
+
+    def _pointer(self, pointing: Pointing) -> StagePointer | None:
+        """Return the next pointer, None when the standing one says just this."""
+        stage, model = pointing.stage, pointing.model
+        standing = self.repository.pointer(stage=stage, model=model)
+        if standing is not None and pointing.stands_in(standing):
+            return None
+        return StagePointer(
+            model=model,
+            stage=stage,
+            version=pointing.version,
+            rollout=self._next_rollout(stage, model, standing),
+            bundles=dict(pointing.bundles),
+        )
 
     def record(self, *, model: str, version: str) -> ReleaseRecord | None:
         """Return the release record of a version, None when it was never released."""

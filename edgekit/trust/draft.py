@@ -67,12 +67,18 @@ class Draft:
         self._snapshot = copy.deepcopy(current.snapshot)
         self._roles = copy.deepcopy(dict(current.roles))
         self._touched = set(current.stale)
+        self._signed: set[str] = set()  # roles that came with their signatures
         self._statements: list[tuple[str, bytes]] = []
 
     @property
     def changed(self) -> bool:
         """Whether there is anything to sign."""
         return bool(self._touched)
+
+    @property
+    def statements(self) -> tuple[tuple[str, bytes], ...]:
+        """The new statements, by the names of their files."""
+        return tuple(self._statements)
 
     def touch(self, role: str) -> None:
         """Give a role a new version and date though nothing in it changes."""
@@ -111,6 +117,31 @@ class Draft:
         empty = Targets(unrecognized_fields={FLEET_FIELD: fleet})
         self._roles[role] = Metadata(empty)
         self._touched |= {TARGETS, role}
+
+    def propose(self, terms: Terms) -> dict[str, Metadata[Targets]]:
+        """Return the delegated roles as they would be, with the signatures at hand.
+
+        ConfigError when more than delegated roles change: keys are changed in one place.
+        """
+        roles = self._touched - self._current.stale
+        if not roles <= set(self._current.delegations):
+            raise ConfigError("proposal: only releases can be signed in several places")
+        for role in roles:
+            metadata = self._roles[role]
+            self._date(role, metadata, terms)
+            keys = keys_of(self._delegator(TARGETS), role)
+            _sign_with_those_here(metadata, keys, terms.signers)
+        return {role: self._roles[role] for role in roles}
+
+    def adopt(self, role: str, metadata: Metadata[Targets]) -> None:
+        """Take a role with the signatures it has; it must state what the draft does."""
+        if metadata.signed.targets != self._targets(role).targets:
+            raise ConfigError(
+                f"{role}: the fleet has changed since this was proposed; propose it again"
+            )
+        self._roles[role] = metadata
+        self._touched.add(role)
+        self._signed.add(role)
 
     def sign(self, terms: Terms) -> SignedDraft:
         """Sign what changed; ConfigError when a role has too few keys at hand.
@@ -157,11 +188,10 @@ class Draft:
     def _finish(
         self, role: str, metadata: AnyMetadata, terms: Terms
     ) -> tuple[bytes, tuple[str, ...]]:
-        metadata.signed.version = self._next_version(role)
-        metadata.signed.expires = (terms.now + terms.lifetimes.of(role)).astimezone(UTC)
-        metadata.signatures.clear()
-        for keys in self._needed_keys(role):
-            _sign(role, metadata, keys, terms.signers)
+        if role not in self._signed:
+            self._date(role, metadata, terms)
+            for keys in self._needed_keys(role):
+                _sign(role, metadata, keys, terms.signers)
         self._delegator(delegator_of(role)).verify_delegate(
             role, metadata.signed_bytes, metadata.signatures
         )
@@ -172,6 +202,12 @@ class Draft:
                 f" {terms.limits.metadata_bytes(role)}; withdraw old releases"
             )
         return data, tuple(metadata.signatures)
+
+    def _date(self, role: str, metadata: AnyMetadata, terms: Terms) -> None:
+        """Make it the role's next version, unsigned."""
+        metadata.signed.version = self._next_version(role)
+        metadata.signed.expires = (terms.now + terms.lifetimes.of(role)).astimezone(UTC)
+        metadata.signatures.clear()
 
     def _needed_keys(self, role: str) -> list[RoleKeys]:
         """A new root is signed by the old root's keys, and by its own."""
@@ -196,6 +232,15 @@ class Draft:
             set(before.roles[role].keyids) - set(after.roles[role].keyids)
             for role in (SNAPSHOT, TIMESTAMP)
         )
+
+
+def _sign_with_those_here(
+    metadata: Metadata[Targets], keys: RoleKeys, signers: SignerLookup
+) -> None:
+    for keyid in keys.keyids:
+        signer = signers(keyid) if len(metadata.signatures) < keys.threshold else None
+        if signer is not None:
+            metadata.sign(signer, append=True)
 
 
 def _sign(role: str, metadata: AnyMetadata, keys: RoleKeys, signers: SignerLookup) -> None:

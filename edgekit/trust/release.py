@@ -1,7 +1,9 @@
 """Which statements a release puts into a draft. Signs and writes nothing."""
 
 from dataclasses import dataclass
+from urllib.parse import unquote
 
+from edgekit.errors import TrustError
 from edgekit.statement import (
     MODELS_ROLE,
     ReleaseRecord,
@@ -12,6 +14,7 @@ from edgekit.statement import (
 )
 from edgekit.trust.draft import Draft
 from edgekit.trust.generation import Generation
+from edgekit.trust.proposal import Change, Proposal
 from edgekit.trust.shelf import Shelf
 from edgekit.trust.statements import (
     pointers,
@@ -28,6 +31,22 @@ class Release:
     records: tuple[ReleaseRecord, ...]
     pointers: tuple[StagePointer, ...]
     withdraw: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def proposed(cls, proposal: Proposal) -> "Release":
+        """Return what a proposal would state; TrustError when it is no release."""
+        records: list[ReleaseRecord] = []
+        pointers: list[StagePointer] = []
+        withdraw: list[tuple[str, str]] = []
+        for change in proposal.changes():
+            if change.role == MODELS_ROLE:
+                records += map(ReleaseRecord.from_json, change.added.values())
+                withdraw += map(_named, change.dropped)
+            else:
+                pointers += _pointers(change)
+        return cls(
+            records=tuple(records), pointers=tuple(pointers), withdraw=tuple(withdraw)
+        )
 
     def apply(self, draft: Draft, shelf: Shelf, current: Generation) -> None:
         """Put the statements into a draft, or raise ConfigError when they do not fit."""
@@ -47,3 +66,15 @@ class Release:
             standing[pointer.stage, pointer.model] = pointer
         for pointer in standing.values():
             refuse_dangling(pointer, known.get((pointer.model, pointer.version)))
+
+
+def _pointers(change: Change) -> list[StagePointer]:
+    if change.dropped:
+        raise TrustError(f"proposal: {change.role}: it would drop {change.dropped[0]}")
+    return [StagePointer.from_json(data) for data in change.added.values()]
+
+
+def _named(path: str) -> tuple[str, str]:
+    """Return the model and version that a record's path names."""
+    _, model, version = path.split("/")
+    return unquote(model), unquote(version.removesuffix(".json"))

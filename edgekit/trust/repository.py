@@ -35,6 +35,7 @@ from edgekit.trust.layout import (
 from edgekit.trust.limits import DEFAULT_LIMITS, Limits
 from edgekit.trust.lock import exclusive
 from edgekit.trust.payload import Metadata, Targets
+from edgekit.trust.proposal import Proposal
 from edgekit.trust.release import Release
 from edgekit.trust.roles import (
     RoleKeys,
@@ -194,6 +195,46 @@ class Repository:
             lambda draft, current: release.apply(draft, self.files, current), signers, now
         )
 
+    def propose(
+        self,
+        *,
+        records: Iterable[ReleaseRecord] = (),
+        pointers: Iterable[StagePointer] = (),
+        signers: SignerLookup,
+        now: datetime,
+    ) -> Proposal:
+        """Return the same as a proposal, with the signatures at hand; writes nothing."""
+        release = Release(records=tuple(records), pointers=tuple(pointers), withdraw=())
+        current = self._load()
+        draft = Draft(current, lambda role: self._next_version(role, current))
+        release.apply(draft, self.files, current)
+        roles = draft.propose(self._terms(signers, now))
+        return Proposal(
+            root=current.root,
+            targets=current.roles[TARGETS],
+            base={role: current.roles[role] for role in roles},
+            roles=roles,
+            statements=dict(draft.statements),
+        )
+
+    def publish_proposal(
+        self, proposal: Proposal, *, signers: SignerLookup, now: datetime
+    ) -> Publication:
+        """Offer what a proposal states, under the signatures that it has gathered.
+
+        ConfigError when some are still missing, or the fleet has changed since.
+        """
+        release = Release.proposed(proposal)
+
+        def change(draft: Draft, current: Generation) -> None:
+            proposal.refuse_unlike(current)
+            release.apply(draft, self.files, current)
+            for role, metadata in proposal.roles.items():
+                self._refuse_used(role, metadata, current)
+                draft.adopt(role, metadata)
+
+        return self._change(change, signers, now)
+
     def renew(
         self,
         *,
@@ -262,6 +303,21 @@ class Repository:
             if name.endswith(f".{role}.json")
         )
         return max((int(n) for n in numbers if n.isdecimal()), default=0) + 1
+
+    def _refuse_used(
+        self, role: str, metadata: Metadata[Targets], current: Generation
+    ) -> None:
+        """A version that a depot may have served stands for one content for ever."""
+        name = metadata_file(role, metadata.signed.version)
+        if self.files.file(name, 0) is None:
+            used = metadata.signed.version < self._next_version(role, current)
+        else:
+            used = self.files.read(name) != metadata.to_bytes()
+        if used:
+            raise ConfigError(
+                f"{role}: version {metadata.signed.version} was used meanwhile; propose it"
+                " again"
+            )
 
     def _write(self, signed: SignedDraft) -> None:
         for name, data in signed.files:

@@ -194,7 +194,7 @@ class Workshop:
         boards: tuple[str, ...] = ("generic-x86-64", "raspberry-pi-4"),
         now: datetime = NOW,
     ) -> Released:
-        return release(
+        released = release(
             uri,
             stage=stage,
             options=Options(boards=tuple(map(board.load, boards))),
@@ -203,6 +203,8 @@ class Workshop:
             now=now,
             progress=self.talk.append,
         )
+        assert isinstance(released, Released)
+        return released
 
     def sign(self, keyid: str) -> Signer | None:
         for role, signer in signers().items():

@@ -1,0 +1,115 @@
+"""Proposals on disk and on screen: what several people sign, one after the other."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from edgekit import atomic
+from edgekit.cli.options import print_json
+from edgekit.cli.talk import size
+from edgekit.errors import ConfigError, StoreError
+from edgekit.statement import MODELS_ROLE, ReleaseRecord, StagePointer, slug
+from edgekit.trust.layout import short
+from edgekit.trust.proposal import MAX_BYTES, Change, Proposal
+
+_SHORT = 12
+
+
+def pending(proposal: Proposal, fleet_folder: Path, *, as_json: bool) -> None:
+    """Keep a proposal in the fleet folder, and say what comes next."""
+    path = _keep(fleet_folder, proposal)
+    if as_json:
+        print_json({**document(proposal, path), "pending": True})
+        return
+    show(proposal)
+    click.echo(
+        f"\npending: nothing runs it yet; have {path} signed with `edgekit sign`,\n"
+        "on the machine where the other key is, then `edgekit publish` it"
+    )
+
+
+def _keep(folder: Path, proposal: Proposal) -> Path:
+    path = folder / "pending" / f"{_name(proposal)}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path.parent}: {error.strerror}") from error
+    atomic.write_bytes(path, proposal.to_json())
+    return path
+
+
+def _name(proposal: Proposal) -> str:
+    """Name the first pointer in it: model, version, stage."""
+    for change in proposal.changes():
+        for data in change.added.values():
+            if change.role != MODELS_ROLE:
+                said = StagePointer.from_json(data)
+                return "-".join(map(slug, (said.model, said.version, said.stage)))
+    return "proposal"
+
+
+def read(path: Path) -> Proposal:
+    """Read a proposal that somebody sent, verified."""
+    try:
+        with path.open("rb") as file:
+            return Proposal.from_json(file.read(MAX_BYTES + 1))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+
+
+def show(proposal: Proposal) -> None:
+    """Print what would change, and which signatures are there."""
+    keyids = sorted(proposal.root.signed.roles["root"].keyids)
+    words = ", ".join(short(keyid) for keyid in keyids)
+    click.echo(
+        f"fleet {proposal.fleet}, root {proposal.root.signed.version} (keys {words})"
+    )
+    for change in proposal.changes():
+        signatures = f"{len(change.signed_by)} of {change.threshold} signatures"
+        click.echo(f"{change.role}, version {change.version}: {signatures}")
+        for line in _lines(change):
+            click.echo(f"  {line}")
+
+
+def document(proposal: Proposal, path: Path) -> dict[str, object]:
+    """Return the same for a script."""
+    return {
+        "file": str(path),
+        "fleet": proposal.fleet,
+        "complete": proposal.complete,
+        "roles": {
+            change.role: {
+                "version": change.version,
+                "signed_by": list(change.signed_by),
+                "threshold": change.threshold,
+                "added": sorted(change.added),
+                "dropped": list(change.dropped),
+            }
+            for change in proposal.changes()
+        },
+    }
+
+
+def _lines(change: Change) -> Iterator[str]:
+    for data in change.added.values():
+        if change.role == MODELS_ROLE:
+            yield from _record_lines(ReleaseRecord.from_json(data))
+        else:
+            pointer = StagePointer.from_json(data)
+            yield (
+                f"+ {pointer.model} in {pointer.stage}: version {pointer.version},"
+                f" rollout {pointer.rollout}, in {', '.join(sorted(pointer.bundles))}"
+            )
+    for path in change.dropped:
+        yield f"- {path}"
+
+
+def _record_lines(record: ReleaseRecord) -> Iterator[str]:
+    yield f"+ {record.model} {record.version}, run {record.run_id or 'unknown'}"
+    for entry in record.bundles:
+        boards = ", ".join(entry.boards) or "any board"
+        yield (
+            f"    {entry.flavor}: {size(entry.length)}, sha256 {entry.sha256[:_SHORT]},"
+            f" for {boards}"
+        )

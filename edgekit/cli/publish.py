@@ -1,0 +1,76 @@
+"""`edgekit publish`: offer a release that several people have signed. One call, output."""
+
+from pathlib import Path
+
+import click
+
+from edgekit.cli import proposals
+from edgekit.cli.options import (
+    fleet_option,
+    json_option,
+    keys_option,
+    passphrase_option,
+    print_json,
+    read_passphrase,
+)
+from edgekit.cli.talk import account, now
+from edgekit.fleet.folder import FleetFolder
+from edgekit.release.workplace import Workplace
+
+
+@click.command(name="publish")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@keys_option
+@fleet_option
+@passphrase_option
+@json_option
+def command(
+    *,
+    file: Path,
+    elsewhere: tuple[Path, ...],
+    fleet_folder: Path,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Offer a pending release to the devices, once everybody has signed it.
+
+    FILE is what `edgekit release` wrote and others signed with `edgekit sign`. Only the
+    online keys of the fleet are needed. It is refused when signatures are missing, or when
+    the fleet has changed since it was proposed.
+
+    \b
+    Example:
+      edgekit publish fleet/pending/wine-7-production.json
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    proposal = proposals.read(file)
+    folder = FleetFolder(path=fleet_folder)
+    with folder.ledger() as ledger:
+        workplace = Workplace(
+            repository=folder.repository(),
+            ledger=ledger,
+            flavors=folder.flavors,
+            signers=folder.signers(read_passphrase(passphrase_file), elsewhere),
+            who=account(),
+        )
+        entries = workplace.publish(proposal, now())
+    if as_json:
+        print_json(
+            [
+                {
+                    "model": entry.model,
+                    "stage": entry.stage,
+                    "version": entry.version,
+                    "rollout": entry.rollout,
+                    "signers": {role: list(ids) for role, ids in entry.signers.items()},
+                }
+                for entry in entries
+            ]
+        )
+        return
+    for entry in entries:
+        click.echo(
+            f"{entry.model} {entry.version} released to {entry.stage},"
+            f" rollout {entry.rollout}"
+        )
+    if not entries:
+        click.echo("published before; nothing has changed")

@@ -1,0 +1,85 @@
+"""`edgekit sign`: add a signature to what somebody else proposed. Needs no fleet folder."""
+
+from pathlib import Path
+
+import click
+
+from edgekit import atomic
+from edgekit.cli import proposals
+from edgekit.cli.options import (
+    json_option,
+    passphrase_option,
+    print_json,
+    read_passphrase,
+)
+from edgekit.errors import ConfigError
+from edgekit.trust.keys import KeyFolder
+from edgekit.trust.payload import Signer
+
+
+@click.command(name="sign")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--keys",
+    "folders",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    multiple=True,
+    required=True,
+    metavar="FOLDER",
+    help="The folder with your own key files. Repeatable.",
+)
+@click.option(
+    "--root",
+    "root_file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="The fleet's root.json that you trust; without it, compare the keys of the root"
+    " that are shown with those you know.",
+)
+@click.option("--yes", is_flag=True, help="Sign without asking.")
+@passphrase_option
+@json_option
+def command(  # noqa: PLR0913 - one argument for each option
+    *,
+    file: Path,
+    folders: tuple[Path, ...],
+    root_file: Path | None,
+    yes: bool,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Sign a pending release with your own key, on your own machine.
+
+    FILE is what `edgekit release` or `edgekit rollback` wrote where a stage needs several
+    signatures. It holds no secret and needs no fleet folder: what would change is told
+    from signed metadata in it. Send it back with your signature in it; `edgekit publish`
+    offers it to the devices when it has all it needs.
+
+    \b
+    Example:
+      edgekit sign wine-7-production.json --keys ~/keys
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    proposal = proposals.read(file)
+    if root_file is not None:
+        proposal.refuse_other_root(root_file.read_bytes())
+    if not as_json:
+        proposals.show(proposal)
+    if proposal.complete:
+        raise ConfigError(f"{file}: it has all signatures; `edgekit publish` is next")
+    if not yes:
+        click.confirm("Sign this?", abort=True, err=True)
+    keys = [KeyFolder(folder) for folder in folders]
+    passphrase = read_passphrase(passphrase_file)
+    lookups = [folder.signers(passphrase) for folder in keys]
+
+    def look_up(keyid: str) -> Signer | None:
+        found = (lookup(keyid) for lookup in lookups)
+        return next((signer for signer in found if signer is not None), None)
+
+    signed = proposal.sign(look_up)
+    atomic.write_bytes(file, signed.to_json())
+    if as_json:
+        print_json(proposals.document(signed, file))
+        return
+    missing = sum(change.lacks for change in signed.changes())
+    told = f"{missing} more to come" if missing else "nothing is missing"
+    click.echo(f"signed: {file}; {told}")

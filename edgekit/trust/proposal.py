@@ -1,0 +1,282 @@
+"""A change that still lacks signatures, as a file that people hand each other.
+
+Knows no folders and no secrets. It carries what is needed to judge it far from the fleet's
+folder: the new metadata of each role, the statements that are new in it, and the state it
+stands on, signed, so that the difference can be told and nothing else can hide in it.
+docs/formats/proposal.md describes the file.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+from tuf.api.exceptions import UnsignedMetadataError
+from tuf.api.serialization import DeserializationError
+
+from edgekit.document import Reader, canonical_json
+from edgekit.errors import ConfigError, TrustError
+from edgekit.trust.generation import Generation
+from edgekit.trust.keys import SignerLookup
+from edgekit.trust.layout import FLEET_FIELD, ROOT, TARGETS, short, statement_file
+from edgekit.trust.payload import Metadata, Root, Targets
+from edgekit.trust.roles import keys_of
+
+FORMAT = 1
+MAX_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a role would state anew: statements by path, and paths it would drop."""
+
+    role: str
+    version: int
+    added: Mapping[str, bytes]
+    dropped: tuple[str, ...]
+    signed_by: tuple[str, ...]  # ids of the role's keys that have signed
+    threshold: int
+
+    @property
+    def lacks(self) -> int:
+        """How many signatures are still to come."""
+        return max(0, self.threshold - len(self.signed_by))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """New metadata of delegated roles, and the state of the fleet it stands on."""
+
+    root: Metadata[Root]
+    targets: Metadata[Targets]
+    base: Mapping[str, Metadata[Targets]]
+    roles: Mapping[str, Metadata[Targets]]
+    statements: Mapping[str, bytes] = field(default_factory=dict)  # by file name
+
+    @property
+    def fleet(self) -> str:
+        """The fleet's name."""
+        return str(self.root.signed.unrecognized_fields[FLEET_FIELD])
+
+    @property
+    def complete(self) -> bool:
+        """Whether every role has the signatures it needs."""
+        return not any(change.lacks for change in self.changes())
+
+    def changes(self) -> tuple[Change, ...]:
+        """Return what each role would change; TrustError when it cannot be told."""
+        return tuple(self._change(role) for role in sorted(self.roles))
+
+    def sign(self, signers: SignerLookup) -> "Proposal":
+        """Return it with the signatures that these keys can add, up to the thresholds.
+
+        ConfigError when they can add none.
+        """
+        signed = dict(self.roles)
+        added = 0
+        for change in self.changes():
+            if not change.lacks:
+                continue
+            metadata, new = _signed(
+                self.roles[change.role], self._keyids(change.role), change.lacks, signers
+            )
+            signed[change.role] = metadata
+            added += new
+        if not added and not self.complete:
+            wanted = {
+                short(keyid)
+                for change in self.changes()
+                for keyid in self._keyids(change.role)
+                if change.lacks and keyid not in change.signed_by
+            }
+            raise ConfigError(
+                "none of the keys here can sign it; wanted is one of"
+                f" {', '.join(sorted(wanted))}"
+            )
+        return replace(self, roles=signed)
+
+    def refuse_unlike(self, current: Generation) -> None:
+        """Raise ConfigError unless it stands on this state and is signed in full."""
+        for change in self.changes():
+            if change.lacks:
+                raise ConfigError(
+                    f"{change.role}: {len(change.signed_by)} of {change.threshold}"
+                    " signatures; have it signed by `edgekit sign` first"
+                )
+            standing = current.roles.get(change.role)
+            if standing is None or standing.signed != self.base[change.role].signed:
+                raise ConfigError(
+                    f"{change.role}: the fleet has changed since this was proposed;"
+                    " propose it again"
+                )
+
+    def refuse_other_root(self, root: bytes) -> None:
+        """Raise TrustError unless this root, or one that it signed, is the proposal's."""
+        known = _root(root, subject="root")
+        if known.signed == self.root.signed:
+            return
+        try:
+            known.signed.verify_delegate(ROOT, self.root.signed_bytes, self.root.signatures)
+        except UnsignedMetadataError as error:
+            raise TrustError(
+                "proposal: it stands on another root than the one named; a proposal of"
+                " that fleet is expected"
+            ) from error
+
+    def to_json(self) -> bytes:
+        """Encode for a file."""
+        return canonical_json(
+            {
+                "format": FORMAT,
+                "root": _document(self.root),
+                "targets": _document(self.targets),
+                "base": {role: _document(one) for role, one in self.base.items()},
+                "roles": {role: _document(one) for role, one in self.roles.items()},
+                "statements": {
+                    name: base64.b64encode(data).decode()
+                    for name, data in self.statements.items()
+                },
+            }
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Proposal":
+        """Parse and verify, or raise TrustError: whoever sent it may be anybody."""
+        if len(data) > MAX_BYTES:
+            raise TrustError(f"proposal: {len(data)} bytes, up to {MAX_BYTES} are read")
+        reader = Reader.from_json(data, subject="proposal", error=TrustError)
+        if reader.integer("format", least=1) > FORMAT:
+            raise TrustError(f"proposal: a newer format than {FORMAT}; update edgekit")
+        found = cls(
+            root=_root(_bytes(reader.child("root")), subject="proposal: root"),
+            targets=_targets(reader.child("targets"), TARGETS),
+            base={role: _targets(one, role) for role, one in reader.named("base").items()},
+            roles={
+                role: _targets(one, role) for role, one in reader.named("roles").items()
+            },
+            statements=_statements(reader),
+        )
+        found.verify()
+        return found
+
+    def verify(self) -> None:
+        """Raise TrustError unless the state it stands on is signed and it fits on it."""
+        _verify(self.root.signed, ROOT, self.root)
+        _verify(self.root.signed, TARGETS, self.targets)
+        if not self.roles or set(self.roles) != set(self.base):
+            raise TrustError("proposal: new metadata and what it stands on do not match")
+        for role, base in self.base.items():
+            _verify(self.targets.signed, role, base)
+            self._refuse_more_than_statements(role)
+        self.changes()
+
+    def _refuse_more_than_statements(self, role: str) -> None:
+        """A proposal changes targets and nothing else of a role."""
+        base, new = self.base[role].signed, self.roles[role].signed
+        if new.version <= base.version:
+            raise TrustError(f"proposal: {role}: version {new.version} is not newer")
+        if (new.unrecognized_fields, new.delegations) != (
+            base.unrecognized_fields,
+            base.delegations,
+        ):
+            raise TrustError(f"proposal: {role}: it changes more than statements")
+
+    def _change(self, role: str) -> Change:
+        base, new = self.base[role].signed.targets, self.roles[role].signed.targets
+        added = {
+            path: self._statement(path, target.hashes.get("sha256", ""))
+            for path, target in new.items()
+            if base.get(path) != target
+        }
+        keys = keys_of(self.targets.signed, role)
+        return Change(
+            role=role,
+            version=self.roles[role].signed.version,
+            added=added,
+            dropped=tuple(sorted(set(base) - set(new))),
+            signed_by=self._rightly_signed(role),
+            threshold=keys.threshold,
+        )
+
+    def _rightly_signed(self, role: str) -> tuple[str, ...]:
+        metadata = self.roles[role]
+        result = self.targets.signed.get_verification_result(
+            role, metadata.signed_bytes, metadata.signatures
+        )
+        return tuple(keyid for keyid in self._keyids(role) if keyid in result.signed)
+
+    def _keyids(self, role: str) -> tuple[str, ...]:
+        return keys_of(self.targets.signed, role).keyids
+
+    def _statement(self, path: str, digest: str) -> bytes:
+        data = self.statements.get(statement_file(path, digest))
+        if data is None or sha256(data).hexdigest() != digest:
+            raise TrustError(f"proposal: {path}: the statement itself is not in it")
+        return data
+
+
+def _signed(
+    metadata: Metadata[Targets],
+    keyids: Sequence[str],
+    wanted: int,
+    signers: SignerLookup,
+) -> tuple[Metadata[Targets], int]:
+    copy = Metadata[Targets].from_bytes(metadata.to_bytes())
+    added = 0
+    for keyid in keyids:
+        signer = None if keyid in copy.signatures else signers(keyid)
+        if signer is not None and added < wanted:
+            copy.sign(signer, append=True)
+            added += 1
+    return copy, added
+
+
+def _document(metadata: Metadata[Root] | Metadata[Targets]) -> object:
+    return json.loads(metadata.to_bytes())
+
+
+def _bytes(reader: Reader) -> bytes:
+    return json.dumps(dict(reader.table)).encode()
+
+
+def _root(data: bytes, *, subject: str) -> Metadata[Root]:
+    try:
+        metadata = Metadata[Root].from_bytes(data)
+    except DeserializationError as error:
+        raise TrustError(f"{subject}: no signed root metadata") from error
+    if not isinstance(metadata.signed, Root):
+        raise TrustError(f"{subject}: no root metadata")
+    if FLEET_FIELD not in metadata.signed.unrecognized_fields:
+        raise TrustError(f"{subject}: it names no fleet")
+    return metadata
+
+
+def _targets(reader: Reader, role: str) -> Metadata[Targets]:
+    try:
+        metadata = Metadata[Targets].from_bytes(_bytes(reader))
+    except DeserializationError as error:
+        raise TrustError(f"proposal: {role}: no signed metadata") from error
+    if not isinstance(metadata.signed, Targets):
+        raise TrustError(f"proposal: {role}: it is {metadata.signed.type} metadata")
+    return metadata
+
+
+def _statements(reader: Reader) -> dict[str, bytes]:
+    texts = reader.string_map("statements")
+    try:
+        return {name: base64.b64decode(text, validate=True) for name, text in texts.items()}
+    except binascii.Error as error:
+        raise TrustError("proposal: statements: base64 is expected") from error
+
+
+def _verify(
+    delegator: Root | Targets, role: str, metadata: Metadata[Root] | Metadata[Targets]
+) -> None:
+    try:
+        delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
+    except (UnsignedMetadataError, ValueError) as error:
+        raise TrustError(
+            f"proposal: {role}: what it stands on is not rightly signed"
+        ) from error
