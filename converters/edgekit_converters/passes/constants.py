@@ -54,9 +54,8 @@ def dedupe_initialisers(model: ModelProto) -> ModelProto:
 
 
 def drop_dead(model: ModelProto) -> ModelProto:
-    """Return the model without Identity nodes, unread results and unread constants."""
+    """Return the model without unread results and unread constants."""
     out = copied(model)
-    _bypass_identities(out)
     while True:
         used = used_names(out.graph)
         alive = [node for node in out.graph.node if used.intersection(node.output)]
@@ -108,17 +107,3 @@ def _content(tensor: TensorProto) -> bytes:
     anonymous.CopyFrom(tensor)
     anonymous.ClearField("name")
     return bytes(anonymous.SerializeToString(deterministic=True))
-
-
-def _bypass_identities(model: ModelProto) -> None:
-    kept = interface(model.graph)
-    source: dict[str, str] = {}
-    nodes: list[NodeProto] = []
-    for node in model.graph.node:
-        if node.op_type == "Identity" and node.output[0] not in kept:
-            source[node.output[0]] = source.get(node.input[0], node.input[0])
-        else:
-            nodes.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    reread(model.graph, source)

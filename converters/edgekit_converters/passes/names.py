@@ -19,9 +19,15 @@ _LETTERS = string.ascii_letters + string.digits
 def shorten_names(model: ModelProto) -> ModelProto:
     """Return the model with short inner names, the shortest where they occur most often."""
     out = copied(model)
-    kept = interface(out.graph)
+    rename(out.graph, short_names(model))
+    return out
+
+
+def short_names(model: ModelProto) -> dict[str, str]:
+    """Return what `shorten_names` renames: inner name -> its short one."""
+    kept = interface(model.graph)
     counts: Counter[str] = Counter()  # in order of appearance, which breaks ties
-    for graph in graphs(out.graph):
+    for graph in graphs(model.graph):
         counts.update(tensor.name for tensor in graph.initializer)
         counts.update(value.name for value in (*graph.input, *graph.output))
         for node in graph.node:
@@ -30,8 +36,7 @@ def shorten_names(model: ModelProto) -> ModelProto:
         (name for name in counts if name not in kept), key=lambda n: -counts[n]
     )
     fresh = (name for name in _short_names() if name not in kept)
-    rename(out.graph, dict(zip(renamed, fresh, strict=False)))
-    return out
+    return dict(zip(renamed, fresh, strict=False))
 
 
 def _short_names() -> Iterator[str]:
