@@ -78,13 +78,15 @@ class Built:
     """A flavor, not yet cleaned, encoded or judged.
 
     `note` is one clause about what was done, `findings` the details part by part, both
-    for the report.
+    for the report. `names` is known once the model is cleaned: what the original calls
+    its inner values.
     """
 
     model: ModelProto
     note: str
     session_options: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from onnx import ModelProto
@@ -18,7 +18,7 @@ from edgekit_converters.encoding import decode, encode
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Finding, Source
 from edgekit_converters.flavors.quantised import integer_operators
-from edgekit_converters.passes import clean, simplify
+from edgekit_converters.passes import clean_named, simplify_named
 from edgekit_converters.verdict.arithmetic import (
     exact_options,
     processor_saturates,
@@ -48,6 +48,7 @@ class Judged:
     verdict: Verdict
     findings: tuple[Finding, ...] = ()
     semantics: str = ""  # which arithmetic the verdict holds for
+    names: Mapping[str, str] = field(default_factory=dict)  # inner name -> the original's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +110,9 @@ def try_flavors(  # noqa: PLR0913 - the model, the rows, and what was asked for
     )
     budget = Budget(seconds)
     with stopped_by_interrupt(budget, progress):
+        simple = simplify_named(decode(extraction.model))
         source = Source(
-            model=simplify(decode(extraction.model)), calibration=papers.search_feeds
+            model=simple.model, calibration=papers.search_feeds, names=simple.names
         )
         progress(f"{BASELINE}: measuring")
         baseline = _baseline(bench, source)
@@ -185,6 +187,7 @@ def _baseline(bench: _Bench, source: Source) -> Judged:
     built = FLAVORS[BASELINE](source)
     if isinstance(built, DoesNotApply):
         raise ConversionError(f"{BASELINE}: {built.reason}")
+    built = _cleaned(built, source)
     exact = replace(built, session_options=exact_options(built.model))
     try:
         judged = _judge(BASELINE, bench, exact, None)
@@ -210,7 +213,13 @@ def _build(flavor: str, source: Source) -> Built | Fallen:
         return Fallen(flavor=flavor, reason=f"does not run: {error}")
     if isinstance(built, DoesNotApply):
         return Fallen(flavor=flavor, reason=f"does not apply: {built.reason}")
-    return replace(built, model=clean(built.model))
+    return _cleaned(built, source)
+
+
+def _cleaned(built: Built, source: Source) -> Built:
+    named = clean_named(built.model)
+    names = {short: source.original_name(name) for short, name in named.names.items()}
+    return replace(built, model=named.model, names=names)
 
 
 def _measure(
@@ -240,8 +249,7 @@ def _measure(
 
 
 def _judge(flavor: str, bench: _Bench, built: Built, baseline: Cost | None) -> Judged:
-    small = clean(built.model)
-    model = encode(small)
+    model = encode(built.model)
     trial = measure(model, session_options=built.session_options, feeds=bench.papers.feeds)
     predictions = results(bench.extraction.binding, trial.outputs)
     comparison = bench.papers.judge(predictions)
@@ -257,14 +265,15 @@ def _judge(flavor: str, bench: _Bench, built: Built, baseline: Cost | None) -> J
         flavor=flavor,
         note=built.note,
         model=model,
-        needs=runtime_needs(small, built.session_options),
+        needs=runtime_needs(built.model, built.session_options),
         trial=trial,
         predictions=predictions,
         comparison=comparison,
         verdict=verdict,
         findings=built.findings,
+        names=built.names,
         semantics=semantics(
-            small,
+            built.model,
             built.session_options,
             bench.boards,
             measured_saturating=processor_saturates(platform.machine(), _cpuinfo()),
