@@ -41,6 +41,14 @@ class Isolation(StrEnum):
     NEVER = "never"
 
 
+class RuntimeProof(StrEnum):
+    """Whether flavors are tried under each board's own version of onnxruntime."""
+
+    AUTO = "auto"  # where that version can be had; operators are looked up otherwise
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionRequest:
     """One model version, to be converted for some boards.
@@ -80,6 +88,7 @@ class ConversionRequest:
     seconds: float = DEFAULT_SECONDS
     trust_pickle: bool = False
     isolate: Isolation = Isolation.AUTO
+    prove_runtime: RuntimeProof = RuntimeProof.AUTO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from edgekit import board
+from edgekit.board import Board
 from edgekit.errors import BoardError
 from edgekit_converters.verdict.fit import Need, choose, fitting, misfits
 
@@ -72,3 +73,32 @@ def test_every_board_that_nothing_fits_is_named() -> None:
 
 def test_without_boards_there_is_nothing_to_choose() -> None:
     assert choose([], [SMALL]) == {}
+
+
+def test_contributed_operators_fit_only_where_the_board_allows_them() -> None:
+    beyond = replace(SMALL, domains=("com.microsoft",))
+    (reason,) = misfits(PI, beyond)
+    assert reason == (
+        "operators of com.microsoft, the board's profile allows only those of ONNX"
+    )
+    assert misfits(replace(PI, allow_domains=("com.microsoft",)), beyond) == ()
+
+
+def test_a_flavor_that_is_not_proven_makes_way_for_the_next_larger() -> None:
+    asked: list[str] = []
+
+    def refusal(board: Board, need: Need) -> str:
+        asked.append(f"{board.name} {need.flavor}")
+        return "it crashed" if need is SMALL else ""
+
+    huge = replace(LARGE, flavor="huge", bundle_bytes=4 * _MB)
+    assert choose([PI], [huge, LARGE, SMALL], refusal=refusal) == {"pi": "fp32"}
+    assert asked == ["pi int8", "pi fp32"]
+
+
+def test_where_nothing_is_proven_every_reason_is_told() -> None:
+    with pytest.raises(BoardError) as caught:
+        choose([PI], [LARGE, SMALL], refusal=lambda _, need: f"{need.flavor} crashed")
+    assert str(caught.value) == (
+        "board pi: no flavor runs there; int8: int8 crashed, fp32: fp32 crashed"
+    )

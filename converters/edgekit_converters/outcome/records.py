@@ -97,6 +97,9 @@ def _footprint(judged: Judged) -> Footprint:
         one_row_p50_us=cost.one_row_p50_us,
         one_row_p95_us=cost.one_row_p95_us,
         measured_on=judged.trial.measured_on,
+        load_peak_rss_bytes=cost.first_load_rss_bytes,
+        runtime_floor_bytes=cost.runtime_floor_bytes,
+        estimated_peak_bytes=cost.memory_estimate_bytes,
     )
 
 
@@ -141,6 +144,9 @@ def _numbers(candidate: Judged | Fallen) -> dict[str, object]:
         "model_bytes": cost.model_bytes,
         "measured": {
             "peak_rss_bytes": cost.peak_rss_bytes,
+            "load_peak_rss_bytes": cost.first_load_rss_bytes,
+            "runtime_floor_bytes": cost.runtime_floor_bytes,
+            "estimated_peak_bytes": cost.memory_estimate_bytes,
             "load_us": cost.load_us,
             "one_row_p50_us": cost.one_row_p50_us,
             "one_row_p95_us": cost.one_row_p95_us,

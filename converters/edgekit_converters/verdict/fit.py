@@ -4,7 +4,7 @@ Memory was measured on the machine that converts, so on another processor it is 
 estimate; a device checks again before it loads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgekit.board import Board
@@ -15,13 +15,17 @@ _MB = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What an accepted flavor asks of a board. The model is stored beside its bundle."""
+    """What an accepted flavor asks of a board. The model is stored beside its bundle.
+
+    `domains` are those of operators that ONNX does not have, which a board must allow.
+    """
 
     flavor: str
     bundle_bytes: int
     model_bytes: int
     peak_rss_bytes: int
     min_onnxruntime: str
+    domains: tuple[str, ...] = ()
 
     @property
     def flash_bytes(self) -> int:
@@ -45,6 +49,12 @@ def misfits(board: Board, need: Need) -> tuple[str, ...]:
         found.append(
             f"onnxruntime {need.min_onnxruntime}, the board runs {board.onnxruntime}"
         )
+    beyond = [domain for domain in need.domains if domain not in board.allow_domains]
+    if beyond:
+        found.append(
+            f"operators of {', '.join(beyond)}, the board's profile allows"
+            f" {', '.join(board.allow_domains) or 'only those of ONNX'}"
+        )
     return tuple(found)
 
 
@@ -54,22 +64,38 @@ def fitting(board: Board, needs: Sequence[Need]) -> tuple[Need, ...]:
     return tuple(sorted(fits, key=lambda need: (need.flash_bytes, need.flavor)))
 
 
-def choose(boards: Sequence[Board], needs: Sequence[Need]) -> Mapping[str, str]:
-    """Return board -> flavor; BoardError naming every board that nothing fits."""
+def choose(
+    boards: Sequence[Board],
+    needs: Sequence[Need],
+    *,
+    refusal: Callable[[Board, Need], str] = lambda _board, _need: "",
+) -> Mapping[str, str]:
+    """Return board -> flavor: the smallest that fits, and that `refusal` lets pass.
+
+    `refusal` says why a flavor that fits must not go to a board, "" when it may; it is
+    asked for the smallest first, and no further than needed. BoardError names every board
+    that nothing fits.
+    """
     choices: dict[str, str] = {}
     troubles: list[str] = []
     for board in boards:
-        fits = fitting(board, needs)
-        if fits:
-            choices[board.name] = fits[0].flavor
+        refused: list[str] = []
+        for need in fitting(board, needs):
+            reason = refusal(board, need)
+            if not reason:
+                choices[board.name] = need.flavor
+                break
+            refused.append(f"{need.flavor}: {reason}")
         else:
-            troubles.append(_trouble(board, needs))
+            troubles.append(_trouble(board, needs, refused))
     if troubles:
         raise BoardError("; ".join(troubles))
     return choices
 
 
-def _trouble(board: Board, needs: Sequence[Need]) -> str:
+def _trouble(board: Board, needs: Sequence[Need], refused: Sequence[str]) -> str:
+    if refused:
+        return f"board {board.name}: no flavor runs there; {', '.join(refused)}"
     nearest = min(needs, key=lambda need: (len(misfits(board, need)), need.peak_rss_bytes))
     reasons = ", ".join(misfits(board, nearest))
     return (

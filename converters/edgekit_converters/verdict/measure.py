@@ -91,8 +91,9 @@ def measure(
     """
     with TemporaryDirectory(prefix="edgekit-trial-") as name:
         folder = Path(name)
-        _prepare(folder, model, session_options, feeds)
+        _prepare(folder, model, session_options)
         tables.save(folder / trial.FEEDS, feeds)
+        tables.save(folder / trial.FEW, take(feeds, list(range(_few_rows(feeds)))))
         said = _run(folder, _command(Path(sys.executable), folder), timeout_s)
         outputs = _outputs(folder, rows(feeds))
     return Trial(
@@ -112,7 +113,7 @@ def answer(  # noqa: PLR0913 - what is asked, and under which conditions
     cap_bytes: int = 0,
     timeout_s: float = TIMEOUT_S,
 ) -> Answer:
-    """Load a candidate once and answer the first few rows of `feeds`, untimed.
+    """Load a candidate once and answer every row of `feeds` one by one, untimed.
 
     `python` is an interpreter of another environment with numpy and onnxruntime; this
     one's by default. Under a cap above 0 a candidate that takes more is killed. ProofError
@@ -120,14 +121,15 @@ def answer(  # noqa: PLR0913 - what is asked, and under which conditions
     """
     with TemporaryDirectory(prefix="edgekit-trial-") as name:
         folder = Path(name)
-        _prepare(folder, model, session_options, feeds)
+        _prepare(folder, model, session_options)
+        tables.save(folder / trial.FEW, feeds)
         command = [*_command(python or Path(sys.executable), folder), trial.BRIEF]
         library = _library(folder) if python else None
         if cap_bytes:
             said, held = _run_capped(folder, command, timeout_s, cap_bytes, library)
         else:
             said, held = _run(folder, command, timeout_s, library), False
-        outputs = _outputs(folder, few_rows(feeds))
+        outputs = _outputs(folder, rows(feeds))
     return Answer(
         outputs=outputs,
         onnxruntime=said.text("onnxruntime"),
@@ -136,15 +138,12 @@ def answer(  # noqa: PLR0913 - what is asked, and under which conditions
     )
 
 
-def _prepare(
-    folder: Path, model: bytes, session_options: Mapping[str, str], feeds: Table
-) -> None:
+def _prepare(folder: Path, model: bytes, session_options: Mapping[str, str]) -> None:
     folder.joinpath(trial.MODEL).write_bytes(model)
     folder.joinpath(trial.OPTIONS).write_bytes(canonical_json(dict(session_options)))
-    tables.save(folder / trial.FEW, take(feeds, list(range(few_rows(feeds)))))
 
 
-def few_rows(feeds: Table) -> int:
+def _few_rows(feeds: Table) -> int:
     """Return how many rows are fed one by one: few, and not much memory themselves."""
     total = rows(feeds)
     row_bytes = sum(values.nbytes for values in feeds.values()) // total
