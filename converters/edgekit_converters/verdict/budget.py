@@ -58,7 +58,7 @@ class Share:
 
     def spent(self) -> bool:
         """Whether the builder has to end; a yes is remembered as `ran_out`."""
-        if self._budget.left_s() <= self._least_left_s:
+        if self._budget.spent() or self._budget.left_s() <= self._least_left_s:
             self.ran_out = True
         return self.ran_out
 
