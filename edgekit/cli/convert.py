@@ -3,17 +3,15 @@
 Options, one call of the installed converter, and its output; decides nothing.
 """
 
-import sys
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from edgekit import board, registry
+from edgekit.cli.converted import document, show
 from edgekit.cli.options import json_option, print_json
 from edgekit.conversion import (
     AUTO,
@@ -21,10 +19,10 @@ from edgekit.conversion import (
     DEFAULT_SECONDS,
     LARGEST_MAX_DROP,
     METRICS,
-    Candidate,
     Conversion,
     ConversionRequest,
     Isolation,
+    RuntimeProof,
     installed,
 )
 from edgekit.errors import ConfigError
@@ -32,21 +30,7 @@ from edgekit.manifest import ModelIdentity
 from edgekit.registry import ModelVersion, Registry
 
 _REGISTERED = ("models:/", "runs:/")
-_PIPED_COLUMNS = 160
-_MB = 2**20
 _SHORT_DIGEST = 12  # characters: the version of a model that has none
-_HEADINGS = (
-    "FLAVOR",
-    "VERDICT",
-    "MODEL B",
-    "BUNDLE B",
-    "RSS MB",
-    "P50 us",
-    "P95 us",
-    "BATCH us/ROW",
-    "AGREEMENT",
-    "DROP",
-)
 
 
 @click.command(name="convert")
@@ -86,6 +70,31 @@ _HEADINGS = (
     help=f"What is compared: {', '.join(METRICS)}; auto suits it to the model's task.",
 )
 @click.option(
+    "--score",
+    default=AUTO,
+    show_default=True,
+    metavar="[-]NAME",
+    help="What orders the rows for auc and average-precision: an output's name, or"
+    " reconstruction (the mean squared error of an output that repeats the input); with a"
+    " minus, low values mean the positive class.",
+)
+@click.option(
+    "--group",
+    metavar="COLUMN",
+    help="The column of --samples whose equal rows have one score together, the mean.",
+)
+@click.option(
+    "--proven-only",
+    is_flag=True,
+    help="Refuse what the samples are too few to prove, not only what they disprove.",
+)
+@click.option(
+    "--logged-metric",
+    metavar="NAME",
+    help="The metric of the model's run to reproduce first.  [default: one of a known"
+    " name]",
+)
+@click.option(
     "--calibration",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Rows to choose with (ranges, layers to keep), in a file of their own; all of"
@@ -111,6 +120,15 @@ _HEADINGS = (
     show_default=True,
     help="Load the model among the packages that its requirements.txt names: when those"
     " installed here cannot (auto), always or never. Needs --trust-pickle.",
+)
+@click.option(
+    "--prove-runtime",
+    type=click.Choice([*RuntimeProof]),
+    default=RuntimeProof.AUTO,
+    show_default=True,
+    help="Try flavors under each board's version of onnxruntime, in an environment of its"
+    " own that is built once: where that can be had (auto; else its operators are looked"
+    " up), always or never.",
 )
 @click.option(
     "--out",
@@ -143,10 +161,15 @@ def command(  # noqa: PLR0913 - one argument for each option
     target: str | None,
     max_drop: float,
     metric: str,
+    score: str,
+    group: str | None,
+    proven_only: bool,
+    logged_metric: str | None,
     calibration: Path | None,
     search_seconds: float,
     trust_pickle: bool,
     isolate: str,
+    prove_runtime: str,
     out: Path,
     registry_uri: str | None,
     log_back: bool,
@@ -158,14 +181,16 @@ def command(  # noqa: PLR0913 - one argument for each option
     runs:/ID/PATH, or a path: an MLflow model folder, .onnx, .keras, .h5 or a SavedModel.
 
     Each flavor is run in a process of its own and compared with the original model on the
-    samples. One that is less accurate than --max-drop allows, no smaller than float32, or
-    much slower or hungrier is refused with the numbers. Of the others, each board gets
-    the smallest that fits. The folder --out then holds FLAVOR/model.onnx, manifest.json
-    and golden.json for each flavor that was kept, and report.json and report.html.
+    samples. One that is less accurate than --max-drop allows, no smaller than float32,
+    slower or hungrier is refused with the numbers; a verdict says whether the samples are
+    enough for it. Of the others, each board gets the smallest that fits. The folder --out
+    then holds FLAVOR/model.onnx, manifest.json and golden.json for each flavor that was
+    kept, and report.json and report.html.
 
     \b
     Example:
-      edgekit convert models:/wine/Production --quantize --samples holdout.csv
+      edgekit convert models:/wine/Production --quantize --samples holdout.csv \\
+        --target class --board raspberry-pi-4
 
     Exit code 5: it cannot be converted faithfully. 6: nothing fits one of the boards.
     """  # noqa: D301 - click's mark for lines that stay as they are
@@ -183,17 +208,23 @@ def command(  # noqa: PLR0913 - one argument for each option
             target=target,
             max_drop=max_drop,
             metric=metric,
+            score=score,
+            group=group,
+            proven_only=proven_only,
+            logged_metrics=found.logged(),
+            logged_metric=logged_metric,
             calibration=calibration,
             seconds=search_seconds,
             trust_pickle=trust_pickle,
             isolate=Isolation(isolate),
+            prove_runtime=RuntimeProof(prove_runtime),
         )
         conversion = convert(request, _say)
         run_id = found.log(conversion, request) if log_back else ""
     if as_json:
-        print_json({**_document(conversion), "run_id": run_id})
+        print_json({**document(conversion), "run_id": run_id})
     else:
-        _show(conversion)
+        show(conversion)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +235,12 @@ class _Found:
     identity: ModelIdentity
     registry: Registry | None = None
     version: ModelVersion | None = None
+
+    def logged(self) -> Mapping[str, float]:
+        """Return the metrics of the run that the model is from; none of a plain path."""
+        if self.registry is None or self.version is None:
+            return {}
+        return registry.logged_metrics(self.registry, self.version, progress=_say)
 
     def log(self, conversion: Conversion, request: ConversionRequest) -> str:
         """Record the conversion where the model is from; "" for a plain path."""
@@ -253,67 +290,3 @@ def _on_disk(path: Path) -> _Found:
 
 def _say(sentence: str) -> None:
     click.echo(sentence, err=True)
-
-
-def _show(conversion: Conversion) -> None:
-    console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, heading in enumerate(_HEADINGS):
-        table.add_column(heading, justify="left" if number < 2 else "right", no_wrap=True)  # noqa: PLR2004 - names left, figures right
-    for one in conversion.candidates:
-        table.add_row(*_cells(one))
-    console.print(table)
-    for one in conversion.candidates:
-        _line(console, one.flavor, one.reason)
-    if conversion.choices:
-        console.print()
-    for name, flavor in conversion.choices.items():
-        _line(console, name, f"gets {flavor}")
-    console.print()
-    _line(console, "report", str(conversion.report_html))
-
-
-def _line(console: Console, name: str, text: str) -> None:
-    console.print(f"{name}  {text}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _verdict(one: Candidate) -> str:
-    if not one.accepted and not one.model_bytes:
-        return "-"  # it does not apply, or does not run: the reason stands below
-    return "kept" if one.accepted else "refused"
-
-
-def _cells(one: Candidate) -> tuple[str, ...]:
-    if not one.model_bytes:  # it does not apply, or does not run
-        return (one.flavor, _verdict(one), *("-" for _ in _HEADINGS[2:]))
-    return (
-        one.flavor,
-        _verdict(one),
-        f"{one.model_bytes:,}",
-        f"{one.bundle_bytes:,}",
-        f"{one.peak_rss_bytes / _MB:.1f}",
-        f"{one.one_row_p50_us:,}",
-        f"{one.one_row_p95_us:,}",
-        f"{one.batch_us_per_row:,.1f}",
-        f"{one.agreement:.2%}",
-        f"{one.drop:.4f}",
-    )
-
-
-def _document(conversion: Conversion) -> dict[str, object]:
-    return {
-        "candidates": [_figures(one) for one in conversion.candidates],
-        "choices": dict(conversion.choices),
-        "source_bytes": conversion.source_bytes,
-        "fp32_bytes": conversion.fp32_bytes,
-        "samples": conversion.samples,
-        "report_json": str(conversion.report_json),
-        "report_html": str(conversion.report_html),
-    }
-
-
-def _figures(one: Candidate) -> dict[str, object]:
-    figures = {field.name: getattr(one, field.name) for field in fields(one)}
-    del figures["manifest"]  # it lies in the folder
-    figures["folder"] = None if one.folder is None else str(one.folder)
-    return figures

@@ -6,6 +6,14 @@ when a registry is opened.
 
 from edgekit.registry.client import open  # noqa: A004 - reads as registry.open(uri)
 from edgekit.registry.digest import source_digest
+from edgekit.registry.logged import logged_metrics
 from edgekit.registry.version import ModelVersion, Registry, RunFacts
 
-__all__ = ["ModelVersion", "Registry", "RunFacts", "open", "source_digest"]
+__all__ = [
+    "ModelVersion",
+    "Registry",
+    "RunFacts",
+    "logged_metrics",
+    "open",
+    "source_digest",
+]

@@ -120,6 +120,7 @@ class _Child:
             supported=runtimes.common(self.request.boards),
             samples=None if samples is None else samples.resolve(),
             target=self.request.target,
+            group=self.request.group,
             trust_pickle=self.request.trust_pickle,
         )
         self._run(order, home)

@@ -1,0 +1,133 @@
+"""A conversion on the screen, and as JSON. Decides nothing."""
+
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from edgekit.conversion import Candidate, Conversion
+
+_PIPED_COLUMNS = 160
+_MB = 2**20
+_FLOAT32 = "fp32"
+_INDENT = "    "
+
+
+def show(conversion: Conversion) -> None:
+    """Print every candidate, why it stays or falls, and what each board gets."""
+    console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
+    shown = [column for column in _COLUMNS if column.from_width <= console.width]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for number, column in enumerate(shown):
+        table.add_column(column.heading, justify="left" if number < 2 else "right")  # noqa: PLR2004 - names left, figures right
+        table.columns[-1].no_wrap = True
+    for one in conversion.candidates:
+        table.add_row(*(column.cell(one) for column in shown))
+    console.print(table)
+    for one in conversion.candidates:
+        said = f"{one.reason}; {one.note}" if one.note else one.reason
+        _line(console, one.flavor, said)
+    console.print()
+    for name, text in _choices(conversion):
+        _line(console, name, text)
+    for note in conversion.notes:
+        _line(console, "note", note)
+    _line(console, "report", str(conversion.report_html))
+
+
+def _line(console: Console, name: str, text: str) -> None:
+    """Print a name and a text: in a terminal wrapped below itself, else as one line."""
+    line = f"{name}  {text}"
+    if sys.stdout.isatty():
+        line = textwrap.fill(line, console.width, subsequent_indent=_INDENT)
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _choices(conversion: Conversion) -> Iterator[tuple[str, str]]:
+    """Say what each board gets, and why if that is float32 still."""
+    by_name = {one.flavor: one for one in conversion.candidates}
+    kept = [one for one in conversion.candidates if one.accepted]
+    if not conversion.choices and kept:
+        best = min(kept, key=lambda one: (one.bundle_bytes, one.flavor))
+        yield "smallest", f"{_sized(best)}; name a board with --board to choose for it"
+    for name, flavor in conversion.choices.items():
+        text = f"gets {_sized(by_name[flavor])}"
+        if flavor == _FLOAT32 and len(conversion.candidates) > 1:
+            fitting = [one.flavor for one in kept if one.flavor != _FLOAT32]
+            text += (
+                f"; fp32 stays: {', '.join(fitting)} would not fit the board"
+                if fitting
+                else "; fp32 stays: nothing smaller is as good"
+            )
+        yield name, text
+
+
+def _sized(one: Candidate) -> str:
+    return f"{one.flavor}, {one.bundle_bytes:,} bytes on the wire"
+
+
+def _verdict(one: Candidate) -> str:
+    if not one.accepted and not one.model_bytes:
+        return "-"  # it does not apply, or does not run: the reason stands below
+    if one.accepted:
+        return "kept" if one.enough else "not proven"
+    return "refused" if one.enough else "too few rows"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Column:
+    """A column of the table, shown from a width of the terminal on."""
+
+    heading: str
+    figure: Callable[[Candidate], str]
+    from_width: int = 0
+    always: bool = False
+
+    def cell(self, one: Candidate) -> str:
+        """Return the text for one candidate; "-" where it has no figures."""
+        return self.figure(one) if self.always or one.model_bytes else "-"
+
+
+_COLUMNS = (
+    _Column(heading="FLAVOR", figure=lambda one: one.flavor, always=True),
+    _Column(heading="VERDICT", figure=_verdict, always=True),
+    _Column(heading="MODEL B", figure=lambda one: f"{one.model_bytes:,}"),
+    _Column(heading="WIRE B", figure=lambda one: f"{one.bundle_bytes:,}"),
+    _Column(heading="RSS MB", figure=lambda one: f"{one.peak_rss_bytes / _MB:.1f}"),
+    _Column(heading="P50 us", figure=lambda one: f"{one.one_row_p50_us:,}"),
+    _Column(heading="P95 us", figure=lambda one: f"{one.one_row_p95_us:,}", from_width=120),
+    _Column(
+        heading="BATCH us/ROW",
+        figure=lambda one: f"{one.batch_us_per_row:,.1f}",
+        from_width=140,
+    ),
+    _Column(heading="METRIC", figure=lambda one: one.metric, from_width=120),
+    _Column(heading="VALUE", figure=lambda one: f"{one.metric_flavor:.4f}"),
+    _Column(heading="DROP", figure=lambda one: f"{one.drop:.4f}"),
+    _Column(heading="95 % INTERVAL", figure=lambda one: f"{one.low:.4f} to {one.high:.4f}"),
+)
+
+
+def document(conversion: Conversion) -> dict[str, object]:
+    """Return all of it for a script."""
+    return {
+        "candidates": [_figures(one) for one in conversion.candidates],
+        "choices": dict(conversion.choices),
+        "source_bytes": conversion.source_bytes,
+        "fp32_bytes": conversion.fp32_bytes,
+        "samples": conversion.samples,
+        "notes": list(conversion.notes),
+        "report_json": str(conversion.report_json),
+        "report_html": str(conversion.report_html),
+    }
+
+
+def _figures(one: Candidate) -> dict[str, object]:
+    figures = {field.name: getattr(one, field.name) for field in fields(one)}
+    del figures["manifest"]  # it lies in the folder
+    figures["folder"] = None if one.folder is None else str(one.folder)
+    return figures
