@@ -115,7 +115,7 @@ def average_precision(ranking: Ranking, weights: Array) -> Array:
     hits = _from_the_top(counted * ranking.positive, ranking)
     taken = _from_the_top(counted, ranking)
     gained = np.diff(hits, prepend=0.0, axis=-1)
-    precision = np.divide(hits, taken, out=np.zeros_like(hits), where=taken > 0)
+    precision = np.divide(hits, taken, out=np.zeros(hits.shape), where=taken > 0)
     return _ratio((gained * precision).sum(axis=-1), hits[..., -1])
 
 
