@@ -31,6 +31,22 @@ _FIGURES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """How a row's time on a board follows from its time on the machine that converts.
+
+    there = overhead_us + factor * here; half of the reports lie between the factors `low`
+    and `high`. Written by `edgekit boards calibrate` from what devices report.
+    """
+
+    factor: float
+    overhead_us: int
+    low: float
+    high: float
+    pairs: int
+    devices: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
     """What a board can hold and run. Megabytes are 2**20 bytes.
 
@@ -39,7 +55,8 @@ class Board:
     the oldest version its agents run. `speed` is this board's one-thread speed as a
     fraction of the reference (a 2.4 GHz Cortex-A76, Raspberry Pi 5): an estimate.
     `allow_domains` names operator domains beyond ONNX's own that its onnxruntime has, such
-    as com.microsoft. `sources` says where each figure is from.
+    as com.microsoft. `latency` is there once devices have told how fast they are.
+    `sources` says where each figure is from.
     """
 
     name: str
@@ -55,6 +72,7 @@ class Board:
     speed: float
     allow_domains: tuple[str, ...] = ()
     sources: Mapping[str, str]
+    latency: Calibration | None = None
 
     @property
     def saturates_u8s8(self) -> bool:
@@ -127,10 +145,34 @@ def parse(text: str, *, subject: str) -> Board:
         speed=speed,
         allow_domains=reader.texts("allow_domains", ()),
         sources=sources,
+        latency=_calibration(reader),
     )
     if board.model_ram_mb > board.ram_mb:
         reader.fail("model_ram_mb", f"at most ram_mb ({board.ram_mb})")
     return board
+
+
+def _calibration(reader: Reader) -> Calibration | None:
+    if "latency" not in reader.table:
+        return None
+    inner = reader.child("latency")
+    refuse_unknown(
+        inner.table,
+        Calibration.__dataclass_fields__,
+        subject=inner.subject,
+        error=BoardError,
+    )
+    factor = inner.number("factor")
+    if factor <= 0:
+        inner.fail("factor", "a number above 0")
+    return Calibration(
+        factor=factor,
+        overhead_us=inner.integer("overhead_us"),
+        low=inner.number("low"),
+        high=inner.number("high"),
+        pairs=inner.integer("pairs", least=1),
+        devices=inner.integer("devices", least=1),
+    )
 
 
 def _folder() -> Traversable:

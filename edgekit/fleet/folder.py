@@ -90,6 +90,16 @@ class FleetFolder:
             atomic.write_bytes(own, content)
         return found
 
+    def keep_board(self, name: str, profile: str) -> Path:
+        """Write this fleet's own profile of a board, and return where."""
+        own = self._own_board(name)
+        try:
+            own.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{own.parent}: {error.strerror}") from error
+        atomic.write_bytes(own, profile.encode())
+        return own
+
     def _own_board(self, name: str) -> Path:
         return self.path / "boards" / f"{slug(name)}{_TOML}"
 

@@ -174,6 +174,38 @@ def test_a_profile_may_allow_operators_beyond_onnx() -> None:
     assert board.parse(text, subject="mine").allow_domains == ("com.microsoft",)
 
 
+LATENCY = """
+[latency]
+factor = 7.5
+overhead_us = 300
+low = 7.0
+high = 8
+pairs = 12
+devices = 3
+"""
+
+
+def test_a_profile_may_hold_what_devices_told_of_their_speed() -> None:
+    assert board.parse(profile(), subject="mine").latency is None
+    known = board.parse(profile() + LATENCY, subject="mine").latency
+    assert known == board.Calibration(
+        factor=7.5, overhead_us=300, low=7, high=8, pairs=12, devices=3
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (LATENCY.replace("7.5", "0"), "mine: latency: factor: a number above 0"),
+        (LATENCY.replace("pairs", "reports"), "mine: latency: unknown key reports"),
+        (LATENCY.replace("devices = 3", "devices = 0"), "devices: a whole number from 1"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused(wrong: str, complaint: str) -> None:
+    with pytest.raises(BoardError, match=complaint):
+        board.parse(profile() + wrong, subject="mine")
+
+
 @pytest.mark.parametrize(
     ("arch", "isa", "saturates"),
     [
