@@ -1,0 +1,163 @@
+"""Try lossy variants of a model's forests on the rows of the search. Knows no rung.
+
+A variant is one forest for each ensemble of the model, in the model's order.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import ModelProto, NodeProto
+
+from edgekit.errors import ConversionError
+from edgekit.manifest import RuntimeNeeds
+from edgekit.runtime import Session
+from edgekit.table import Array
+from edgekit_converters.encoding import encode
+from edgekit_converters.flavors.batches import run
+from edgekit_converters.flavors.flavor import Finding, Search, Source
+from edgekit_converters.flavors.ranges import exposing
+from edgekit_converters.flavors.tree_rungs import Weighed
+from edgekit_converters.flavors.tree_weights import weighed
+from edgekit_converters.passes.forest import ENSEMBLES, Forest, read, write
+from edgekit_converters.passes.reachable import drop_decided
+from edgekit_converters.passes.walk import copied
+
+Forests = tuple[Forest, ...]
+ALLOWANCE = 0.5  # of the allowed drop: rows of the search flatter what is chosen on them
+MOST_ROWS = 4_096  # to weigh a tree's parts by
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """The ensembles of one model, and what was learnt by trying variants of them."""
+
+    source: Source
+    search: Search
+    forests: Forests
+    findings: list[Finding] = field(default_factory=list)
+    last_allowed: str = ""  # the name of the variant that `furthest` returned last
+
+    @property
+    def untried(self) -> str:
+        """Say so when the time ran out before the search was done."""
+        return " when the time was up" if self.search.spent() else ""
+
+    def model(self, forests: Forests) -> ModelProto:
+        """Return the model with these forests in place of its own."""
+        out = copied(self.source.model)
+        for node, forest in zip(_ensembles(out), forests, strict=True):
+            node.CopyFrom(write(node, forest))
+        return out
+
+    def allows(self, forests: Forests, what: str) -> bool:
+        """Whether a variant loses no more than its share of what the gate allows."""
+        drop = self.search.drop(self.model(forests))
+        self.findings.append(
+            Finding(
+                subject="all trees",
+                fact=f"{what}: {splits(forests):,} splits, {leaves(forests):,} different"
+                f" leaves, drop {drop:.4f} on the rows of the search",
+                value=drop,
+            )
+        )
+        return drop <= ALLOWANCE * self.search.max_drop
+
+    def furthest(
+        self, variants: Sequence[Callable[[], Forests]], names: Sequence[str]
+    ) -> Forests | None:
+        """Return the last variant that is allowed, None if none is.
+
+        They are taken to lose more and more: a bisection. Ends early, with the best so
+        far, when the time is up.
+        """
+        best: Forests | None = None
+        low, high = 0, len(variants)
+        while low < high and not self.search.spent():
+            middle = (low + high) // 2
+            self.search.progress(names[middle])
+            made = variants[middle]()
+            if self.allows(made, names[middle]):
+                best, low = made, middle + 1
+                self.last_allowed = names[middle]
+            else:
+                high = middle
+        return best
+
+    def weighed(self, forests: Forests) -> tuple[Weighed, ...]:
+        """Return the forests with their parts weighed by the rows of the search."""
+        found = []
+        for node, forest in zip(_ensembles(self.source.model), forests, strict=True):
+            targets = 1 + max(t for votes in forest.leaves for t, _ in votes)
+            rows = _rows(self.source, node.input[0])
+            found.append(
+                Weighed(forest=forest, trees=tuple(weighed(forest, rows, targets)))
+            )
+        return tuple(found)
+
+
+def bench(source: Source) -> Bench:
+    """Return where a model's forests can be tried; ConversionError says why they cannot."""
+    if source.search is None:
+        raise ConversionError("it takes rows to search on")
+    nodes = _ensembles(source.model)
+    if not nodes:
+        raise ConversionError("no tree ensemble of ai.onnx.ml 1 to 3")
+    forests = tuple(drop_decided(read(node)) for node in nodes)
+    if not all(votes for forest in forests for votes in forest.leaves):
+        raise ConversionError("a leaf without a vote")
+    return Bench(source=source, search=source.search, forests=forests)
+
+
+def splits(forests: Forests) -> int:
+    """Return how many splits forests have, equal subtrees counted once."""
+    return sum(len(forest.splits) for forest in forests)
+
+
+def leaves(forests: Forests) -> int:
+    """Return how many different leaves forests have."""
+    return sum(len(forest.leaves) for forest in forests)
+
+
+def told(before: Forests, after: Forests, names: Sequence[str]) -> tuple[Finding, ...]:
+    """Return a line for each tree: its splits and leaves before and after."""
+    found = []
+    for name, old, new in zip(names, before, after, strict=True):
+        for number, root in enumerate(old.roots):
+            was = list(old.in_order(root))
+            now = list(new.in_order(new.roots[number])) if number < len(new.roots) else []
+            found.append(_line(f"{name}, tree {number + 1}", was, now))
+    return tuple(found)
+
+
+def _line(subject: str, was: list[int], now: list[int]) -> Finding:
+    before = sum(place >= 0 for place in was)
+    after = sum(place >= 0 for place in now)
+    levels = len({place for place in was if place < 0})
+    left = len({place for place in now if place < 0})
+    fact = f"{before:,} splits and {levels:,} different leaves before"
+    fact += f", {after:,} and {left:,} after" if now else ", dropped"
+    return Finding(subject=subject, fact=fact, value=float(after))
+
+
+def names_of(source: Source) -> list[str]:
+    """Return what the original model calls its ensembles: the name of what they answer."""
+    return [source.original_name(node.output[-1]) for node in _ensembles(source.model)]
+
+
+def _ensembles(model: ModelProto) -> list[NodeProto]:
+    return [node for node in model.graph.node if node.op_type in ENSEMBLES]
+
+
+def _rows(source: Source, name: str) -> Array:
+    """Return what an ensemble reads for the rows of the search, as float32."""
+    known = source.calibration.get(name)
+    if known is None:
+        needs = RuntimeNeeds(
+            opsets={}, ir_version=source.model.ir_version, min_onnxruntime=""
+        )
+        session = Session.load(encode(exposing(source.model, [name])), needs)
+        known = run(session, source.calibration)[name]
+    step = max(1, -(-len(known) // MOST_ROWS))
+    found: Array = np.ascontiguousarray(known[::step], dtype=np.float32)
+    return found
