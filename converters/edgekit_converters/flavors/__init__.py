@@ -6,9 +6,12 @@ from edgekit_converters.flavors import (
     fp16,
     fp32,
     fp32_trees,
+    fp32_trees_v1,
     int8,
     int8_mixed,
     int8_static,
+    trees_pruned,
+    trees_rounded,
     weight_only,
 )
 from edgekit_converters.flavors.flavor import (
@@ -24,6 +27,9 @@ from edgekit_converters.flavors.formats import INT4, INT5
 FLAVORS: Mapping[str, Builder] = {
     "fp32": fp32.build,  # first: the others are judged against it
     "fp32-trees": fp32_trees.build,
+    "fp32-trees-v1": fp32_trees_v1.build,
+    "trees-rounded": trees_rounded.build,
+    "trees-pruned": trees_pruned.build,
     "fp16": fp16.build,
     "int8": int8.build,
     "int5": weight_only.builder(INT5),
