@@ -4,7 +4,7 @@ import pytest
 from edgekit import runtime
 from edgekit.errors import ProofError
 from edgekit_converters.verdict.cap import capped
-from edgekit_converters.verdict.measure import Trial, answer, measure
+from edgekit_converters.verdict.measure import Rival, Trial, answer, measure
 from tests.converters import networks
 from tests.converters.extractions import outputs_of
 
@@ -140,3 +140,26 @@ def test_under_a_cap_another_failure_keeps_its_own_reason() -> None:
         answer(
             b"not a model", session_options={}, feeds={"image": IMAGES}, cap_bytes=99 * _MB
         )
+
+
+def test_a_candidate_takes_turns_with_its_rival() -> None:
+    small, large = networks.classifier(filters=4), networks.classifier(filters=64)
+    rival = Rival(model=small.SerializeToString(), session_options={})
+    feeds = {"image": IMAGES}
+    cost = measure(
+        large.SerializeToString(), session_options={}, feeds=feeds, rival=rival
+    ).cost
+    same = measure(
+        small.SerializeToString(), session_options={}, feeds=feeds, rival=rival
+    ).cost
+    assert cost.times_baseline > 1.5
+    assert 0.7 < same.times_baseline < 1.4
+
+
+def test_without_a_rival_no_ratio_is_told(trial: Trial) -> None:
+    assert trial.cost.times_baseline == 0
+
+
+def test_the_estimate_from_the_graph_alone_is_near_the_peak(trial: Trial) -> None:
+    cost = trial.cost
+    assert cost.memory_estimate_bytes == pytest.approx(cost.peak_rss_bytes, rel=0.15)

@@ -27,7 +27,7 @@ from edgekit_converters.verdict.arithmetic import (
 from edgekit_converters.verdict.budget import Budget, Share, stopped_by_interrupt
 from edgekit_converters.verdict.compare import Comparison
 from edgekit_converters.verdict.gate import BASELINE, Verdict, judge
-from edgekit_converters.verdict.measure import Cost, Trial, measure
+from edgekit_converters.verdict.measure import Rival, Trial, measure
 from edgekit_converters.verdict.papers import Papers
 from edgekit_converters.verdict.search import SampleSearch
 
@@ -243,21 +243,26 @@ def _measure(
             return Fallen(flavor=flavor, reason=f"the same bytes as {one.flavor}")
     progress("measuring")
     try:
-        return _judge(flavor, bench, built, judged[0].trial.cost)
+        return _judge(flavor, bench, built, judged[0])
     except ProofError as error:
         return Fallen(flavor=flavor, reason=f"does not run: {error}")
 
 
-def _judge(flavor: str, bench: _Bench, built: Built, baseline: Cost | None) -> Judged:
+def _judge(flavor: str, bench: _Bench, built: Built, baseline: Judged | None) -> Judged:
     model = encode(built.model)
-    trial = measure(model, session_options=built.session_options, feeds=bench.papers.feeds)
+    trial = measure(
+        model,
+        session_options=built.session_options,
+        feeds=bench.papers.feeds,
+        rival=_rival(baseline) if baseline else None,
+    )
     predictions = results(bench.extraction.binding, trial.outputs)
     comparison = bench.papers.judge(predictions)
     verdict = judge(
         flavor,
         comparison=comparison,
         cost=trial.cost,
-        baseline=baseline or trial.cost,
+        baseline=baseline.trial.cost if baseline else trial.cost,
         max_drop=bench.max_drop,
         proven_only=bench.proven_only,
     )
@@ -279,6 +284,10 @@ def _judge(flavor: str, bench: _Bench, built: Built, baseline: Cost | None) -> J
             measured_saturating=processor_saturates(platform.machine(), _cpuinfo()),
         ),
     )
+
+
+def _rival(baseline: Judged) -> Rival:
+    return Rival(model=baseline.model, session_options=baseline.needs.session_options)
 
 
 def _cpuinfo() -> str:

@@ -174,14 +174,15 @@ def _no_smaller(cost: Cost, baseline: Cost) -> str:
 
 
 def _slower(cost: Cost, baseline: Cost) -> str:
-    one = cost.one_row_p50_us > SLOWER * baseline.one_row_p50_us
+    times = cost.times_baseline or cost.one_row_p50_us / max(baseline.one_row_p50_us, 1)
+    one = times > SLOWER
     batch = cost.batch_us_per_row > SLOWER * baseline.batch_us_per_row
     noticeable = cost.one_row_p50_us - baseline.one_row_p50_us >= SLOWER_US
     if not (one and batch and noticeable):
         return ""
     return (
         f"slower: {cost.one_row_p50_us:,} us a row, {BASELINE} takes"
-        f" {baseline.one_row_p50_us:,}"
+        f" {baseline.one_row_p50_us:,} ({times:.1f} times as long)"
     )
 
 

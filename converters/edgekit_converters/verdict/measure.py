@@ -40,7 +40,8 @@ class Cost:
     `first_load_rss_bytes` is the peak until the session was made, `peak_rss_bytes` until
     rows were answered one by one as well; `runtime_floor_bytes` is what the process took
     with onnxruntime and numpy imported and no session. `memory_estimate_bytes` is not
-    measured: it is what the graph alone tells.
+    measured: it is what the graph alone tells. `times_baseline` is the time of one row over
+    that of the rival it took turns with, 0 without one.
     """
 
     model_bytes: int
@@ -52,6 +53,15 @@ class Cost:
     first_load_rss_bytes: int = 0
     runtime_floor_bytes: int = 0
     memory_estimate_bytes: int = 0
+    times_baseline: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """The model that a candidate takes turns with, to tell how much slower it is."""
+
+    model: bytes
+    session_options: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +92,7 @@ def measure(
     *,
     session_options: Mapping[str, str],
     feeds: Table,
+    rival: Rival | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Trial:
     """Load and run a candidate on `feeds` ([rows, ...] each), at least one row.
@@ -92,6 +103,10 @@ def measure(
     with TemporaryDirectory(prefix="edgekit-trial-") as name:
         folder = Path(name)
         _prepare(folder, model, session_options)
+        if rival is not None:
+            folder.joinpath(trial.RIVAL).write_bytes(rival.model)
+            options = canonical_json(dict(rival.session_options))
+            folder.joinpath(trial.RIVAL_OPTIONS).write_bytes(options)
         tables.save(folder / trial.FEEDS, feeds)
         tables.save(folder / trial.FEW, take(feeds, list(range(_few_rows(feeds)))))
         said = _run(folder, _command(Path(sys.executable), folder), timeout_s)
@@ -241,4 +256,5 @@ def _cost(
         first_load_rss_bytes=said.integer("first_load_rss_bytes"),
         runtime_floor_bytes=said.integer("runtime_floor_bytes"),
         memory_estimate_bytes=told.peak,
+        times_baseline=said.number("times_baseline"),
     )

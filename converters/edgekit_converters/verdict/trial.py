@@ -3,7 +3,8 @@
 Started by edgekit_converters.verdict.measure, which describes the folder. Imports only
 what the device's worker imports too, so that the peak memory means something there, and
 so that an environment with nothing but numpy and another onnxruntime can run it. With
---brief nothing is timed: the few rows are answered, and that is all.
+--brief nothing is timed: the few rows are answered, and that is all. Where a rival lies
+in the folder, the two take turns, so that what else the machine does hits both alike.
 """
 
 import json
@@ -23,6 +24,8 @@ from edgekit_converters import tables
 
 MODEL = "model.onnx"
 OPTIONS = "session_options.json"
+RIVAL = "rival.onnx"
+RIVAL_OPTIONS = "rival_options.json"
 FEW = "few.npz"
 FEEDS = "feeds.npz"
 OUTPUTS = "outputs.npz"
@@ -30,6 +33,7 @@ FEW_ROWS = 16
 BRIEF = "--brief"
 FAILED = 3  # the exit code for "it does not run here", the reason on standard error
 _ONE_ROW_S = 0.6
+_DUEL_S = 0.6
 _BATCH_S = 0.4
 _BATCH_ROWS = 64
 _MAX_RUNS = 1_000
@@ -41,10 +45,7 @@ _MILLION = 1_000_000
 def main(folder: Path, *, brief: bool) -> None:
     """Measure the candidate in `folder`, write its outputs, print its cost as JSON."""
     runtime_floor_bytes = _peak_rss_bytes()
-    options = json.loads(folder.joinpath(OPTIONS).read_text("utf-8"))
-    needs = RuntimeNeeds(
-        opsets={}, ir_version=0, min_onnxruntime="", session_options=options
-    )
+    needs = _needs(folder / OPTIONS)
     started = time.perf_counter()
     session = runtime.Session.load(folder / MODEL, needs)
     load_us = round((time.perf_counter() - started) * _MILLION)
@@ -82,7 +83,44 @@ def _timed(
         "one_row_p50_us": math.ceil(float(np.percentile(one_row, 50)) / step),
         "one_row_p95_us": math.ceil(float(np.percentile(one_row, 95)) / step),
         "batch_us_per_row": float(np.median(batch)) / rows(pieces[0]),
+        "times_baseline": _times_rival(folder, session, few),
     }
+
+
+def _needs(options: Path) -> RuntimeNeeds:
+    return RuntimeNeeds(
+        opsets={},
+        ir_version=0,
+        min_onnxruntime="",
+        session_options=json.loads(options.read_text("utf-8")),
+    )
+
+
+def _times_rival(
+    folder: Path, session: runtime.Session, few: list[dict[str, Array]]
+) -> float:
+    """Return the median of this session's time over the rival's, 0 without a rival."""
+    if not folder.joinpath(RIVAL).exists():
+        return 0.0
+    rival = runtime.Session.load(folder / RIVAL, _needs(folder / RIVAL_OPTIONS))
+    for one in (session, rival):
+        _times_us(one.run, few, 0.0)
+    ratios: list[float] = []
+    end = time.perf_counter() + _DUEL_S
+    while len(ratios) < _MIN_RUNS or (
+        len(ratios) < _MAX_RUNS and time.perf_counter() < end
+    ):
+        inputs = few[len(ratios) % len(few)]
+        order = (session, rival) if len(ratios) % 2 else (rival, session)
+        took = {one: _once_us(one, inputs) for one in order}
+        ratios.append(took[session] / took[rival])
+    return float(np.median(ratios))
+
+
+def _once_us(session: runtime.Session, inputs: dict[str, Array]) -> float:
+    started = time.perf_counter()
+    session.run(inputs)
+    return (time.perf_counter() - started) * _MILLION
 
 
 def _fixed_rows(session: runtime.Session) -> int:
