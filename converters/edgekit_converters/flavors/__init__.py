@@ -27,15 +27,15 @@ from edgekit_converters.flavors.formats import INT4, INT5
 FLAVORS: Mapping[str, Builder] = {
     "fp32": fp32.build,  # first: the others are judged against it
     "fp32-trees": fp32_trees.build,
-    "fp32-trees-v1": fp32_trees_v1.build,
-    "trees-rounded": trees_rounded.build,
-    "trees-pruned": trees_pruned.build,
     "fp16": fp16.build,
     "int8": int8.build,
     "int5": weight_only.builder(INT5),
     "int4": weight_only.builder(INT4),
     "int8-static": int8_static.build,
     "int8-mixed": int8_mixed.build,
+    "fp32-trees-v1": fp32_trees_v1.build,
+    "trees-rounded": trees_rounded.build,
+    "trees-pruned": trees_pruned.build,
 }
 
 __all__ = ["FLAVORS", "Builder", "Built", "DoesNotApply", "Finding", "Search", "Source"]
