@@ -67,13 +67,23 @@ def test_an_interval_is_a_whisker_from_its_low_to_its_high_end() -> None:
 
 
 def test_labels_at_one_height_do_not_lie_on_each_other() -> None:
-    points = [replace(FAST, label=str(n), x=20.0 + n) for n in range(3)]
+    points = [replace(FAST, label=str(n), x=20.0 + n / 100) for n in range(4)]
     heights = [
         float(t.attrib["y"])
         for t in drawn(points).iter("text")
         if t.attrib["class"] == "name"
     ]
     assert min(b - a for a, b in pairwise(sorted(heights))) >= 12
+
+
+def test_a_label_with_room_stays_beside_its_point() -> None:
+    svg = drawn([replace(FAST, x=10.0), replace(FAST, x=90.0)])
+    heights = {t.attrib["y"] for t in svg.iter("text") if t.attrib["class"] == "name"}
+    assert len(heights) == 1
+
+
+def test_a_crowd_of_labels_is_drawn_all_the_same() -> None:
+    assert len(down(drawn([FAST] * 100))) == 100
 
 
 def test_a_plot_of_zeros_is_drawn() -> None:

@@ -1,6 +1,6 @@
 """Draw points in a plane as one inline SVG. Knows no candidates, only points and axes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
@@ -9,6 +9,8 @@ _WIDTH, _HEIGHT = 760, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 76, 132, 26, 48
 _HEADROOM = 0.12
 _LABEL_GAP = 15
+_LABEL_STEP = 5
+_LETTER = 7.5  # about the width of one
 _TICKS = 5
 _WIDE = 30.0  # a ratio of largest to smallest from which a linear axis hides the small
 _BEYOND = 1.06  # a point off the scale is drawn this far up the axis
@@ -65,7 +67,8 @@ def scatter(points: Sequence[Point], *, x: Axis, y: Axis) -> str:
     parts.append(_text("axis middle", middle, _HEIGHT - 10, words))
     parts.append(_text("axis", 4, 14, y.title))
     parts.append(_front(points, across, down))
-    labels = _spaced([down.place(point.y) for point in points])
+    places = [(across.place(point.x), down.place(point.y)) for point in points]
+    labels = _spaced(places, [point.label for point in points])
     for point, label_y in zip(points, labels, strict=True):
         parts.append(_dot(point, across, down, label_y))
     return "\n".join([*parts, "</svg>"])
@@ -191,18 +194,35 @@ def _dot(point: Point, across: _Scale, down: _Scale, label_y: float) -> str:
     )
 
 
-def _spaced(heights: Sequence[float]) -> list[float]:
-    """Move labels apart until none lies on another, and back up from the lower edge."""
-    order = sorted(range(len(heights)), key=lambda number: heights[number])
-    placed: dict[int, float] = {}
-    lowest = float("-inf")
-    for number in order:
-        lowest = placed[number] = max(heights[number], lowest + _LABEL_GAP)
-    highest = float(_HEIGHT - _BOTTOM)
-    for number in reversed(order):
-        highest = placed[number] = min(placed[number], highest)
-        highest -= _LABEL_GAP
-    return [placed[number] for number in range(len(heights))]
+def _spaced(places: Sequence[tuple[float, float]], labels: Sequence[str]) -> list[float]:
+    """Return a height for each label, beside its point, moved until none lies on another.
+
+    Heights are tried outwards from the point, so that a label stays near what it names.
+    """
+    taken: list[tuple[float, float, float]] = []
+    heights = []
+    for (x, y), label in zip(places, labels, strict=True):
+        width = _LETTER * len(label) + _LABEL_GAP
+        free = (
+            tried
+            for tried in _outwards(y)
+            if not any(
+                x < right and left < x + width and abs(tried - other) < _LABEL_GAP
+                for left, right, other in taken
+            )
+        )
+        height = next(free, y)  # of very many labels, some lie on others
+        taken.append((x, x + width, height))
+        heights.append(height)
+    return heights
+
+
+def _outwards(height: float) -> Iterator[float]:
+    yield height
+    for distance in range(_LABEL_STEP, _HEIGHT, _LABEL_STEP):
+        for tried in (height - distance, height + distance):
+            if _TOP <= tried <= _HEIGHT - _BOTTOM:
+                yield tried
 
 
 def _number(value: float) -> str:
