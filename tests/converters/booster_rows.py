@@ -31,7 +31,8 @@ def edges(boosted: Boosted, *more: float, seed: int = 3) -> Array:
     trees = boosted.margins.trees if isinstance(boosted.margins, Trees) else ()
     splits = [np.zeros(1), *(tree.threshold for tree in trees)]
     near = np.unique(np.concatenate(splits).astype(np.float32))
-    sides = [np.nextafter(near, np.float32(side)) for side in (-np.inf, np.inf)]
+    with np.errstate(over="ignore"):  # beside the largest number is infinity
+        sides = [np.nextafter(near, np.float32(side)) for side in (-np.inf, np.inf)]
     values = np.concatenate([near, *sides, np.array([*AWKWARD, *more], dtype=np.float32)])
     order = np.random.default_rng(seed)
     columns = [order.permutation(np.tile(values, 3)) for _ in range(boosted.features)]

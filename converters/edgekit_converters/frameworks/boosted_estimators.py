@@ -27,6 +27,7 @@ _NUMBERS: Mapping[str, tuple[str, ...]] = {
     "xgboost": ("XGBRegressor", "XGBRFRegressor", "XGBRanker"),
     "lightgbm": ("LGBMRegressor", "LGBMRanker"),
 }
+LIBRARIES = frozenset(_CLASSIFIERS)
 _ASKED = {  # options that skl2onnx's parser asks every classifier for
     "nocl": [True, False],
     "output_class_labels": [True, False],

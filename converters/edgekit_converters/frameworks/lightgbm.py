@@ -6,6 +6,7 @@ wrappers come pickled or as skops and go the way of scikit-learn.
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import lightgbm
 from lightgbm.basic import LightGBMError
@@ -26,14 +27,15 @@ def convert(job: Job) -> Extraction:
     """
     refuse_params(job)
     path = job.source.path
+    text = _text(path)
+    boosted = lightgbm_dump.read(text)  # first: LightGBM aborts on a damaged text
     try:
-        booster = lightgbm.Booster(model_file=path)
+        booster = lightgbm.Booster(model_str=text)
     except (LightGBMError, TypeError, ValueError) as error:
         raise ConversionError(
             f"{path.name}: LightGBM {lightgbm.__version__} cannot load it ({error});"
             " save it again with Booster.save_model"
         ) from error
-    boosted = lightgbm_dump.read(booster.model_to_string())
     if all(_UNNAMED.fullmatch(name) for name in boosted.names):
         boosted = replace(boosted, names=())
     return extract(
@@ -46,3 +48,10 @@ def convert(job: Job) -> Extraction:
             failures=(LightGBMError,),
         ),
     )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")  # whichever line ends another system wrote
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConversionError(f"{path.name}: not a text: {error}") from error

@@ -65,7 +65,9 @@ def of_estimator(model: Any) -> Boosted:  # noqa: ANN401 - LightGBM's types come
 
 
 def _read(text: str) -> Boosted:
-    whole = text.partition("\nend of trees")[0]
+    whole, end, _ = text.partition("\nend of trees")
+    if not end:
+        raise ValueError('no "end of trees" in it')
     head, *trees = whole.split("\nTree=")
     header = _entries(head)
     objective, *parameters = header.get("objective", "custom").split()

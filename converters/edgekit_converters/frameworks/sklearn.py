@@ -6,6 +6,7 @@ Numbers are float64 where float32 arithmetic before a booster would move its dec
 """
 
 import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import skl2onnx
@@ -18,8 +19,9 @@ from skl2onnx.common.data_types import (
 )
 
 from edgekit.binding import Predictions
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, EdgekitError
 from edgekit.manifest import Binding, OutputRole, Signature, TensorInput, TensorOutput
+from edgekit.runtime import Session
 from edgekit.table import Array, Table
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.frameworks import finishing, sklearn_native
@@ -37,6 +39,7 @@ from edgekit_converters.job import Job
 from edgekit_converters.runtimes import PREFERRED_OPSET, Supported
 from edgekit_converters.versions import installed
 
+_Real = Any  # a type of skl2onnx, which has no types
 _ML_OPSET = 3  # the newest that skl2onnx's converters use
 _LABEL, _BESIDE = 0, 1  # skl2onnx's outputs: the answer, then probabilities or scores
 _CONVERTING = (  # what skl2onnx raises for what it does not know
@@ -101,9 +104,7 @@ def _packs(model: Any, takes: Inputs) -> bool:  # noqa: ANN401 - scikit-learn ha
 def _to_onnx(model: Any, takes: Inputs, supported: Supported) -> ModelProto:  # noqa: ANN401
     close_gaps()
     prepare(model)
-    reals = (
-        [DoubleTensorType, FloatTensorType] if judges_exactly(model) else [FloatTensorType]
-    )
+    reals = [_exact, _float32] if judges_exactly(model) else [_float32]
     newest = min(supported.opset, skl2onnx.__max_supported_opset__)
     failure: Exception | None = None
     opsets = sorted({min(PREFERRED_OPSET, newest), newest})
@@ -116,9 +117,11 @@ def _to_onnx(model: Any, takes: Inputs, supported: Supported) -> ModelProto:  # 
             )
         except _CONVERTING as error:
             failure = error
-        else:
-            finishing.strip_zipmaps(graph)
-            return finishing.raise_opset(graph, opset)
+            continue
+        finishing.strip_zipmaps(graph)
+        graph = finishing.raise_opset(graph, opset)
+        if real is _float32 or _loads(graph):
+            return graph
     raise ConversionError(
         f"{type(model).__name__}: skl2onnx {skl2onnx.__version__} cannot convert it"
         f" ({_short(failure)}). Replace the part it names by one it knows"
@@ -129,10 +132,10 @@ def _to_onnx(model: Any, takes: Inputs, supported: Supported) -> ModelProto:  # 
 def _types(
     model: Any,  # noqa: ANN401 - scikit-learn has no types
     takes: Inputs,
-    real: type[FloatTensorType | DoubleTensorType],
+    real: Callable[[Sequence[Field]], _Real],
 ) -> list[tuple[str, object]]:
     if not _packs(model, takes):
-        return [(field.name, _column_type(field, real)) for field in takes.fields]
+        return [(field.name, _column_type(field, real([field]))) for field in takes.fields]
     first = takes.fields[0]
     width = len(takes.fields) if not takes.tensors else first.shape[-1]
     if takes.tensors and (len(takes.fields) > 1 or len(first.shape) != 2):  # noqa: PLR2004
@@ -142,11 +145,31 @@ def _types(
         )
     if width < 0:
         width = int(model.n_features_in_)
-    packed = real if first.numeric else StringTensorType
+    packed = real(takes.fields) if first.numeric else StringTensorType
     return [("input", packed([None, width]))]
 
 
-def _column_type(field: Field, real: type[FloatTensorType | DoubleTensorType]) -> object:
+def _float32(_: Sequence[Field]) -> _Real:
+    """Return the type of numbers where a last bit does not matter."""
+    return FloatTensorType
+
+
+def _exact(fields: Sequence[Field]) -> _Real:
+    """Return the type in which numpy and scikit-learn handle these columns together."""
+    small = all(field.dtype in {"float32", "bool"} for field in fields)
+    return FloatTensorType if small else DoubleTensorType
+
+
+def _loads(graph: ModelProto) -> bool:
+    """Whether the runtime takes it: not all of skl2onnx's float64 graphs are sound."""
+    try:
+        Session.load(graph.SerializeToString(), finishing.needs(graph))
+    except EdgekitError:
+        return False
+    return True
+
+
+def _column_type(field: Field, real: _Real) -> object:
     if field.dtype == TEXT:
         return StringTensorType([None, 1])
     if field.dtype in {"int32", "int64"}:  # categories may exceed float32's 2**24

@@ -3,6 +3,7 @@
 Each gap is named where it is closed; what is not named here goes through skl2onnx alone.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,7 +23,7 @@ from sklearn.preprocessing import KBinsDiscretizer
 
 from edgekit.errors import ConversionError
 from edgekit.table import Array
-from edgekit_converters.frameworks import boosted_estimators
+from edgekit_converters.frameworks import boosted_estimators, exact_scaling
 from edgekit_converters.frameworks.detectors import (
     convert_elliptic_envelope,
     convert_isolation_forest,
@@ -71,6 +72,8 @@ def close_gaps() -> None:
         options={"score_samples": [True, False]},  # skl2onnx's parser asks for it
     )
     boosted_estimators.close_gaps()
+    if boosted_estimators.LIBRARIES & set(sys.modules):
+        exact_scaling.close_gaps()
 
 
 def prepare(model: BaseEstimator) -> None:
@@ -99,13 +102,14 @@ def picks_columns(model: BaseEstimator) -> bool:
 
 
 def judges_exactly(model: BaseEstimator) -> bool:
-    """Whether rounding before the model's last step would change its answers.
+    """Whether the last bit of numbers between the model's steps may change its answers.
 
-    XGBoost's thresholds are values it was trained on. After arithmetic (a scaler), equal
-    rows fall to the same side only if every bit of it is the same.
+    XGBoost's thresholds are values it was trained on, LightGBM's lie beside 0. After
+    arithmetic (a scaler), rows fall to the same side only if every bit of it is the same.
     """
     return any(
-        type(part).__module__.startswith("xgboost.") and part is not model
+        type(part).__module__.partition(".")[0] in boosted_estimators.LIBRARIES
+        and part is not model
         for part in parts(model)
     )
 
