@@ -9,21 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edgekit.conversion import Candidate, Conversion, ConversionRequest, Progress
-from edgekit.errors import ConversionError
 from edgekit.manifest import MANIFEST_NAME
 from edgekit.table import rows
 from edgekit_converters.extraction import Extraction
-from edgekit_converters.intake import inputs, samples
-from edgekit_converters.intake.labels import as_answers
-from edgekit_converters.intake.samples import SampleFile
 from edgekit_converters.native.extract import extract
 from edgekit_converters.outcome import shelf
 from edgekit_converters.outcome.records import Written, tools, write
 from edgekit_converters.outcome.report import Report, page
-from edgekit_converters.verdict.answers import columns
+from edgekit_converters.verdict.asking import ask
 from edgekit_converters.verdict.candidates import Fallen, Judged, try_flavors
 from edgekit_converters.verdict.fit import Need, choose, misfits
-from edgekit_converters.verdict.papers import Calibration, Question, lay_out, trimmed
 
 
 def convert(request: ConversionRequest, progress: Progress) -> Conversion:
@@ -42,14 +37,13 @@ def convert_extraction(
     request: ConversionRequest, extraction: Extraction, progress: Progress
 ) -> Conversion:
     """Convert a model that is already out of its framework; see `convert`."""
-    extraction, question, trimming = trimmed(extraction, _question(request))
-    papers = lay_out(extraction, question, calibration=_calibration(request, extraction))
-    notes = tuple(note for note in (*extraction.notes, trimming, papers.sentence) if note)
+    asked = ask(request, extraction)
+    extraction, notes = asked.extraction, asked.notes
     for note in notes:
         progress(note)
     tried = try_flavors(
         extraction,
-        papers,
+        asked.papers,
         quantize=request.quantize,
         max_drop=request.max_drop,
         seconds=request.seconds,
@@ -77,35 +71,6 @@ def convert_extraction(
         report_html=request.out / shelf.REPORT_HTML,
         notes=notes,
     )
-
-
-def _question(request: ConversionRequest) -> Question:
-    groups = None
-    if request.group is not None:
-        if request.samples is None:
-            raise ConversionError(f"group {request.group}: it is a column of --samples")
-        groups = samples.column(request.samples, request.group)
-    return Question(metric=request.metric, score=request.score, groups=groups)
-
-
-def _calibration(request: ConversionRequest, extraction: Extraction) -> Calibration | None:
-    """Read the calibration rows; the true answers too, if the file has them."""
-    if request.calibration is None:
-        return None
-    takes = inputs.from_signature(extraction.signature)
-    if takes is None:
-        raise ConversionError(
-            f"{request.calibration.name}: the model has no signature to read it by; leave"
-            " out --calibration, so that --samples are divided"
-        )
-    names = samples.names(request.calibration)
-    target = request.target if request.target in names else None
-    aside = () if request.group is None else (request.group,)
-    found = samples.read(
-        SampleFile(path=request.calibration, aside=aside), None, takes, target
-    )
-    answer = next(iter(columns(extraction.original).T))
-    return Calibration(table=found.table, labels=as_answers(found.labels, answer))
 
 
 def _place(

@@ -17,7 +17,7 @@ from edgekit.cli.options import (
     read_passphrase,
 )
 from edgekit.cli.talk import account, now, say, show_table, size
-from edgekit.conversion import LARGEST_MAX_DROP
+from edgekit.conversion import LARGEST_MAX_DROP, METRICS
 from edgekit.errors import ConfigError
 from edgekit.fleet.book import Book
 from edgekit.fleet.config import FleetConfig, ModelSettings
@@ -54,6 +54,13 @@ _SHORT = 12
     " rows.  [default: fleet.toml's]",
 )
 @click.option(
+    "--metric",
+    type=click.Choice(METRICS),
+    metavar="METRIC",
+    help="What flavors are compared by; see `edgekit convert --help`.  [default:"
+    " fleet.toml's for this model, else what suits its task]",
+)
+@click.option(
     "--trust-pickle",
     is_flag=True,
     help="Load formats that run their author's code, in a process of their own.",
@@ -77,6 +84,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     samples: Path | None,
     target: str | None,
     max_drop: float | None,
+    metric: str | None,
     trust_pickle: bool,
     boards: tuple[str, ...],
     elsewhere: tuple[Path, ...],
@@ -111,6 +119,9 @@ def command(  # noqa: PLR0913 - one argument for each option
             samples=samples or settings.samples,
             target=target or settings.target,
             max_drop=config.release.max_drop if max_drop is None else max_drop,
+            metric=metric or settings.metric,
+            score=settings.score,
+            group=settings.group,
             trust_pickle=trust_pickle or config.registry.trust_pickle,
         )
         repository = folder.repository()

@@ -12,7 +12,7 @@ import tomli_w
 
 from edgekit import atomic
 from edgekit.address import BrokerAddress
-from edgekit.conversion import DEFAULT_MAX_DROP, LARGEST_MAX_DROP
+from edgekit.conversion import AUTO, DEFAULT_MAX_DROP, LARGEST_MAX_DROP, METRICS
 from edgekit.document import Reader, refuse_unknown
 from edgekit.errors import ConfigError
 from edgekit.registry.uri import Selector
@@ -51,10 +51,16 @@ class ReleaseSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """What is known of one registered model: rows to measure with, their label column."""
+    """What is known of one registered model: rows to measure with, and how.
+
+    See edgekit.conversion.ConversionRequest.
+    """
 
     samples: Path | None = None
     target: str | None = None
+    metric: str = AUTO
+    score: str = AUTO
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,9 +204,15 @@ def _release(reader: Reader) -> ReleaseSettings:
 def _model(reader: Reader, folder: Path) -> ModelSettings:
     known = ModelSettings.__dataclass_fields__
     refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
+    metric = reader.text("metric", AUTO)
+    if metric not in METRICS:
+        reader.fail("metric", f"one of {', '.join(METRICS)}")
     return ModelSettings(
         samples=folder / reader.text("samples") if "samples" in reader.table else None,
         target=reader.text("target") if "target" in reader.table else None,
+        metric=metric,
+        score=reader.text("score", AUTO),
+        group=reader.text("group") if "group" in reader.table else None,
     )
 
 
@@ -210,4 +222,10 @@ def _model_table(settings: ModelSettings, folder: Path) -> dict[str, object]:
         table["samples"] = _from_folder(settings.samples, folder)
     if settings.target is not None:
         table["target"] = settings.target
+    if settings.metric != AUTO:
+        table["metric"] = settings.metric
+    if settings.score != AUTO:
+        table["score"] = settings.score
+    if settings.group is not None:
+        table["group"] = settings.group
     return table

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgekit import __version__, atomic
 from edgekit.board import Board
-from edgekit.conversion import DEFAULT_MAX_DROP, Conversion
+from edgekit.conversion import AUTO, DEFAULT_MAX_DROP, Conversion
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ConfigError, StoreError
 from edgekit.registry import ModelVersion
@@ -30,6 +30,9 @@ class Options:
     samples: Path | None = None
     target: str | None = None
     max_drop: float = DEFAULT_MAX_DROP
+    metric: str = AUTO
+    score: str = AUTO
+    group: str | None = None
     trust_pickle: bool = False
 
 
@@ -50,6 +53,9 @@ def folder_of(cache: Path, version: ModelVersion, options: Options) -> Path:
         "samples": _digest(options.samples),
         "target": options.target,
         "max_drop": options.max_drop,
+        "metric": options.metric,
+        "score": options.score,
+        "group": options.group,
         "edgekit": __version__,
     }
     key = sha256(canonical_json(inputs)).hexdigest()[:_KEY_CHARACTERS]

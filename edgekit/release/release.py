@@ -5,14 +5,14 @@ out already, changes nothing that need not change.
 """
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from edgekit.conversion import ConversionRequest, Converter, Progress
 from edgekit.errors import BoardError, RegistryError
 from edgekit.manifest import ModelIdentity
-from edgekit.registry import ModelVersion, Registry, source_digest
+from edgekit.registry import ModelVersion, Registry, logged_metrics, source_digest
 from edgekit.registry.uri import model_name
 from edgekit.release import cache, packing
 from edgekit.release.cache import Chosen, Options
@@ -105,7 +105,10 @@ def _convert(
     cache.clear(folder)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".source-") as fresh:
         model_folder = source.registry.download(version, Path(fresh) / "model")
-        request = _request(version, options, model_folder, folder)
+        request = replace(
+            _request(version, options, model_folder, folder),
+            logged_metrics=logged_metrics(source.registry, version, progress=progress),
+        )
         conversion = source.converter(request, progress)
         if not conversion.choices:
             raise BoardError(f"{version.uri}: no flavor fits any of its boards")
@@ -134,6 +137,9 @@ def _request(
         samples=options.samples,
         target=options.target,
         max_drop=options.max_drop,
+        metric=options.metric,
+        score=options.score,
+        group=options.group,
         trust_pickle=options.trust_pickle,
     )
 

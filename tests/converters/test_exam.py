@@ -126,7 +126,7 @@ def test_rows_of_a_group_have_their_mean_score_together() -> None:
     means = score.reshape(6, 10).mean(axis=1)
     assert same(exam) == pytest.approx(theirs.roc_auc_score([0, 1, 0, 1, 1, 0], means))
     assert exam.compare(exam.original).interval.units == 6
-    assert exam.compare(exam.original).detail == "6 groups of 60 rows"
+    assert exam.compare(exam.original).detail == "6 groups of rows, 60 in all"
 
 
 def test_a_named_output_is_the_score_and_a_minus_turns_it_round() -> None:

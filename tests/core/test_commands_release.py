@@ -77,7 +77,10 @@ def test_a_script_reads_json(desk: Desk) -> None:
 
 def test_what_fleet_toml_says_of_a_model_is_used(desk: Desk) -> None:
     toml = desk.fleet / "fleet.toml"
-    samples = '[models.wine]\nsamples = "rows.csv"\ntarget = "class"'
+    samples = (
+        '[models.wine]\nsamples = "rows.csv"\ntarget = "class"\n'
+        'metric = "auc"\nscore = "-margin"\ngroup = "clip"'
+    )
     text = toml.read_text().replace("[models.wine]", samples)
     toml.write_text(text.replace("max_drop = 0.005", "max_drop = 0.02"))
     (desk.fleet / "rows.csv").write_text("a,class\n")
@@ -87,6 +90,8 @@ def test_what_fleet_toml_says_of_a_model_is_used(desk: Desk) -> None:
     (request,) = desk.converter.requests
     assert request.samples == desk.fleet / "rows.csv"
     assert (request.target, request.max_drop) == ("class", 0.02)
+    assert (request.metric, request.score, request.group) == ("auc", "-margin", "clip")
+    assert request.logged_metrics == {"accuracy": 0.9}
     assert (request.trust_pickle, request.quantize) == (False, True)
 
 
@@ -98,6 +103,7 @@ def test_options_go_before_fleet_toml(desk: Desk, tmp_path: Path) -> None:
         f"--samples={tmp_path / 'other.csv'}",
         "--target=y",
         "--max-drop=0",
+        "--metric=macro-f1",
         "--trust-pickle",
     )
 
@@ -105,6 +111,7 @@ def test_options_go_before_fleet_toml(desk: Desk, tmp_path: Path) -> None:
     (request,) = desk.converter.requests
     assert request.samples == tmp_path / "other.csv"
     assert (request.target, request.max_drop, request.trust_pickle) == ("y", 0, True)
+    assert request.metric == "macro-f1"
 
 
 def test_mlflows_stage_and_the_alias_of_its_name_mean_the_same(desk: Desk) -> None:

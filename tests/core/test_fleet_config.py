@@ -36,7 +36,13 @@ FULL = FleetConfig(
     registry=RegistrySettings(uri="http://mlflow.example", trust_pickle=True),
     release=ReleaseSettings(boards=("raspberry-pi-4",), max_drop=0.015),
     models={
-        "anomaly detector": ModelSettings(samples=Path("/fleet/rows.csv"), target="y"),
+        "anomaly detector": ModelSettings(
+            samples=Path("/fleet/rows.csv"),
+            target="y",
+            metric="auc",
+            score="reconstruction",
+            group="clip",
+        ),
         "wine": ModelSettings(),
     },
 )
@@ -64,7 +70,13 @@ def test_paths_inside_the_fleet_folder_are_written_relative_to_it() -> None:
     table = fleet_config.to_table(FULL, folder=Path("/fleet"))
 
     assert table["models"] == {
-        "anomaly detector": {"samples": "rows.csv", "target": "y"},
+        "anomaly detector": {
+            "samples": "rows.csv",
+            "target": "y",
+            "metric": "auc",
+            "score": "reconstruction",
+            "group": "clip",
+        },
         "wine": {},
     }
     assert table["broker"] == {
@@ -93,9 +105,18 @@ def test_relative_paths_start_at_the_fleet_folder() -> None:
             "fleet.toml: release: unknown key maxdrop; did you mean max_drop?",
         ),
         (
+            SMALLEST + '[models.wine]\nmetric = "acuracy"\n',
+            (
+                "fleet.toml: models: wine: metric: one of auto, accuracy, macro-f1, recall,"
+                " auc, average-precision, flips, rmse, relative-error is expected"
+            ),
+        ),
+        (
             SMALLEST + "[release]\nmax_drop = 0.5\n",
-            "fleet.toml: release: max_drop: a share from 0 to less than 0.5 (0.005 is half a"
-            " percent) is expected",
+            (
+                "fleet.toml: release: max_drop: a share from 0 to less than 0.5 (0.005 is"
+                " half a percent) is expected"
+            ),
         ),
         (
             SMALLEST + '[stages.canary]\nselektor = "@x"\n',

@@ -141,7 +141,7 @@ def compare_scores(  # noqa: PLR0913 - one for each thing that is compared
         interval=interval,
         agreement=float(np.mean(close.all(axis=1))),
         few=int(np.unique(classes, return_counts=True)[1].min()),
-        detail="" if rows == len(before) else f"{len(before)} groups of {rows} rows",
+        detail="" if rows == len(before) else f"{len(before):,} groups of rows, {rows:,} in all",
     )
 
 

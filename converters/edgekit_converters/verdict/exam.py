@@ -198,8 +198,28 @@ def set_exam(
         groups=groups,
         inputs=inputs,
     )
-    _check(exam, values)
+    check(exam)
     return exam
+
+
+def check(exam: Exam) -> None:
+    """Raise ConversionError where nobody could sit the exam, or judge it."""
+    metric = exam.metric
+    if metric.needs_truth and exam.truth is None:
+        raise ConversionError(
+            f"metric {metric}: it needs true labels; name their column with --target"
+        )
+    if exam.groups is not None and not metric.of_scores:
+        raise ConversionError(
+            f"metric {metric}: groups of rows have a score together only for"
+            f" {Metric.AUC} and {Metric.AVERAGE_PRECISION}"
+        )
+    if metric.of_scores:
+        _check_scores(exam)
+    elif metric.of_labels:
+        _check_labels(exam)
+    else:
+        _check_numbers(exam, answers.columns(exam.original))
 
 
 def _suited(
@@ -227,25 +247,6 @@ def _inputs(extraction: Extraction) -> Array | None:
     if len(tensors) != 1 or tensors[0].dtype.kind not in "biuf":
         return None
     return tensors[0].reshape(len(tensors[0]), -1).astype(float)
-
-
-def _check(exam: Exam, values: Array) -> None:
-    metric = exam.metric
-    if metric.needs_truth and exam.truth is None:
-        raise ConversionError(
-            f"metric {metric}: it needs true labels; name their column with --target"
-        )
-    if exam.groups is not None and not metric.of_scores:
-        raise ConversionError(
-            f"metric {metric}: groups of rows have a score together only for"
-            f" {Metric.AUC} and {Metric.AVERAGE_PRECISION}"
-        )
-    if metric.of_scores:
-        _check_scores(exam)
-    elif metric.of_labels:
-        _check_labels(exam)
-    else:
-        _check_numbers(exam, values)
 
 
 def _check_labels(exam: Exam) -> None:

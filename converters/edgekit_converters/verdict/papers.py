@@ -42,7 +42,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Papers:
-    """All rows, and the exams on those to search on and those to judge on.
+    """The exams on all rows, on those to search on and on those to judge on.
 
     `feeds` are ONNX inputs of all sample rows, `search_feeds` of the search's. `sentence`
     says how they were divided.
@@ -50,6 +50,7 @@ class Papers:
 
     feeds: Mapping[str, Array]
     search_feeds: Mapping[str, Array]
+    whole: Exam
     search: Exam
     gate: Exam
     gate_rows: Array
@@ -77,6 +78,7 @@ def lay_out(
     return Papers(
         feeds=every,
         search_feeds=take(every, division.search.tolist()),
+        whole=exam,
         search=exam.take(division.search),
         gate=exam.take(division.gate),
         gate_rows=division.gate,
@@ -116,6 +118,7 @@ def _apart(extraction: Extraction, gate: Exam, calibration: Calibration) -> Pape
     return Papers(
         feeds=feeds(extraction.binding, extraction.samples),
         search_feeds=own,
+        whole=gate,
         search=set_exam(known, metric=metric, score=score),
         gate=gate,
         gate_rows=np.arange(rows(extraction.samples)),
