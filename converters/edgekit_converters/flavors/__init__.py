@@ -13,6 +13,7 @@ from edgekit_converters.flavors import (
     trees_pruned,
     trees_rounded,
     weight_only,
+    weights_mixed,
 )
 from edgekit_converters.flavors.flavor import (
     Builder,
@@ -31,6 +32,7 @@ FLAVORS: Mapping[str, Builder] = {
     "int8": int8.build,
     "int5": weight_only.builder(INT5),
     "int4": weight_only.builder(INT4),
+    "weights-mixed": weights_mixed.build,
     "int8-static": int8_static.build,
     "int8-mixed": int8_mixed.build,
     "fp32-trees-v1": fp32_trees_v1.build,

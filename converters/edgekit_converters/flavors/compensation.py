@@ -83,6 +83,16 @@ def round_weights(
     return Rounded(codes=codes, biases=biases)
 
 
+def unfolded(model: ModelProto, found: Rounded) -> ModelProto:
+    """Return the float32 model that a session will have once it has unfolded the codes."""
+    out = copied(model)
+    for name, codes in found.codes.items():
+        _set(out, name, codes.values)
+    for name, values in found.biases.items():
+        _set(out, name, values)
+    return out
+
+
 def round_alone(weight: Weight, form: Format) -> Codes:
     """Round one weight without knowing what it is multiplied with."""
     moved = np.moveaxis(weight.values, weight.channel_axis, 0)
