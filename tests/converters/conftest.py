@@ -28,6 +28,16 @@ def mlflow_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made("tests.converters.mlflow_models", tmp_path_factory.mktemp("mlflow"))
 
 
+@pytest.fixture(scope="session")
+def torch_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made("tests.converters.torch_models", tmp_path_factory.mktemp("torch"))
+
+
+@pytest.fixture(scope="session")
+def tflite_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made("tests.converters.tflite_models", tmp_path_factory.mktemp("tflite"))
+
+
 def made(module: str, folder: Path) -> Path:
     result = subprocess.run(
         [sys.executable, "-m", module, str(folder)],

@@ -72,10 +72,11 @@ def extract(job: Job, network: Network) -> Extraction:
     given = samples.read(job.samples, source.example, takes, job.target)
     answers = _ask(network, tensors, given.table)
     example = _arrays(tensors, _some(given.table, 0, _BATCH_ROWS))
+    _check_steady(network, example)
     exported = network.export(job.supported.opset, example)
     _check_operators(network.name, exported.model)
     graph, outputs = _bind(exported.model, tensors, given.table, answers)
-    _check_alone(network, graph, tensors, given.table, answers)
+    _check_faithful(network, graph, tensors, given.table, answers)
     finishing.tidy(graph)
     first = next(iter(answers.values()))
     return Extraction(
@@ -193,37 +194,41 @@ def _shape(answer: Array, declared: tuple[int, ...]) -> tuple[int, ...]:
     return declared if len(declared) == answer.ndim else (-1, *answer.shape[1:])
 
 
-def _check_alone(
+def _check_steady(network: Network, arrays: Sequence[Array]) -> None:
+    """Refuse an original that answers anew each time it is asked."""
+    first, second = (list(network.ask(arrays).values()) for _ in range(2))
+    if _apart(first, second) > 0:
+        raise ConversionError(
+            f"{network.name}: the original itself answers the same row in two ways; turn"
+            " off what is random in it (model.eval() before it is saved)"
+        )
+
+
+def _check_faithful(
     network: Network,
     graph: ModelProto,
     tensors: tuple[TensorInput, ...],
     table: Table,
     answers: Mapping[str, Array],
 ) -> None:
-    """Refuse an original that answers anew each time, and a graph that counts its rows."""
-    one = _some(table, 0, 1)
+    """Refuse a graph that answers otherwise, or counts its rows."""
     head = finishing.head(table) if rows(table) > 1 else take(table, [0, 0])
-    asked, again = (list(network.ask(_arrays(tensors, one)).values()) for _ in range(2))
-    if _apart(asked, again) > 0:
-        raise ConversionError(
-            f"{network.name}: the original itself answers the same row in two ways; turn"
-            " off what is random in it (model.eval() before it is saved)"
-        )
-    alone = list(finishing.run(graph, tensors, one).values())
     among = list(finishing.run(graph, tensors, head).values())
     expected = [
         np.resize(answer[: rows(head)], array.shape)
         for answer, array in zip(answers.values(), among, strict=True)
     ]
-    if _apart(among, expected, np.mean) > _UNFAITHFUL:
+    apart = _apart(among, expected, np.mean)
+    if apart > _UNFAITHFUL:
         raise ConversionError(
             f"{network.name}: converted, it answers otherwise than the original, by"
-            f" {_apart(among, expected, np.mean):.0%} of the largest value on average; this"
-            " model has no faithful ONNX form here. Log an ONNX model with mlflow.onnx"
+            f" {apart:.0%} of the largest value on average: it has no faithful ONNX form"
+            " here. Log an ONNX model with mlflow.onnx"
         )
-    allowed = _ALONE * _apart(among, expected) + _ALONE_FLOOR
-    shapes = [array.shape for array in alone] == [array.shape for array in asked]
-    if not shapes or _apart(alone, asked) > allowed:
+    one = _some(table, 0, 1)
+    asked = list(network.ask(_arrays(tensors, one)).values())
+    alone = list(finishing.run(graph, tensors, one).values())
+    if _apart(alone, asked) > _ALONE * _apart(among, expected) + _ALONE_FLOOR:
         raise ConversionError(
             f"{network.name}: converted, it answers one row alone otherwise than the"
             " original does; something in its code fixes the number of rows. Use -1 (or"

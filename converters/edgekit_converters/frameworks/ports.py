@@ -40,8 +40,9 @@ def bind_inputs(
 
 def _check_batch(port: Port, subject: str) -> None:
     if not port.shape or port.shape[0] != -1:
+        name = port.name or port.tensor
         raise ConversionError(
-            f"{subject}: input {port.name} has the fixed shape {port.shape}; the first"
+            f"{subject}: input {name} has the fixed shape {port.shape}; the first"
             " dimension must be open (None) so that any number of rows can be scored"
         )
 

@@ -126,28 +126,35 @@ def _by_torchscript(  # noqa: PLR0913 - `before` only says why we are here
     *,
     before: str = "",
 ) -> ModelProto:
-    stream = io.BytesIO()
-    opset = min(opset, _SCRIPT_OPSET)
-    tensors = [port.tensor for port in ports]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", TracerWarning)  # it would freeze a decision
-            torch.onnx.export(
-                original.module.float(),
-                example,
-                stream,
-                dynamo=False,
-                opset_version=opset,
-                input_names=tensors,
-                dynamic_axes=dict(zip(tensors, map(_open_axes, ports), strict=True)),
-            )
-        return _checked(onnx.load_model_from_string(stream.getvalue()), opset)
-    except (*FAILURES, TracerWarning) as error:
+        return _traced(original, ports, example, min(opset, _SCRIPT_OPSET))
+    except FAILURES as error:
         first = f"{before}; by its older exporter: " if before else ""
         raise ConversionError(
             f"{name}: PyTorch cannot export it to ONNX: {first}{short(error)}. {_NEXT}"
         ) from error
+
+
+def _traced(
+    original: Original, ports: Sequence[Port], example: tuple[Any, ...], opset: int
+) -> ModelProto:
+    stream = io.BytesIO()
+    tensors = [port.tensor for port in ports]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", TracerWarning)
+        torch.onnx.export(
+            original.module.float(),
+            example,
+            stream,
+            dynamo=False,
+            opset_version=opset,
+            input_names=tensors,
+            dynamic_axes=dict(zip(tensors, map(_open_axes, ports), strict=True)),
+        )
+    frozen = [str(w.message) for w in told if issubclass(w.category, TracerWarning)]
+    if frozen:
+        raise _UnfitError(f"a decision of its code would be frozen: {frozen[0]}")
+    return _checked(onnx.load_model_from_string(stream.getvalue()), opset)
 
 
 def _checked(graph: ModelProto, opset: int) -> ModelProto:

@@ -70,6 +70,11 @@ def ports(name: str, forward: Forward, given: Inputs) -> tuple[Port, ...]:
             f" {', '.join(port.name or '(unnamed)' for port in found)}; {_HOW}"
         )
     shaped = forward.ports or found
+    if any(port.shape[:1] == (1,) for port in shaped):
+        raise ConversionError(
+            f"{name}: made for one row only, as torch.export does with an example of one;"
+            " save it again with an example (and a signature) of two rows or more"
+        )
     return tuple(
         Port(name=one.name, dtype=like.dtype, shape=like.shape, tensor=f"input{number}")
         for number, (one, like) in enumerate(zip(found, shaped, strict=True))

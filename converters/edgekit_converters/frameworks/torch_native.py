@@ -125,6 +125,7 @@ def _load_pickle(job: Job) -> Original:
     module = torch.load(job.source.path, map_location="cpu", weights_only=False)
     if isinstance(module, dict):
         raise torch_archive.only_weights(job.source.path.name)
+    module = getattr(module, "_orig_mod", module)  # inside what torch.compile made
     if not isinstance(module, torch.nn.Module):
         raise ConversionError(
             f"{job.source.path.name}: it holds a {type(module).__name__}; a"
