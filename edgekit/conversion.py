@@ -13,6 +13,7 @@ from typing import cast
 
 from edgekit.board import Board
 from edgekit.errors import ConfigError
+from edgekit.latency import BoardLatency
 from edgekit.manifest import Manifest, ModelIdentity
 
 GROUP = "edgekit.converters"
@@ -98,7 +99,9 @@ class Candidate:
     `folder` holds model.onnx, golden.json and manifest.json of an accepted one, and is
     None for a refused one. `drop` is against the original, in the metric's unit, and lies
     between `low` and `high` with 95 % confidence; without `enough` the samples could not
-    decide. `note` says how the flavor was made; `boards` names the boards it fits.
+    decide. `note` says how the flavor was made; `boards` names the boards it fits,
+    `latencies` say how long a row takes on each that was asked for: calibrated by what its
+    devices report, or estimated.
     """
 
     flavor: str
@@ -120,6 +123,7 @@ class Candidate:
     enough: bool = True
     note: str = ""
     boards: tuple[str, ...] = ()
+    latencies: tuple[BoardLatency, ...] = ()
     folder: Path | None = None
     manifest: Manifest | None = None
 

@@ -1,7 +1,8 @@
 """How long a row takes on a board, told from how long it took here. Pure; knows no fleet.
 
 Uncalibrated, the time is scaled by two estimates: how fast this machine is, and how fast
-the profile says the board is, both as fractions of the reference (a Raspberry Pi 5).
+the profile says the board is, both as fractions of the reference (a Raspberry Pi 5). It
+can be wrong by a factor of two or three, and ranks models better than it times them.
 Calibrated, by what devices of the board reported of models whose time here is known:
 there = overhead + factor * here, the overhead being what a request costs around the model.
 """
@@ -14,6 +15,7 @@ from itertools import combinations
 from edgekit.board import Board, Calibration
 from edgekit.errors import BoardError
 
+HOST_SPEED = 2.0  # assumed of any machine that converts: a PC's or server's core of today
 LEAST_SPREAD = 2.0  # times between the slowest and fastest model, for a line through them
 _LINE_POINTS = 3
 
@@ -62,7 +64,7 @@ def calibrate(pairs: Sequence[Pair]) -> Calibration:
     )
 
 
-def on_board(board: Board, here_us: int, *, host_speed: float) -> BoardLatency:
+def on_board(board: Board, here_us: int, *, host_speed: float = HOST_SPEED) -> BoardLatency:
     """Return the time of one row on a board; `host_speed` is this machine's, as `speed`."""
     known = board.latency
     if known is None:

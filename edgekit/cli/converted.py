@@ -3,7 +3,7 @@
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 from rich import box
 from rich.console import Console
@@ -55,7 +55,7 @@ def _choices(conversion: Conversion) -> Iterator[tuple[str, str]]:
         best = min(kept, key=lambda one: (one.bundle_bytes, one.flavor))
         yield "smallest", f"{_sized(best)}; name a board with --board to choose for it"
     for name, flavor in conversion.choices.items():
-        text = f"gets {_sized(by_name[flavor])}"
+        text = f"gets {_sized(by_name[flavor])}{_time(by_name[flavor], name)}"
         if flavor == _FLOAT32 and len(conversion.candidates) > 1:
             fitting = [one.flavor for one in kept if one.flavor != _FLOAT32]
             text += (
@@ -64,6 +64,15 @@ def _choices(conversion: Conversion) -> Iterator[tuple[str, str]]:
                 else "; fp32 stays: nothing smaller is as good"
             )
         yield name, text
+
+
+def _time(one: Candidate, board: str) -> str:
+    """Say how long a row takes on a board; nothing is timed there."""
+    for told in one.latencies:
+        if told.board == board:
+            sure = "" if told.calibrated else " (estimated)"
+            return f", about {told.one_row_p50_us:,} us a row{sure}"
+    return ""
 
 
 def _sized(one: Candidate) -> str:
@@ -129,5 +138,6 @@ def document(conversion: Conversion) -> dict[str, object]:
 def _figures(one: Candidate) -> dict[str, object]:
     figures = {field.name: getattr(one, field.name) for field in fields(one)}
     del figures["manifest"]  # it lies in the folder
+    figures["latencies"] = [asdict(told) for told in one.latencies]
     figures["folder"] = None if one.folder is None else str(one.folder)
     return figures

@@ -4,7 +4,7 @@ docs/formats/report.md lists its fields; outcome/page.py shows the same to peopl
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from edgekit.board import Board
 from edgekit.conversion import Candidate
@@ -112,6 +112,7 @@ class Report:
             "drop_high": one.high,
             "enough_samples": one.enough,
             "boards": list(one.boards),
+            "latencies": [asdict(told) for told in one.latencies],
             **_detail(self.details.get(one.flavor)),
         }
 
