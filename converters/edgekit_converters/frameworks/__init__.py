@@ -43,4 +43,6 @@ EXTRAS: Mapping[str, str] = {
 TOOLS: Mapping[Kind, tuple[str, ...]] = {
     Kind.SKLEARN_PICKLE: ("skl2onnx>=1.16",),
     Kind.SKLEARN_SKOPS: ("skl2onnx>=1.16", "skops>=0.9"),
+    Kind.XGBOOST: (),  # a booster tells its trees itself
+    Kind.LIGHTGBM: (),
 }

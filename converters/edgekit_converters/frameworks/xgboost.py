@@ -16,6 +16,7 @@ from edgekit.table import Array
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.frameworks import xgboost_dump
 from edgekit_converters.frameworks.boosted_model import Native, extract, refuse_params
+from edgekit_converters.intake.unloadable import UnloadableError
 from edgekit_converters.job import Job
 
 _BOOSTER = "xgboost.core.Booster"
@@ -60,11 +61,11 @@ def _load(job: Job, wrapper: str) -> Any:  # noqa: ANN401 - XGBoost has no types
         model.load_model(path)
     except (XGBoostError, LookupError, TypeError, ValueError) as error:
         saved = job.source.configuration.get("xgb_version", "another version")
-        raise ConversionError(
+        raise UnloadableError(
             f"{path.name}: XGBoost {xgboost.__version__} cannot load it, it was saved with"
-            f" {saved}. If it is of the binary format that 3.1 dropped, load it with an"
-            " older XGBoost, save it again as model.ubj and log that"
-            f" ({_reason(error)})"
+            f" {saved} ({_reason(error)}). If it is of the binary format that 3.1 dropped,"
+            " load it with an older XGBoost, save it again as model.ubj and log that, or"
+            " keep the requirements.txt that MLflow logged beside it (see --isolate)"
         ) from error
     return model
 
