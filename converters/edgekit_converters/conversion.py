@@ -8,17 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from edgekit import golden
 from edgekit.conversion import Candidate, Conversion, ConversionRequest, Progress
-from edgekit.manifest import MANIFEST_NAME
+from edgekit.latency import on_board
+from edgekit.manifest import GOLDEN_NAME, MANIFEST_NAME
 from edgekit.table import rows
+from edgekit_converters.encoding import decode
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.native.extract import extract
+from edgekit_converters.needs.contract import domains_beyond
 from edgekit_converters.outcome import shelf
+from edgekit_converters.outcome.page import page
 from edgekit_converters.outcome.records import Written, tools, write
-from edgekit_converters.outcome.report import Report, page
+from edgekit_converters.outcome.report import Detail, Report
 from edgekit_converters.verdict.asking import ask
 from edgekit_converters.verdict.candidates import Fallen, Judged, try_flavors
 from edgekit_converters.verdict.fit import Need, choose, misfits
+from edgekit_converters.verdict.proof import Prover, Subject
 
 
 def convert(request: ConversionRequest, progress: Progress) -> Conversion:
@@ -57,10 +63,22 @@ def convert_extraction(
         if isinstance(one, Judged)
     }
     needs = [_need(one) for one in written.values() if one.judged.verdict.accepted]
-    choices = choose(request.boards, needs)
+    prover = Prover(map(_subject, written.values()), request.prove_runtime, progress)
+    choices = choose(request.boards, needs, refusal=prover.refusal)
+    notes = (*notes, *prover.sentences())
     progress(f"writing {request.out}")
-    candidates = tuple(_candidate(request, one, written.get(one.flavor)) for one in tried)
-    _place(request, extraction, candidates, choices, written)
+    candidates = tuple(
+        _candidate(request, one, written.get(one.flavor), prover) for one in tried
+    )
+    report = _report(
+        request,
+        extraction,
+        candidates=candidates,
+        choices=choices,
+        written=written,
+        notes=notes,
+    )
+    shelf.place(request.out, _files(report, written))
     return Conversion(
         candidates=candidates,
         choices=choices,
@@ -73,14 +91,16 @@ def convert_extraction(
     )
 
 
-def _place(
+def _report(  # noqa: PLR0913 - everything that the report shows
     request: ConversionRequest,
     extraction: Extraction,
+    *,
     candidates: Sequence[Candidate],
     choices: Mapping[str, str],
     written: Mapping[str, Written],
-) -> None:
-    report = Report(
+    notes: tuple[str, ...],
+) -> Report:
+    return Report(
         identity=request.identity,
         framework=extraction.framework,
         task=extraction.task.value,
@@ -92,10 +112,27 @@ def _place(
         boards=tuple(request.boards),
         candidates=tuple(candidates),
         choices=choices,
-        notes={flavor: one.judged.note for flavor, one in written.items()},
+        notes=notes,
+        details={flavor: _detail(one) for flavor, one in written.items()},
         tools=tools(extraction),
         measured_on=next(one.judged.trial.measured_on for one in written.values()),
     )
+
+
+def _detail(written: Written) -> Detail:
+    judged = written.judged
+    return Detail(
+        semantics=judged.semantics,
+        findings=judged.findings,
+        needs=judged.needs,
+        cost=judged.trial.cost,
+        tolerance=written.manifest.tolerance,
+        tolerance_reason=str(written.manifest.conversion["tolerance_reason"]),
+        golden=golden.decode(written.members[GOLDEN_NAME]),
+    )
+
+
+def _files(report: Report, written: Mapping[str, Written]) -> dict[str, bytes]:
     files = {
         shelf.REPORT_JSON: report.to_json(),
         shelf.REPORT_HTML: page(report).encode(),
@@ -105,7 +142,7 @@ def _place(
             files[f"{flavor}/{MANIFEST_NAME}"] = one.manifest.to_json()
             for name, content in one.members.items():
                 files[f"{flavor}/{name}"] = content
-    shelf.place(request.out, files)
+    return files
 
 
 def _need(written: Written) -> Need:
@@ -116,11 +153,26 @@ def _need(written: Written) -> Need:
         model_bytes=cost.model_bytes,
         peak_rss_bytes=cost.peak_rss_bytes,
         min_onnxruntime=written.judged.needs.min_onnxruntime,
+        domains=domains_beyond(decode(written.judged.model)),
+    )
+
+
+def _subject(written: Written) -> Subject:
+    return Subject(
+        flavor=written.judged.flavor,
+        model=written.judged.model,
+        session_options=written.judged.needs.session_options,
+        binding=written.manifest.binding,
+        golden=written.members[GOLDEN_NAME],
+        tolerance=written.manifest.tolerance,
     )
 
 
 def _candidate(
-    request: ConversionRequest, tried: Judged | Fallen, written: Written | None
+    request: ConversionRequest,
+    tried: Judged | Fallen,
+    written: Written | None,
+    prover: Prover,
 ) -> Candidate:
     if isinstance(tried, Fallen) or written is None:
         return Candidate(
@@ -139,7 +191,11 @@ def _candidate(
     cost = tried.trial.cost
     need = _need(written)
     accepted = tried.verdict.accepted
-    fits = tuple(board.name for board in request.boards if not misfits(board, need))
+    fits = tuple(
+        board.name
+        for board in request.boards
+        if not misfits(board, need) and not prover.refused(board, tried.flavor)
+    )
     return Candidate(
         flavor=tried.flavor,
         accepted=accepted,
@@ -160,6 +216,7 @@ def _candidate(
         enough=tried.verdict.enough,
         note=tried.note,
         boards=fits if accepted else (),
+        latencies=tuple(on_board(b, cost.one_row_p50_us) for b in request.boards),
         folder=request.out / tried.flavor if accepted else None,
         manifest=written.manifest if accepted else None,
     )
