@@ -5,6 +5,7 @@ the arrays. Texts are stored as fixed-width unicode and come back as objects.
 """
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,17 @@ from edgekit.table import Array, Table
 
 MAX_BYTES = 4 * 2**30  # of the arrays of one file, unpacked
 _NAMES = "names"
+_DAMAGED = (  # what zipfile, zlib and numpy raise for bytes that are not what they say
+    EOFError,
+    KeyError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def save(path: Path, table: Table) -> None:
@@ -43,7 +55,7 @@ def load_npz(path: Path) -> dict[str, Array]:
             )
         with np.load(path, allow_pickle=False) as stored:
             return {name: _texts_as_objects(stored[name]) for name in stored.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise ConversionError(f"{path.name}: not a readable .npz file: {error}") from error
 
 
@@ -51,7 +63,7 @@ def load_npy(path: Path) -> Array:
     """Read the array of an .npy file, refusing pickles."""
     try:
         return _texts_as_objects(np.load(path, allow_pickle=False, mmap_mode="r")[...])
-    except (OSError, ValueError, EOFError) as error:
+    except _DAMAGED as error:
         raise ConversionError(f"{path.name}: not a readable .npy file: {error}") from error
 
 
@@ -63,5 +75,7 @@ def _storable(name: str, array: Array) -> Array:
     return array.astype(str)
 
 
-def _texts_as_objects(array: Array) -> Array:
+def _texts_as_objects(array: object) -> Array:
+    if not isinstance(array, np.ndarray):  # numpy gives the bytes of what is no array
+        raise ValueError("what is in it is no array")  # noqa: TRY004 - of a damaged file
     return array.astype(object) if array.dtype.kind == "U" else np.array(array)

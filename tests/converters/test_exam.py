@@ -218,7 +218,14 @@ def test_a_rare_class_keeps_the_rows_together() -> None:
         (
             extraction(np.array([[0.1], [np.nan], [0.3], [0.2]]), labels=[0, 1, 1, 0]),
             "auc",
-            "the original's score of 1 of 4 rows is not a finite number; leave",
+            "the original's answers to 1 of 4 rows (row 1 the first) are not finite",
+        ),
+        (
+            replace(
+                DETECTOR, original=replace(DETECTOR.original, score=np.full(4, np.inf))
+            ),
+            "auc",
+            "the original's score of 4 of 4 rows is not a finite number; leave those",
         ),
         (
             extraction(np.array([0, 1, 1, 0]), task=Task.CLASSIFICATION, labels=[0, 1] * 2),

@@ -9,7 +9,7 @@ import pytest
 
 from edgekit.errors import ConversionError
 from edgekit.manifest import Signature
-from edgekit_converters.intake import inputs, samples
+from edgekit_converters.intake import frames, inputs, samples
 from edgekit_converters.intake.inputs import Field, Inputs
 from edgekit_converters.intake.source import InputExample
 
@@ -106,7 +106,7 @@ def test_no_rows_is_an_error_and_one_row_is_not(tmp_path: Path) -> None:
 def test_more_rows_than_the_limit_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(samples, "MAX_ROWS", 2)
+    monkeypatch.setattr(frames, "MAX_ROWS", 2)
     with pytest.raises(ConversionError, match="3 rows, at most 2 are taken"):
         samples.from_file(written(tmp_path, ".csv"), COLUMNS, None)
 
@@ -115,7 +115,7 @@ def test_more_rows_than_the_limit_are_refused(
     ("name", "content", "expected"),
     [
         ("rows.csv", b'a,"b\n1', "cannot be read as a table|no column"),
-        ("rows.jsonl", b"{", "cannot be read as a table"),
+        ("rows.jsonl", b"{", "line 1 is not JSON"),
         ("rows.parquet", b"PAR1garbage", "cannot be read as a table"),
         ("rows.npy", b"\x93NUMPY\x01", r"not a readable \.npy"),
         ("rows.npz", b"PK\x03\x04garbage", r"not a readable \.npz"),

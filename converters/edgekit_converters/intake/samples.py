@@ -16,14 +16,13 @@ import pandas as pd
 from edgekit.errors import ConversionError
 from edgekit.table import Array, rows
 from edgekit_converters import tables
+from edgekit_converters.intake import frames
 from edgekit_converters.intake.casting import cast
 from edgekit_converters.intake.inputs import TEXT, Field, Inputs
 from edgekit_converters.intake.source import InputExample
 
-MAX_ROWS = 1_000_000
 MAX_EXAMPLE_BYTES = 256 * 2**20
 _HOW = "pass a file with --samples (CSV, JSON lines, Parquet, .npy or .npz)"
-_FRAMES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,7 @@ def from_file(
 ) -> Samples:
     """Read a sample file; ConversionError if it does not hold what the model takes."""
     _check_file(path)
-    if path.suffix in _FRAMES:
+    if path.suffix in frames.SUFFIXES:
         frame = _read_frame(path, inputs)
         _demand(path.name, aside, list(frame.columns))
         return _from_frame(path.name, frame.drop(columns=list(aside)), inputs, target)
@@ -64,15 +63,15 @@ def from_file(
             )
         return _from_arrays(path.name, {"": tables.load_npy(path)}, inputs, None)
     raise ConversionError(
-        f"{path.name}: samples of an unknown format; {', '.join(_FRAMES)}, .npy or .npz"
-        " is expected"
+        f"{path.name}: samples of an unknown format; {', '.join(frames.SUFFIXES)}, .npy or"
+        " .npz is expected"
     )
 
 
 def names(path: Path) -> tuple[str, ...]:
     """Return the names of a sample file's columns or arrays; "" for an .npy file's."""
     _check_file(path)
-    if path.suffix in _FRAMES:
+    if path.suffix in frames.SUFFIXES:
         return tuple(_read_frame(path, None).columns)
     return tuple(tables.load_npz(path)) if path.suffix == ".npz" else ("",)
 
@@ -80,7 +79,7 @@ def names(path: Path) -> tuple[str, ...]:
 def column(path: Path, name: str) -> Array:
     """Return one column of a sample file, [rows]; ConversionError if it has none."""
     _check_file(path)
-    if path.suffix in _FRAMES:
+    if path.suffix in frames.SUFFIXES:
         frame = _read_frame(path, None)
         _demand(path.name, [name], list(frame.columns))
         return frame[name].to_numpy()
@@ -132,19 +131,7 @@ def _check_file(path: Path) -> None:
 
 def _read_frame(path: Path, inputs: Inputs | None) -> pd.DataFrame:
     fields = inputs.fields if inputs is not None else ()
-    texts = {field.name: str for field in fields if not field.numeric}
-    try:
-        if path.suffix == ".csv":
-            frame = pd.read_csv(path, dtype=texts)
-        elif path.suffix == ".parquet":
-            frame = pd.read_parquet(path)
-        else:
-            lines = path.read_text("utf-8").splitlines()
-            frame = pd.DataFrame([json.loads(line) for line in lines if line.strip()])
-    except (OSError, TypeError, ValueError, RecursionError) as error:
-        raise ConversionError(f"{path.name}: cannot be read as a table: {error}") from error
-    frame.columns = frame.columns.map(str)
-    return frame
+    return frames.read(path, [field.name for field in fields if not field.numeric])
 
 
 def _read_json(path: Path) -> object:
@@ -216,6 +203,10 @@ def _from_arrays(
     if target is not None:
         _demand(subject, [target], list(named))
         labels = named.pop(target)
+        if labels.ndim == 0:
+            raise ConversionError(
+                f"{subject}: {target} holds a lone value, one for each row is expected"
+            )
     if len(named) == 1 and len(inputs.fields) == 1:
         named = dict(zip(inputs.names, named.values(), strict=True))
     elif not inputs.tensors and len(named) == 1:
@@ -261,8 +252,10 @@ def _fitting(subject: str, array: Array, field: Field) -> Array:
 def _check_rows(subject: str, number: int) -> None:
     if number == 0:
         raise ConversionError(f"{subject}: no rows in it; {_HOW}")
-    if number > MAX_ROWS:
-        raise ConversionError(f"{subject}: {number} rows, at most {MAX_ROWS} are taken")
+    if number > frames.MAX_ROWS:
+        raise ConversionError(
+            f"{subject}: {number} rows, at most {frames.MAX_ROWS} are taken"
+        )
 
 
 def _demand(subject: str, names: Sequence[str], found: Sequence[str]) -> None:

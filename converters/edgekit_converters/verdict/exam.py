@@ -214,6 +214,7 @@ def check(exam: Exam) -> None:
             f"metric {metric}: groups of rows have a score together only for"
             f" {Metric.AUC} and {Metric.AVERAGE_PRECISION}"
         )
+    _check_answers(answers.columns(exam.original))
     if metric.of_scores:
         _check_scores(exam)
     elif metric.of_labels:
@@ -247,6 +248,18 @@ def _inputs(extraction: Extraction) -> Array | None:
     if len(tensors) != 1 or tensors[0].dtype.kind not in "biuf":
         return None
     return tensors[0].reshape(len(tensors[0]), -1).astype(float)
+
+
+def _check_answers(values: Array) -> None:
+    """What the original cannot answer, no flavor can be compared on."""
+    if values.dtype.kind != "f":
+        return
+    wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(wrong):
+        raise ConversionError(
+            f"samples: the original's answers to {len(wrong)} of {len(values)} rows (row"
+            f" {wrong[0]} the first) are not finite numbers; leave those rows out"
+        )
 
 
 def _check_labels(exam: Exam) -> None:
@@ -295,11 +308,6 @@ def _check_numbers(exam: Exam, values: Array) -> None:
         raise ConversionError(
             f"metric {exam.metric}: the model answers {values.shape[1]} numbers a row, one"
             f" is expected; {Metric.RELATIVE_ERROR} takes any"
-        )
-    if not np.isfinite(values).all():
-        raise ConversionError(
-            f"metric {exam.metric}: some of the original's answers are not finite numbers;"
-            " leave those rows out"
         )
     if len(np.unique(exam.truth)) == 1:
         raise ConversionError(
