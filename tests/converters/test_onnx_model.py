@@ -158,7 +158,8 @@ def test_external_data_outside_the_folder_are_refused(
         ({"location": "gone.bin"}, "gone.bin is missing"),
         ({"length": "4000"}, "ends at byte 4000 of weights.bin, which has 48"),
         ({"offset": "x"}, "invalid literal"),
-        ({"length": "8"}, "model: "),
+        ({"length": "8"}, "declares 4 x 3, 48 bytes; 8 are in the file"),
+        ({"offset": "-8"}, "wants 0 bytes from byte -8 on; whole numbers are expected"),
     ],
 )
 def test_damaged_external_data_are_a_clear_error(

@@ -15,6 +15,7 @@ from onnx import (
     helper,
     version_converter,
 )
+from onnx.shape_inference import InferenceError
 
 from edgekit.binding import feeds
 from edgekit.errors import ConversionError, EdgekitError
@@ -53,6 +54,20 @@ def keep_outputs(model: ModelProto, names: Mapping[str, str]) -> ModelProto:
     for output, name in zip(graph.output, new.values(), strict=True):
         output.name = name
     return drop_dead(model)
+
+
+def second_column(model: ModelProto, name: str, raw: Array) -> Array:
+    """Make an output [rows, 2] its second column, [rows]; return it of `raw` too."""
+    graph = model.graph
+    inner = f"{name}_pair"
+    (output,) = (o for o in graph.output if o.name == name)
+    rename(graph, {name: inner})
+    column = numpy_helper.from_array(np.array(1, dtype=np.int64), f"{name}_second")
+    graph.initializer.append(column)
+    graph.node.append(helper.make_node("Gather", [inner, column.name], [name], axis=1))
+    output.CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    picked: Array = raw[:, 1]
+    return picked
 
 
 def declare_inputs(model: ModelProto, inputs: Sequence[TensorInput]) -> None:
@@ -142,7 +157,7 @@ def encode(model: ModelProto) -> bytes:
     """Return the model's bytes; ConversionError if it breaks ONNX's own rules."""
     try:
         checker.check_model(model, full_check=True)
-    except (checker.ValidationError, RuntimeError, ValueError) as error:
+    except (checker.ValidationError, InferenceError, RuntimeError, ValueError) as error:
         raise ConversionError(
             f"model: the converted graph is not valid ONNX: {_first_line(error)}"
         ) from error

@@ -1,14 +1,21 @@
 """ONNX in: one self-contained file, checked, its inputs and outputs bound.
 
-The graph itself is not changed: what comes out answers as what came in. Runs no code of
-the model's; refuses data outside its folder.
+Opset, inputs and output names stay: what comes out answers as what came in, and any other
+change is told in a note. Runs no code of the model's; refuses data outside its folder.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from onnx import ModelProto, TensorProto, ValueInfoProto, external_data_helper, helper
+from onnx import (
+    ModelProto,
+    TensorProto,
+    ValueInfoProto,
+    external_data_helper,
+    helper,
+    inliner,
+)
 from onnx.checker import ValidationError
 
 from edgekit.binding import Predictions
@@ -17,12 +24,13 @@ from edgekit.manifest import Binding, OutputRole, Signature, TensorOutput
 from edgekit.table import Array
 from edgekit_converters.encoding import decode
 from edgekit_converters.extraction import Extraction, Task
-from edgekit_converters.frameworks import finishing
+from edgekit_converters.frameworks import finishing, onnx_sparse, onnx_whole
 from edgekit_converters.frameworks.ports import Port, bind_inputs
 from edgekit_converters.intake import inputs, samples
 from edgekit_converters.intake.inputs import TEXT, Field, Inputs
 from edgekit_converters.intake.labels import as_answers
 from edgekit_converters.job import Job
+from edgekit_converters.passes.chatter import drop_unused_opsets
 from edgekit_converters.passes.walk import graphs, nodes
 from edgekit_converters.runtimes import Supported
 from edgekit_converters.versions import installed
@@ -33,6 +41,7 @@ _CLASS_LABELS = {
     "classlabels_strings",
 }
 _MATRIX = 2
+_IR_OF_CONSTANTS = 4  # before it every initialiser was an input
 
 
 def convert(job: Job) -> Extraction:
@@ -44,15 +53,18 @@ def convert(job: Job) -> Extraction:
     name = source.path.name
     graph = _load(source.path)
     _check_versions(name, graph, job.supported)
+    onnx_whole.check(name, graph)
+    graph, own_ir = _plain(name, graph), graph.ir_version
     classes = _classes(graph)
     finishing.strip_zipmaps(graph)
-    _drop_constant_inputs(graph)
+    notes = _drop_constant_inputs(name, graph)
     signed = inputs.from_signature(source.signature)
-    ports = tuple(_port(name, value) for value in graph.graph.input)
+    ports = tuple(_port(value) for value in graph.graph.input)
     takes = signed or _derived(ports)
     tensors = bind_inputs(takes, ports, subject=name)
     given = samples.read(job.samples, source.example, takes, job.target)
     finishing.tidy(graph)
+    notes += _settle_ir(name, graph, own_ir, job.supported)
     answers = finishing.run(graph, tensors, given.table)
     outputs, named = _outputs(graph, answers, lone=not source.configuration)
     by_role = {output.role: output for output in outputs}
@@ -78,6 +90,7 @@ def convert(job: Job) -> Extraction:
         predict="run",
         source_bytes=source.source_bytes,
         tools=installed("onnx"),
+        notes=notes,
     )
 
 
@@ -100,6 +113,19 @@ def _load(path: Path) -> ModelProto:
     except (OSError, ValueError, ValidationError) as error:
         raise ConversionError(f"{path.name}: its external data: {error}") from error
     return model
+
+
+def _plain(name: str, model: ModelProto) -> ModelProto:
+    """Return the model with its functions inlined and its sparse tensors dense."""
+    model.ClearField("training_info")
+    for graph in graphs(model.graph):
+        for sparse in graph.sparse_initializer:
+            graph.initializer.append(onnx_sparse.dense(name, sparse))
+        graph.ClearField("sparse_initializer")
+    if not model.functions:
+        return model
+    inlined: ModelProto = inliner.inline_local_functions(model)
+    return drop_unused_opsets(inlined)
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:
@@ -130,9 +156,15 @@ def _check_external(tensor: TensorProto, path: Path) -> None:
             f"{path.name}: its data file {location} is missing; copy it beside the model"
         )
     try:
-        end = int(about.get("offset", 0)) + int(about.get("length", 0))
+        start, length = int(about.get("offset", 0)), int(about.get("length", 0))
     except ValueError as error:
         raise ConversionError(f"{path.name}: tensor {tensor.name}: {error}") from error
+    if start < 0 or length < 0:
+        raise ConversionError(
+            f"{path.name}: tensor {tensor.name} wants {length} bytes from byte {start} on;"
+            " whole numbers are expected"
+        )
+    end = start + length
     if end > file.stat().st_size:
         raise ConversionError(
             f"{path.name}: tensor {tensor.name} ends at byte {end} of {location}, which has"
@@ -152,19 +184,33 @@ def _check_versions(name: str, model: ModelProto, supported: Supported) -> None:
             )
 
 
-def _drop_constant_inputs(model: ModelProto) -> None:
+def _drop_constant_inputs(name: str, model: ModelProto) -> tuple[str, ...]:
     """Let initialisers be constants only: old exporters list them as inputs too."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    for value in list(model.graph.input):
-        if value.name in constants:
-            model.graph.input.remove(value)
+    listed = [value for value in model.graph.input if value.name in constants]
+    for value in listed:
+        model.graph.input.remove(value)
+    if not listed:
+        return ()
+    return (f"{name}: {len(listed)} weights were listed as inputs too, now they are not",)
 
 
-def _port(name: str, value: ValueInfoProto) -> Port:
-    if not value.type.HasField("tensor_type"):
-        raise ConversionError(
-            f"{name}: input {value.name} is no tensor; export it with plain tensors"
-        )
+def _settle_ir(
+    name: str, model: ModelProto, own: int, supported: Supported
+) -> tuple[str, ...]:
+    """Keep the model's IR version where the boards run it; else take the oldest that does.
+
+    An IR version says how the file is written, not what the model does. `model` has the
+    oldest one for its opset; constants that are no inputs need IR 4.
+    """
+    least = max(model.ir_version, _IR_OF_CONSTANTS)
+    model.ir_version = own if least <= own <= supported.ir_version else least
+    if model.ir_version == own:
+        return ()
+    return (f"{name}: written as IR version {least} instead of {own}, for the boards",)
+
+
+def _port(value: ValueInfoProto) -> Port:
     tensor = value.type.tensor_type
     dtype = TEXT
     if tensor.elem_type != TensorProto.STRING:
