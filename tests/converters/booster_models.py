@@ -89,6 +89,12 @@ def _xgboost(objective: str, answers: Any, **parameters: object) -> Callable[[],
     return train
 
 
+def _with_categories() -> object:
+    kinds = ["q", "q", "q", "c"]
+    rows = xgboost.DMatrix(FRAME, LABELS, feature_types=kinds, enable_categorical=True)
+    return xgboost.train({"objective": "binary:logistic", "max_depth": 4}, rows, 8)
+
+
 def _lightgbm(objective: str, answers: Any, **parameters: object) -> Callable[[], object]:  # noqa: ANN401
     def train() -> object:
         rows = lightgbm.Dataset(
@@ -133,6 +139,7 @@ CASES: tuple[Case, ...] = (
     _case("xgb-dart", _XGB, _xgboost("binary:logistic", LABELS, booster="dart")),
     _case("xgb-linear", _XGB, _xgboost("reg:squarederror", NUMBERS, booster="gblinear")),
     _case("xgb-json", _XGB, _xgboost("reg:absoluteerror", NUMBERS), model_format="json"),
+    _case("xgb-categories", _XGB, _with_categories),
     _case(
         "xgb-classifier",
         _XGB,

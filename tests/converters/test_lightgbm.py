@@ -134,6 +134,24 @@ def test_splits_on_categories_send_every_number_the_same_way(
     assert_faithful(booster, *CODES, *INFINITE)
 
 
+def test_many_categories_are_kept_as_bits() -> None:
+    rows = np.stack([RNG.integers(0, 500, 3000), RNG.integers(0, 40, 3000)], axis=1)
+    odd = (RNG.random(500)[rows[:, 0]] + RNG.random(40)[rows[:, 1]] > 1).astype(int)
+    booster = trained(
+        "binary",
+        odd,
+        rows.astype(float),
+        sets=(0, 1),
+        min_data_per_group=1,
+        cat_smooth=1,
+    )
+    boosted = lightgbm_dump.read(booster.model_to_string())
+    assert isinstance(boosted.margins, Trees)
+    tables = [each.sides for each in boosted.margins.derived if isinstance(each, Members)]
+    assert len(graph_of(boosted)) < sum(table.size for table in tables)
+    assert_faithful(booster, *CODES, *INFINITE, *range(0, 500, 3))
+
+
 def test_thresholds_beyond_float32_keep_their_side() -> None:
     huge = ROWS[:, :2] * [1e300, 1e-300]
     booster = trained("binary", LABELS, huge)

@@ -31,6 +31,7 @@ _LINKS: Mapping[Link, tuple[str, Mapping[str, int]]] = {  # those of one operato
     Link.SOFTPLUS: ("Softplus", {}),
 }
 _LEAF = "LEAF"
+_WORTH_PACKING = 2_048  # bytes of a table; the nodes that unpack it take 400
 
 
 def add_margins(nodes: Nodes, rows: str, model: Boosted) -> str:
@@ -142,8 +143,28 @@ def _derived(nodes: Nodes, rows: str, wanted: Derived) -> str:
     gap = nodes.add("IsNaN", [flat])
     named = nodes.add("Where", [gap, _number(nodes, wanted.categories + 1), known])
     place = nodes.add("Cast", [named], attributes={"to": TensorProto.INT64})
-    sides = nodes.add("Gather", [nodes.constant(wanted.sides), place])  # -1: the last row
+    sides = _sides(nodes, wanted.sides, place)
     return nodes.add("Cast", [sides], attributes={"to": TensorProto.FLOAT})
+
+
+def _sides(nodes: Nodes, table: Array, place: str) -> str:
+    """Add the look-up of rows of a table of 0 and 1; place -1 is the last row.
+
+    Large tables are kept as bits and taken apart after the look-up.
+    """
+    if table.size < _WORTH_PACKING:
+        return nodes.add("Gather", [nodes.constant(table), place])
+    bits = nodes.constant(np.packbits(table, axis=1, bitorder="little"))
+    found = nodes.add("Gather", [bits, place])
+    last = nodes.constant(np.array([2], dtype=np.int64))
+    byte = nodes.add("Unsqueeze", [found, last])
+    shifts = nodes.constant(np.arange(8, dtype=np.uint8))
+    shifted = nodes.add("BitShift", [byte, shifts], attributes={"direction": "RIGHT"})
+    single = nodes.add("Mod", [shifted, nodes.constant(np.array([2], dtype=np.uint8))])
+    width = table.shape[1]
+    whole = nodes.constant(np.array([-1, -(-width // 8) * 8], dtype=np.int64))
+    ends = [nodes.constant(np.array([n], dtype=np.int64)) for n in (0, width, 1)]
+    return nodes.add("Slice", [nodes.add("Reshape", [single, whole]), *ends])
 
 
 def _attributes(trees: Trees) -> dict[str, Any]:
