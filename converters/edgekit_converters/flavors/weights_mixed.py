@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from edgekit.table import Array
 from edgekit_converters.flavors.compensation import round_weights, unfolded
@@ -147,12 +147,15 @@ class _Descent:
             float(np.mean((changed[output] - wanted) ** 2) / max(np.var(wanted), 1e-30))
             for output, wanted in self._outputs.items()
         ]
-        return float(np.sqrt(np.mean(errors)))
+        return float(np.sqrt(np.mean(errors))) if errors else 0.0
 
     def _answers(self, model: ModelProto) -> Mapping[str, Array]:
-        outputs = [value.name for value in model.graph.output]
-        found = activations(model, outputs, self._source.calibration)
-        return {name: v for name, v in found.items() if v.dtype.kind == "f"}
+        outputs = [
+            value.name
+            for value in model.graph.output
+            if value.type.tensor_type.elem_type == TensorProto.FLOAT
+        ]
+        return activations(model, outputs, self._source.calibration)
 
     def _finding(self, name: str) -> Finding:
         subject = self._source.original_name(name)
