@@ -195,20 +195,26 @@ def test_float32_is_not_compared_with_its_own_size() -> None:
     assert verdict(BASELINE, flavor="fp32").accepted
 
 
-def test_a_flavor_several_times_slower_is_refused() -> None:
-    slow = replace(SMALLER, one_row_p50_us=3_400, batch_us_per_row=2_000.0)
-    refused = verdict(slow)
+def test_a_flavor_that_is_slower_when_both_take_turns_is_refused() -> None:
+    refused = verdict(replace(SMALLER, one_row_p50_us=260, times_baseline=1.3))
     assert not refused.accepted
-    assert "slower: 3,400 us a row, fp32 takes 200" in refused.reason
+    assert refused.reason.startswith(
+        "slower: 1.30 times as long for one row as fp32, which takes 200 us"
+    )
 
 
-def test_noise_on_a_shared_machine_is_not_held_against_a_flavor() -> None:
-    assert verdict(replace(SMALLER, one_row_p50_us=380)).accepted
-    assert verdict(replace(SMALLER, one_row_p50_us=3_400)).accepted  # its batch is as fast
-    quick = replace(BASELINE, one_row_p50_us=10, batch_us_per_row=5.0)
-    noisy = replace(SMALLER, one_row_p50_us=40, batch_us_per_row=20.0)
+def test_times_taken_apart_count_only_where_there_are_no_others() -> None:
+    """Measured minutes apart on a shared machine, the same model may seem twice as slow."""
+    assert verdict(replace(SMALLER, one_row_p50_us=400, times_baseline=1.02)).accepted
+    assert not verdict(replace(SMALLER, one_row_p50_us=400)).accepted
+
+
+def test_what_nobody_would_notice_is_not_held_against_a_flavor() -> None:
+    assert verdict(replace(SMALLER, times_baseline=1.2)).accepted
+    quick = replace(BASELINE, one_row_p50_us=10)
+    thrice = replace(SMALLER, one_row_p50_us=30, times_baseline=3.0)
     assert judge(
-        "int8", comparison=SAME, cost=noisy, baseline=quick, max_drop=0.005
+        "int8", comparison=SAME, cost=thrice, baseline=quick, max_drop=0.005
     ).accepted
 
 
