@@ -1,0 +1,73 @@
+"""The same model gives the same bytes, in processes with other hash seeds, and searched."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.converters.conftest import made
+from tests.converters.digest_models import PICKLED
+
+pytestmark = pytest.mark.slow
+
+KERAS = ("images.keras", "classifier.h5", "images.saved")
+TORCH = ("classifier.pth", "images.pt2")
+
+
+@pytest.fixture(scope="module")
+def digest_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made("tests.converters.digest_models", tmp_path_factory.mktemp("digests"))
+
+
+def digests(pairs: Mapping[Path, Path]) -> None:
+    """Build all flavors twice, with other seeds, and compare."""
+    first, second = (_run(pairs, seed) for seed in ("1", "2"))
+    assert set(first) == {str(model) for model in pairs}
+    for model, flavors in first.items():
+        assert flavors == second[model]
+        assert sum(isinstance(one, list) for one in flavors.values()) >= 2, flavors
+
+
+def _run(pairs: Mapping[Path, Path], seed: str) -> dict[str, dict[str, object]]:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.converters.digests",
+            *(f"{model}={rows}" for model, rows in pairs.items()),
+        ],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONHASHSEED": seed},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, dict[str, object]] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("name", PICKLED)
+def test_trees_and_pipelines(digest_models: Path, name: str) -> None:
+    digests({digest_models / f"{name}.pkl": digest_models / f"{name}.rows.npy"})
+
+
+def test_an_onnx_network(digest_models: Path) -> None:
+    digests({digest_models / "net.onnx": digest_models / "net.rows.npy"})
+
+
+def test_keras_and_savedmodels(keras_files: Path) -> None:
+    digests(
+        {keras_files / n: keras_files / f"{n.partition('.')[0]}.rows.npz" for n in KERAS}
+    )
+
+
+def test_pytorch(torch_files: Path) -> None:
+    digests(
+        {torch_files / n: torch_files / f"{n.partition('.')[0]}.rows.npz" for n in TORCH}
+    )
