@@ -26,7 +26,8 @@ _STATE = re.compile(
 )
 # What the graph of an exported program may call. All else in torch's name space is code.
 _TARGET = re.compile(
-    r"torch\.ops\.(aten|prims)\.(?!from_file|save|load)\w+(\.\w+)?|_operator\.\w+|math\.\w+"
+    r"torch\.ops\.(aten|prims)\.(?!from_file|save|load)\w+(\.\w+)?|math\.[a-z]\w*"
+    r"|_operator\.(?!attrgetter|call|methodcaller)[a-z]\w*"
     r"|torch\.ops\.higher_order\.(associative_scan|cond|map_impl|scan|while_loop|wrap_with_\w+)"
     r"|torch\.(_sym_sqrt|sym_\w+)"
 )
