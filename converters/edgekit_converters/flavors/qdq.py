@@ -127,14 +127,15 @@ def _unfold(
     model: ModelProto, name: str, stored: Array, scale: Array, *, axis: int
 ) -> NodeProto:
     """Store a constant and return the node that makes floats of it."""
-    zero = _MIDDLE if stored.dtype == np.uint8 else 0
-    parts = [f"{name}/{part}" for part in ("stored", "scale", "zero")]
-    values = (stored, scale.astype(np.float32), np.full(scale.shape, zero, stored.dtype))
-    for part, value in zip(parts, values, strict=True):
-        model.graph.initializer.append(tensor(part, value))
+    parts = {"stored": stored, "scale": scale.astype(np.float32)}
+    if stored.dtype == np.uint8:  # an int32's zero is 0, which is left unsaid
+        parts["zero"] = np.full(scale.shape, _MIDDLE, np.uint8)
+    for part, value in parts.items():
+        model.graph.initializer.append(tensor(f"{name}/{part}", value))
+    inputs = [f"{name}/{part}" for part in parts]
     if scale.ndim:
-        return helper.make_node("DequantizeLinear", parts, [name], axis=axis)
-    return helper.make_node("DequantizeLinear", parts, [name])
+        return helper.make_node("DequantizeLinear", inputs, [name], axis=axis)
+    return helper.make_node("DequantizeLinear", inputs, [name])
 
 
 def _quantise_edges(model: ModelProto, steps: Mapping[str, _Step]) -> None:
