@@ -199,6 +199,9 @@ def test_a_flavor_s_folder_and_an_mlflow_folder_are_looked_into(tmp_path: Path) 
     assert inspect(tmp_path, ()).path.name == "model.onnx"
     (tmp_path / "MLmodel").write_text("flavors:\n  onnx:\n    data: model.onnx\n")
     assert inspect(tmp_path, ()).path.name == "model.onnx"
+    (tmp_path / "MLmodel").write_text("flavors:\n  python_function: {}\n")
+    (tmp_path / "manifest.json").write_bytes(manifest().to_json())
+    assert inspect(tmp_path, ()).path.name == "model.onnx"
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,10 @@ def read(path: Path) -> Graph:
 def _file(path: Path) -> Path:
     if path.is_file() and path.suffix == _ONNX_SUFFIX:
         return path
-    if path.joinpath(MODEL_NAME).is_file() and not path.joinpath(source.MLMODEL).exists():
-        return path / MODEL_NAME
+    if path.joinpath(MODEL_NAME).is_file():
+        ours = path.joinpath(MANIFEST_NAME).is_file()  # with or without an MLmodel beside
+        if ours or not path.joinpath(source.MLMODEL).exists():
+            return path / MODEL_NAME
     found = source.read(path)
     if found.kind is not Kind.ONNX:
         raise ConversionError(
