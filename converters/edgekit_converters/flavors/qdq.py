@@ -85,10 +85,9 @@ def _quantise_weights(
         node.input[1] = prefix
         unfold.append(_unfold(model, prefix, stored, scale, axis=axis))
         if bias is not None and scale.size in {1, bias.size}:
-            node.input[_BIAS] = f"{layer.number}/bias"
-            step = scale * fed
-            whole = np.rint(bias / step).astype(np.int32)
-            unfold.append(_unfold(model, node.input[_BIAS], whole, step, axis=0))
+            edge, node.input[_BIAS] = node.input[0], f"{layer.number}/bias"
+            whole = np.rint(bias / (scale * fed)).astype(np.int32)
+            unfold += _unfold_bias(model, node.input[_BIAS], whole, edge, prefix)
     _put_first(model, unfold)
 
 
@@ -121,6 +120,18 @@ def _stored(layer: Layer, scale: Array) -> Array:
         shape[layer.weight.channel_axis] = scale.size
     whole = np.rint(layer.weight.values / scale.reshape(shape))
     return (np.clip(whole, -_WEIGHT_LEVELS, _WEIGHT_LEVELS) + _MIDDLE).astype(np.uint8)
+
+
+def _unfold_bias(
+    model: ModelProto, name: str, whole: Array, edge: str, weight: str
+) -> list[NodeProto]:
+    """Store a bias; its steps are the product of two that are stored already."""
+    model.graph.initializer.append(tensor(f"{name}/stored", whole))
+    step = f"{name}/scale"
+    return [
+        helper.make_node("Mul", [f"{edge}/scale", f"{weight}/scale"], [step]),
+        helper.make_node("DequantizeLinear", [f"{name}/stored", step], [name], axis=0),
+    ]
 
 
 def _unfold(
