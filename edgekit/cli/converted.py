@@ -2,7 +2,7 @@
 
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from rich import box
@@ -21,22 +21,34 @@ def show(conversion: Conversion) -> None:
     """Print every candidate, why it stays or falls, and what each board gets."""
     console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
     shown = [column for column in _COLUMNS if column.from_width <= console.width]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for number, column in enumerate(shown):
         table.add_column(column.heading, justify="left" if number < 2 else "right")  # noqa: PLR2004 - names left, figures right
         table.columns[-1].no_wrap = True
     for one in conversion.candidates:
-        table.add_row(*(column.cell(one) for column in shown))
+        if one.model_bytes:  # else it does not apply, or run: the reason stands below
+            table.add_row(*(column.figure(one) for column in shown))
     console.print(table)
+    for reason, flavors in _by_reason(conversion.candidates).items():
+        _line(console, ", ".join(flavors), reason)
+    console.print()
     for one in conversion.candidates:
-        said = f"{one.reason}; {one.note}" if one.note else one.reason
-        _line(console, one.flavor, said)
+        if one.note:
+            _line(console, one.flavor, one.note)
     console.print()
     for name, text in _choices(conversion):
         _line(console, name, text)
     for note in conversion.notes:
         _line(console, "note", note)
     _line(console, "report", str(conversion.report_html))
+
+
+def _by_reason(candidates: Sequence[Candidate]) -> dict[str, list[str]]:
+    """Return the reasons with their flavors: many stay, or fall, for the same one."""
+    found: dict[str, list[str]] = {}
+    for one in candidates:
+        found.setdefault(one.reason, []).append(one.flavor)
+    return found
 
 
 def _line(console: Console, name: str, text: str) -> None:
@@ -76,15 +88,14 @@ def _time(one: Candidate, board: str) -> str:
 
 
 def _sized(one: Candidate) -> str:
-    return f"{one.flavor}, {one.bundle_bytes:,} bytes on the wire"
+    sure = "" if one.enough else " (not proven)"
+    return f"{one.flavor}{sure}, {one.bundle_bytes:,} bytes on the wire"
 
 
 def _verdict(one: Candidate) -> str:
-    if not one.accepted and not one.model_bytes:
-        return "-"  # it does not apply, or does not run: the reason stands below
     if one.accepted:
-        return "kept" if one.enough else "not proven"
-    return "refused" if one.enough else "too few rows"
+        return "kept" if one.enough else "unproven"
+    return "refused" if one.enough else "too few"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,20 +105,19 @@ class _Column:
     heading: str
     figure: Callable[[Candidate], str]
     from_width: int = 0
-    always: bool = False
-
-    def cell(self, one: Candidate) -> str:
-        """Return the text for one candidate; "-" where it has no figures."""
-        return self.figure(one) if self.always or one.model_bytes else "-"
 
 
 _COLUMNS = (
-    _Column(heading="FLAVOR", figure=lambda one: one.flavor, always=True),
-    _Column(heading="VERDICT", figure=_verdict, always=True),
+    _Column(heading="FLAVOR", figure=lambda one: one.flavor),
+    _Column(heading="VERDICT", figure=_verdict),
     _Column(heading="MODEL B", figure=lambda one: f"{one.model_bytes:,}"),
     _Column(heading="WIRE B", figure=lambda one: f"{one.bundle_bytes:,}"),
-    _Column(heading="RSS MB", figure=lambda one: f"{one.peak_rss_bytes / _MB:.1f}"),
-    _Column(heading="P50 us", figure=lambda one: f"{one.one_row_p50_us:,}"),
+    _Column(
+        heading="RSS MB",
+        figure=lambda one: f"{one.peak_rss_bytes / _MB:.1f}",
+        from_width=98,
+    ),
+    _Column(heading="P50 us", figure=lambda one: f"{one.one_row_p50_us:,}", from_width=98),
     _Column(heading="P95 us", figure=lambda one: f"{one.one_row_p95_us:,}", from_width=120),
     _Column(
         heading="BATCH us/ROW",
@@ -117,7 +127,7 @@ _COLUMNS = (
     _Column(heading="METRIC", figure=lambda one: one.metric, from_width=120),
     _Column(heading="VALUE", figure=lambda one: f"{one.metric_flavor:.4f}"),
     _Column(heading="DROP", figure=lambda one: f"{one.drop:.4f}"),
-    _Column(heading="95 % INTERVAL", figure=lambda one: f"{one.low:.4f} to {one.high:.4f}"),
+    _Column(heading="95 % INTERVAL", figure=lambda one: f"{one.low:.4f} .. {one.high:.4f}"),
 )
 
 

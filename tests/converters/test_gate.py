@@ -45,13 +45,14 @@ def scores(drop: float, low: float, high: float, few: int = 100) -> Comparison:
 SAME = labels(0)
 
 
-def verdict(
+def verdict(  # noqa: PLR0913 - one for each thing that differs
     cost: Cost = SMALLER,
     comparison: Comparison = SAME,
     *,
     flavor: str = "int8",
     max_drop: float = 0.005,
     proven_only: bool = False,
+    unseen: bool = True,
 ) -> Verdict:
     return judge(
         flavor,
@@ -60,6 +61,7 @@ def verdict(
         baseline=BASELINE,
         max_drop=max_drop,
         proven_only=proven_only,
+        unseen=unseen,
     )
 
 
@@ -115,6 +117,15 @@ def test_who_wants_proof_gets_only_what_is_proven() -> None:
     assert (fallen.accepted, fallen.enough) == (False, False)
     assert verdict(proven_only=True).accepted
     assert verdict(BASELINE, unproven, flavor="fp32", proven_only=True).accepted
+
+
+def test_rows_that_a_flavor_was_chosen_on_prove_nothing_but_may_refuse() -> None:
+    kept = verdict(unseen=False)
+    assert (kept.accepted, kept.enough) == (True, False)
+    assert kept.reason.endswith("; not proven, as it was chosen on the same rows")
+    assert not verdict(unseen=False, proven_only=True).accepted
+    refused = verdict(comparison=labels(40), unseen=False)
+    assert (refused.accepted, refused.enough) == (False, True)
 
 
 def test_a_bootstrap_of_few_rows_proves_nothing_but_may_refuse() -> None:

@@ -68,6 +68,7 @@ class _Bench:
     max_drop: float
     proven_only: bool
     boards: Sequence[Board]
+    searched: bool = False  # whether the flavor in hand was chosen by its drop
 
     def drop_of(self, outputs: Mapping[str, Array]) -> float:
         """Return how much worse raw outputs for the search rows are."""
@@ -146,7 +147,8 @@ def _try_others(
             continue
         if share.ran_out:
             found = replace(found, note=f"{found.note}; cut short: {budget.why}")
-        tried.append(_measure(flavor, bench, found, tried, _prefixed(progress, stage)))
+        known = replace(bench, searched=search.tried > 0)
+        tried.append(_measure(flavor, known, found, tried, _prefixed(progress, stage)))
     return tuple(tried)
 
 
@@ -265,6 +267,7 @@ def _judge(flavor: str, bench: _Bench, built: Built, baseline: Judged | None) ->
         baseline=baseline.trial.cost if baseline else trial.cost,
         max_drop=bench.max_drop,
         proven_only=bench.proven_only,
+        unseen=not (bench.searched and bench.papers.shared),
     )
     return Judged(
         flavor=flavor,

@@ -74,7 +74,7 @@ def compare_labels(
     """Compare labels as texts, [rows]; without `truth` only as flips."""
     changed = int(np.sum(before != after))
     rows = len(before)
-    changes = f"{changed} of {rows} labels change"
+    changes = f"{changed} of {rows} labels change" if changed else f"all {rows} labels stay"
     if metric is Metric.FLIPS or truth is None:
         return Comparison(
             metric=Metric.FLIPS,
@@ -87,6 +87,7 @@ def compare_labels(
             classes=() if truth is None else class_losses(before, after, truth),
             detail=changes,
         )
+    lost = int(np.sum((before == truth) & (after != truth)))
     interval, values = _of_labels(metric, before, after, truth, resamples)
     return Comparison(
         metric=metric,
@@ -97,8 +98,7 @@ def compare_labels(
         agreement=1 - changed / rows,
         few=rows,
         classes=class_losses(before, after, truth),
-        detail=f"{changes}, {int(np.sum((before == truth) & (after != truth)))} of them"
-        " from right to wrong",
+        detail=f"{changes}, {lost} of them from right to wrong" if changed else changes,
     )
 
 
@@ -141,7 +141,9 @@ def compare_scores(  # noqa: PLR0913 - one for each thing that is compared
         interval=interval,
         agreement=float(np.mean(close.all(axis=1))),
         few=int(np.unique(classes, return_counts=True)[1].min()),
-        detail="" if rows == len(before) else f"{len(before):,} groups of rows, {rows:,} in all",
+        detail=""
+        if rows == len(before)
+        else f"{len(before):,} groups of rows, {rows:,} in all",
     )
 
 

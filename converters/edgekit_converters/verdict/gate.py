@@ -56,13 +56,15 @@ def judge(  # noqa: PLR0913 - what it answers, what it costs, and the limits
     baseline: Cost,
     max_drop: float,
     proven_only: bool = False,
+    unseen: bool = True,
 ) -> Verdict:
     """Judge one flavor; `baseline` is what float32 costs.
 
     `max_drop` is in the metric's unit. With `proven_only` what is not proven falls; but
-    not float32 itself, which is what stays when nothing else does.
+    not float32 itself, which is what stays when nothing else does. Not `unseen` are rows
+    that the flavor was chosen on: they refuse, but prove nothing.
     """
-    accuracy = judge_accuracy(comparison, max_drop)
+    accuracy = judge_accuracy(comparison, max_drop, unseen=unseen)
     against = [accuracy.reason] if not accuracy.accepted and accuracy.enough else []
     against.append(_losing_classes(comparison, max_drop))
     if flavor != BASELINE:
@@ -84,7 +86,9 @@ def judge(  # noqa: PLR0913 - what it answers, what it costs, and the limits
     )
 
 
-def judge_accuracy(comparison: Comparison, max_drop: float) -> Verdict:
+def judge_accuracy(
+    comparison: Comparison, max_drop: float, *, unseen: bool = True
+) -> Verdict:
     """Judge the drop alone."""
     drop = comparison.interval
     counted = drop.lost is not None  # its interval holds for any number of rows
@@ -97,7 +101,10 @@ def judge_accuracy(comparison: Comparison, max_drop: float) -> Verdict:
     if drop.low > max_drop:
         return Verdict(accepted=False, reason=f"less accurate: {facts}")
     if drop.high <= max_drop and not few:
-        return Verdict(accepted=True, reason=facts)
+        if unseen:
+            return Verdict(accepted=True, reason=facts)
+        reason = f"{facts}; not proven, as it was chosen on the same rows"
+        return Verdict(accepted=True, reason=reason, enough=False)
     wanted = _wanted(comparison, max_drop, few=few)
     if drop.drop <= max_drop and (few or drop.low <= 0):
         reason = f"{facts}; not proven by {_units(comparison)}, {wanted}"

@@ -44,8 +44,8 @@ class Calibration:
 class Papers:
     """The exams on all rows, on those to search on and on those to judge on.
 
-    `feeds` are ONNX inputs of all sample rows, `search_feeds` of the search's. `sentence`
-    says how they were divided.
+    `feeds` are ONNX inputs of all sample rows, `search_feeds` of the search's. `shared`
+    when there are too few to divide; `sentence` says how they were divided.
     """
 
     feeds: Mapping[str, Array]
@@ -54,6 +54,7 @@ class Papers:
     search: Exam
     gate: Exam
     gate_rows: Array
+    shared: bool
     sentence: str
 
     def judge(self, predictions: Predictions) -> Comparison:
@@ -82,6 +83,7 @@ def lay_out(
         search=exam.take(division.search),
         gate=exam.take(division.gate),
         gate_rows=division.gate,
+        shared=division.shared,
         sentence=division.sentence,
     )
 
@@ -122,6 +124,7 @@ def _apart(extraction: Extraction, gate: Exam, calibration: Calibration) -> Pape
         search=set_exam(known, metric=metric, score=score),
         gate=gate,
         gate_rows=np.arange(rows(extraction.samples)),
+        shared=False,
         sentence=f"{len(numbers):,} calibration rows to search on, all samples to judge on",
     )
 
