@@ -128,8 +128,11 @@ def replacement(
     of = _of_two if len(classes) == _TWO else _of_many
     scores = of(new, rows, forest, held)
     label, answer = node.output
-    place = new.add("ArgMax", [scores.name], axis=1, keepdims=0)
-    new.add("Gather", [new.constant(classes), place], label)
+    if classes.dtype != object and (classes == np.arange(len(classes))).all():
+        new.add("ArgMax", [scores.name], label, axis=1, keepdims=0)
+    else:
+        place = new.add("ArgMax", [scores.name], axis=1, keepdims=0)
+        new.add("Gather", [new.constant(classes), place], label)
     read_too = [scores.divisor] if scores.divisor else []
     new.add(scores.ending, [scores.name, *read_too], answer, **scores.attributes)
     return new
@@ -182,7 +185,7 @@ def _of_two(new: Replacement, rows: str, forest: Forest, held: _Held) -> _Scores
         score = new.sums(forest.with_leaves(_for_target_0), rows, 1)
         if base:
             score = new.add("Add", [score, new.floats(*base)])
-        both = new.add("Concat", [new.add("Neg", [score]), score], axis=1)
+        both = new.add("Mul", [score, new.floats(-1.0, 1.0)])
         return _transformed(both, held)
     _expect_transform(held, (_NONE,))
     if base:

@@ -72,6 +72,8 @@ def averaging(forest: Forest, kept: int) -> Forest:
 def boosting(weighed: Weighed, kept: int) -> Forest:
     """Return the first `kept` trees; what the others answer on average is added to them."""
     forest = weighed.forest
+    if kept >= len(forest.roots):
+        return forest
     lost = np.sum([tree.mean[0] for tree in weighed.trees[kept:]], axis=0)
     voting = [
         {target for leaf in forest.below(root) if leaf < 0

@@ -52,7 +52,7 @@ def rounded(tried: Bench, forests: Forests) -> tuple[Forests | None, str]:
     start = forests if best is None else best
     named = [f"thresholds of {bits} bits" for bits in BITS]
     short = tried.furthest([partial(_thresholds, start, bits) for bits in BITS], named)
-    if short is not None:
+    if short is not None and short != start:
         best = short
         done.append(tried.last_allowed)
     return best, ", ".join(done)
