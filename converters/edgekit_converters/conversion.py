@@ -17,7 +17,7 @@ from edgekit_converters.encoding import decode
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.native.extract import extract
 from edgekit_converters.needs.contract import domains_beyond
-from edgekit_converters.outcome import shelf
+from edgekit_converters.outcome import python_function, shelf
 from edgekit_converters.outcome.page import page
 from edgekit_converters.outcome.records import Written, tools, write
 from edgekit_converters.outcome.report import Detail, Report
@@ -78,7 +78,7 @@ def convert_extraction(
         written=written,
         notes=notes,
     )
-    shelf.place(request.out, _files(report, written))
+    shelf.place(request.out, _files(report, extraction, written))
     return Conversion(
         candidates=candidates,
         choices=choices,
@@ -132,7 +132,9 @@ def _detail(written: Written) -> Detail:
     )
 
 
-def _files(report: Report, written: Mapping[str, Written]) -> dict[str, bytes]:
+def _files(
+    report: Report, extraction: Extraction, written: Mapping[str, Written]
+) -> dict[str, bytes]:
     files = {
         shelf.REPORT_JSON: report.to_json(),
         shelf.REPORT_HTML: page(report).encode(),
@@ -140,7 +142,8 @@ def _files(report: Report, written: Mapping[str, Written]) -> dict[str, bytes]:
     for flavor, one in written.items():
         if one.judged.verdict.accepted:
             files[f"{flavor}/{MANIFEST_NAME}"] = one.manifest.to_json()
-            for name, content in one.members.items():
+            beside = python_function.files(extraction, one.manifest)
+            for name, content in {**one.members, **beside}.items():
                 files[f"{flavor}/{name}"] = content
     return files
 

@@ -53,7 +53,8 @@ class Extraction:
     them ([rows], in the dtype of the prediction) where a target column was named.
     `original` is what the framework itself answered on the samples, unrounded.
     `signature` is MLflow's, or one derived from the model when `signature_derived`.
-    `predict` is the native function that was asked ("predict", "predict_proba", ...).
+    `predict` is the native function that was asked ("predict", "predict_proba", ...),
+    `text_dtype` numpy's name of the texts it answers ("<U6"), "" where they are objects.
     `notes` are sentences for the person who converts: what was not done as usual.
     """
 
@@ -68,6 +69,7 @@ class Extraction:
     source_bytes: int
     labels: Array | None = None
     signature_derived: bool = False
+    text_dtype: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -87,6 +89,7 @@ def save(folder: Path, extraction: Extraction) -> None:
             "predict": extraction.predict,
             "source_bytes": extraction.source_bytes,
             "signature_derived": extraction.signature_derived,
+            "text_dtype": extraction.text_dtype,
             "tools": dict(extraction.tools),
             "notes": list(extraction.notes),
         },
@@ -112,6 +115,7 @@ def load(folder: Path) -> Extraction:
         predict=native.text("predict"),
         source_bytes=native.integer("source_bytes"),
         signature_derived=native.flag("signature_derived"),
+        text_dtype=native.text("text_dtype"),
         tools=native.string_map("tools"),
         notes=native.texts("notes", ()),
     )

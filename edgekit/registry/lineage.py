@@ -88,7 +88,7 @@ _MEASURED = (
 def _summary(candidate: Candidate) -> str:
     return canonical_json(
         {
-            "path": f"flavors/{_safe(candidate.flavor)}",
+            "path": _safe(candidate.flavor),
             "model_bytes": candidate.model_bytes,
             "bundle_bytes": candidate.bundle_bytes,
             "boards": list(candidate.boards),
@@ -100,7 +100,7 @@ def _artifacts(
     conversion: Conversion, accepted: list[Candidate]
 ) -> tuple[tuple[Path, str], ...]:
     reports = (conversion.report_json, conversion.report_html)
-    folders = [(c.folder, f"flavors/{_safe(c.flavor)}") for c in accepted]
+    folders = [(c.folder, _safe(c.flavor)) for c in accepted]
     return (
         *((report, "") for report in reports),
         *((folder, path) for folder, path in folders if folder is not None),

@@ -274,10 +274,10 @@ def test_a_conversion_is_logged_with_lineage_and_read_again(
     assert tags["edgekit.source"] == "models:/wine/3"
     assert tags["edgekit.source_run_id"] == version.run_id
     assert tags["edgekit.flavors"] == "int8"
-    stored = {f.path for f in client.list_artifacts(run_id, "flavors/int8")}
-    assert stored == {"flavors/int8/model.onnx"}
+    stored = {f.path for f in client.list_artifacts(run_id, "int8")}
+    assert stored == {"int8/model.onnx"}
     assert {f.path for f in client.list_artifacts(run_id)} == {
-        "flavors",
+        "int8",
         "report.html",
         "report.json",
     }

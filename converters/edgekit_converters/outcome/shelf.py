@@ -15,7 +15,13 @@ from edgekit.errors import ConfigError, StoreError
 
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
-_FLAVOR_FILES = {"model.onnx", "manifest.json", "golden.json"}
+_FLAVOR_FILES = {
+    "MLmodel",
+    "golden.json",
+    "manifest.json",
+    "model.onnx",
+    "requirements.txt",
+}
 
 
 def check(out: Path) -> None:
