@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -107,7 +107,7 @@ def _from_frame(names: list[str], frame: pd.DataFrame) -> Table:
     return {str(name): _column(frame[name]) for name in frame.columns}
 
 
-def _column(column: "pd.Series[object]") -> Array:
+def _column(column: "pd.Series[Any]") -> Array:
     texts = isinstance(column.dtype, pd.StringDtype)
     return column.to_numpy(dtype=object) if texts else column.to_numpy()
 
