@@ -44,6 +44,20 @@ def test_weights_are_held_twice_while_they_are_packed() -> None:
     assert told.loading == 2 * 64 * _KB
 
 
+def test_large_weights_are_given_back_one_by_one_as_they_are_packed() -> None:
+    large = np.zeros((2048, 2048), np.float32)  # 16 MB
+    model = networks.model(
+        [
+            networks.node("MatMul", ["x", "a"], "h"),
+            networks.node("MatMul", ["h", "b"], "y"),
+        ],
+        {"a": large, "b": large},
+        inputs={"x": ["n", 2048]},
+        outputs={"y": ["n", 2048]},
+    )
+    assert of(model).loading == 3 * large.nbytes
+
+
 def test_the_floor_and_a_session_are_there_whatever_the_graph() -> None:
     told = of(matmul())
     assert told.peak > FLOOR_BYTES + SESSION_BYTES
@@ -56,8 +70,8 @@ def test_the_floor_and_a_session_are_there_whatever_the_graph() -> None:
     [
         # float32 weights and their packed copy, and what they unfold from
         (np.float16, {}, 2 * 64 + 32),
-        # int8, its float32 form, the scaled one, and the Mul's input once more
-        (np.int8, {"scale": np.ones(256, np.float32)}, 16 + 16 + 3 * 64 + 1 + 1 + 1),
+        # int8 in the file and out of it, as float32, scaled, and the Mul's input again
+        (np.int8, {"scale": np.ones(256, np.float32)}, 16 + 16 + 3 * 64 + 1 + 1),
     ],
 )
 def test_small_weights_unfold_to_float_in_memory(

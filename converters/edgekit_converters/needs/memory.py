@@ -27,6 +27,7 @@ TREE_VOTE_BYTES = 150  # of the same: a target of a leaf
 TREE_COPIES = 2.9  # of further attributes of the same: file, graph and kernel
 PACKED_SPLIT_BYTES = 575  # of a TreeEnsemble, with the leaves below it
 LINEAR_COPIES = 3.0  # of a linear or scaling operator's attributes
+GIVEN_BACK_BYTES = 8 * 2**20  # a larger weight's pages are, as soon as it is packed
 REORDERED = 2.0  # convolutions' weights: as they came, and in blocks
 REORDERING = 3.0  # times the largest of them, while it is reordered
 
@@ -106,13 +107,13 @@ class _Constants:
     def __init__(
         self, graph: GraphProto, sizes: Mapping[str, int], unfolded: Iterable[str]
     ) -> None:
-        self.stored = {
+        self.stored: dict[str, int] = {
             tensor.name: tensor_bytes(tensor)
             for inner in graphs(graph)
             for tensor in inner.initializer
         }
         self.sizes = dict(self.stored)
-        self.working = 0  # the inputs of the most demanding node that is computed once
+        self.working = 0  # inputs, computed too, of the most demanding node of these
         self.running: list[NodeProto] = []
         for node in nodes(graph):
             inputs = [name for name in node.input if name]
@@ -120,7 +121,8 @@ class _Constants:
             if not folds:
                 self.running.append(node)
                 continue
-            self.working = max(self.working, sum(self.sizes[name] for name in inputs))
+            copied = [self.sizes[name] for name in inputs if name not in self.stored]
+            self.working = max(self.working, sum(copied))
             for name in node.output:
                 self.sizes[name] = _constant_node_bytes(node) or sizes.get(name, 0)
         self._read = {name for node in self.running for name in node.input}
@@ -141,12 +143,15 @@ class _Constants:
     def _packed(self) -> int:
         """Return the bytes of the copies that kernels make in an order of their own."""
         names = {
-            node.input[place]
+            str(node.input[place])
             for node in self.running
             for place in _PACKED_INPUTS.get(node.op_type, ())
             if place < len(node.input)
         }
-        return sum(self.sizes.get(name, 0) for name in names)
+        sizes = [self.sizes.get(name, 0) for name in names]
+        small = sum(size for size in sizes if size < GIVEN_BACK_BYTES)
+        large = [size for size in sizes if size >= GIVEN_BACK_BYTES]
+        return small + max(large, default=0)
 
     def _reordered(self) -> int:
         names = {str(node.input[1]) for node in self.running if node.op_type == "Conv"}

@@ -108,4 +108,4 @@ def _collect(graph: GraphProto, found: dict[str, int]) -> None:
 
 def _bytes(kind: int, dims: Shape) -> int:
     bits = _BITS.get(kind, _WIDEST)
-    return math.ceil(math.prod(dims) * bits / 8)
+    return -(-math.prod(dims) * bits // 8)
