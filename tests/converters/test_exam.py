@@ -138,6 +138,12 @@ def test_a_named_output_is_the_score_and_a_minus_turns_it_round() -> None:
     assert same(set_exam(named, metric="auc", score="-distance")) == 1
 
 
+def test_classes_that_are_numbers_with_a_point_are_those_numbers() -> None:
+    odds = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]])
+    for truth in (np.array([0.0, 1.0, 1.0]), np.array([0, 1, 1])):
+        assert same(set_exam(extraction(odds, labels=truth, classes=("0.0", "1.0")))) == 1
+
+
 def test_some_rows_only_are_the_exam_on_them() -> None:
     exam = set_exam(DETECTOR, metric="accuracy").take(np.array([0, 1]))
     assert exam.rows == 2

@@ -193,7 +193,7 @@ def set_exam(
         reading=how,
         original=extraction.original,
         truth=truth,
-        classes=extraction.binding.classes,
+        classes=_class_names(extraction),
         score=Score.parse(score),
         groups=groups,
         inputs=inputs,
@@ -240,6 +240,15 @@ def _suited(
     rebuilt = inputs is not None and inputs.shape == values.shape
     autoencoder = rebuilt and both and answers.is_binary(truth)
     return Metric.AUC if autoencoder else Metric.RELATIVE_ERROR
+
+
+def _class_names(extraction: Extraction) -> tuple[str, ...]:
+    """Return the classes as labels are written here: those that are numbers, 1.0 as 1."""
+    names = extraction.binding.classes
+    try:
+        return tuple(answers.text(float(name)) for name in names)
+    except ValueError:
+        return names
 
 
 def _inputs(extraction: Extraction) -> Array | None:
