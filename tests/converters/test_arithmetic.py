@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import ModelProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edgekit import board
 from edgekit.manifest import RuntimeNeeds
@@ -12,11 +12,15 @@ from edgekit.runtime import Session
 from edgekit.table import Array
 from edgekit_converters.encoding import encode
 from edgekit_converters.flavors import FLAVORS, Built, Source
-from edgekit_converters.flavors.quantised import integer_operators, may_saturate
 from edgekit_converters.passes import clean
-from edgekit_converters.verdict.arithmetic import (
+from edgekit_converters.passes.quantised import (
     EXACT_OPTION,
     exact_options,
+    integer_operators,
+    may_saturate,
+    unsigned_weights,
+)
+from edgekit_converters.verdict.arithmetic import (
     processor_saturates,
     saturates,
     semantics,
@@ -142,19 +146,115 @@ def test_exact_arithmetic_is_asked_for_where_int8_weights_could_saturate() -> No
     assert exact_options(networks.classifier()) == {}
 
 
-def answer(options: dict[str, str]) -> Array:
+def answer(model: ModelProto, options: dict[str, str] | None = None) -> Array:
     needs = RuntimeNeeds(
-        opsets={}, ir_version=8, min_onnxruntime="", session_options=options
+        opsets={}, ir_version=8, min_onnxruntime="", session_options=options or {}
     )
     ones = np.ones((2, 64), np.float32)
-    return Session.load(encode(clean(LARGE)), needs).run({"x": ones})["y"]
+    return Session.load(encode(clean(model)), needs).run({"x": ones})["y"]
+
+
+def dynamic(kind: str) -> ModelProto:
+    """x quantised as it comes, times int8 weights."""
+    product = {
+        "MatMulInteger": [
+            node("MatMulInteger", ["xq", "w", "xz", "wz"], "whole"),
+            node("Cast", ["whole"], "y"),
+        ],
+        "Gemm": [
+            node("DequantizeLinear", ["xq", "xs", "xz"], "xd"),
+            node("DequantizeLinear", ["w", "ws"], "wd"),
+            node("Gemm", ["xd", "wd"], "y"),
+        ],
+    }[kind]
+    quantise = helper.make_node("DynamicQuantizeLinear", ["x"], ["xq", "xs", "xz"])
+    weight = np.random.default_rng(3).integers(-127, 128, (64, 8)).astype(np.int8)
+    model = networks.model(
+        [quantise, *product],
+        {"w": weight, "wz": np.array(0, np.int8), "ws": np.array(0.01, np.float32)},
+        inputs={"x": ["n", 64]},
+        outputs={"y": ["n", 8]},
+    )
+    if kind == "MatMulInteger":
+        model.graph.node[2].attribute.append(helper.make_attribute("to", 1))
+    return model
+
+
+def integer_form() -> ModelProto:
+    """The same as LARGE in operators of integers."""
+    constants: dict[str, Array] = {
+        "s": np.array(1 / 255, np.float32),
+        "z": np.array(0, np.uint8),
+        "w": np.full((64, 8), 120, np.int8),
+        "ws": np.array(1 / 127, np.float32),
+        "wz": np.array(0, np.int8),
+        "ys": np.array(0.5, np.float32),
+    }
+    return networks.model(
+        [
+            node("QuantizeLinear", ["x", "s", "z"], "xq"),
+            node("QLinearMatMul", ["xq", "s", "z", "w", "ws", "wz", "ys", "z"], "yq"),
+            node("DequantizeLinear", ["yq", "ys", "z"], "y"),
+        ],
+        constants,
+        inputs={"x": ["n", 64]},
+        outputs={"y": ["n", 8]},
+    )
+
+
+@pytest.mark.parametrize(
+    "model",
+    [LARGE, dynamic("MatMulInteger"), integer_form()],
+    ids=["QDQ", "dynamic", "operators"],
+)
+@pytest.mark.skipif(HERE_SATURATES, reason="this processor is wrong about int8 weights")
+def test_weights_as_uint8_give_the_very_same_answers(model: ModelProto) -> None:
+    unsigned = unsigned_weights(model)
+    assert may_saturate(model)
+    assert not may_saturate(clean(unsigned))
+    np.testing.assert_array_equal(answer(unsigned), answer(model))
+
+
+def test_weights_as_uint8_are_right_on_every_processor() -> None:
+    np.testing.assert_allclose(answer(unsigned_weights(LARGE)), TRUE_ANSWER, rtol=1e-5)
+
+
+def test_weights_that_two_layers_share_are_shifted_once() -> None:
+    model = signed(np.full((64, 64), 120))
+    model.graph.node.extend(
+        [
+            node("QuantizeLinear", ["y", "xs", "xz"], "yq"),
+            node("DequantizeLinear", ["yq", "xs", "xz"], "yd"),
+            node("MatMul", ["yd", "wd"], "again"),
+        ]
+    )
+    model.graph.output[0].name = "again"
+    unsigned = clean(unsigned_weights(model))
+    assert not may_saturate(unsigned)
+    kinds = [t.data_type for t in unsigned.graph.initializer if len(t.dims) > 1]
+    assert kinds == [TensorProto.UINT8]
+
+
+def test_weights_beside_int8_data_stay_and_the_option_is_asked_for() -> None:
+    model = signed(np.full((64, 8), 120))
+    for tensor in model.graph.initializer:
+        if tensor.name == "xz":
+            tensor.CopyFrom(numpy_helper.from_array(np.array(0, np.int8), "xz"))
+    unsigned = unsigned_weights(model)
+    assert may_saturate(unsigned)
+    assert exact_options(unsigned) == EXACT_OPTION
+
+
+def test_a_model_without_large_int8_weights_is_left_as_it_is() -> None:
+    for model in (SMALL, networks.classifier(), dynamic("Gemm")):
+        assert unsigned_weights(model) is model or may_saturate(model)
 
 
 TRUE_ANSWER = 64 * 120 / 127
 
 
 def test_with_the_option_the_answer_is_exact_on_every_processor() -> None:
-    np.testing.assert_allclose(answer(dict(EXACT_OPTION)), TRUE_ANSWER, rtol=1e-5)
+    np.testing.assert_allclose(answer(LARGE, dict(EXACT_OPTION)), TRUE_ANSWER, rtol=1e-5)
 
 
 @pytest.mark.skipif(
@@ -163,9 +263,9 @@ def test_with_the_option_the_answer_is_exact_on_every_processor() -> None:
     " Ice Lake or Zen 4)",
 )
 def test_without_the_option_this_processor_is_wrong() -> None:
-    assert np.abs(answer({}) - TRUE_ANSWER).max() > 1.0
+    assert np.abs(answer(LARGE) - TRUE_ANSWER).max() > 1.0
 
 
 @pytest.mark.skipif(HERE_SATURATES, reason="this processor saturates, see the test above")
 def test_without_the_option_this_processor_is_right() -> None:
-    np.testing.assert_allclose(answer({}), TRUE_ANSWER, rtol=1e-5)
+    np.testing.assert_allclose(answer(LARGE), TRUE_ANSWER, rtol=1e-5)

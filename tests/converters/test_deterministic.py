@@ -12,15 +12,21 @@ import pytest
 from tests.converters.conftest import made
 from tests.converters.digest_models import PICKLED
 
+FORMS = ("net.keras", "net.h5", "net.saved")  # of digest_keras, which needs TensorFlow
+
 pytestmark = pytest.mark.slow
 
-KERAS = ("images.keras", "classifier.h5", "images.saved")
 TORCH = ("classifier.pth", "images.pt2")
 
 
 @pytest.fixture(scope="module")
 def digest_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made("tests.converters.digest_models", tmp_path_factory.mktemp("digests"))
+
+
+@pytest.fixture(scope="module")
+def digest_keras(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made("tests.converters.digest_keras", tmp_path_factory.mktemp("keras-digests"))
 
 
 def digests(pairs: Mapping[Path, Path]) -> None:
@@ -61,10 +67,8 @@ def test_an_onnx_network(digest_models: Path) -> None:
     digests({digest_models / "net.onnx": digest_models / "net.rows.npy"})
 
 
-def test_keras_and_savedmodels(keras_files: Path) -> None:
-    digests(
-        {keras_files / n: keras_files / f"{n.partition('.')[0]}.rows.npz" for n in KERAS}
-    )
+def test_keras_and_savedmodels(digest_keras: Path) -> None:
+    digests({digest_keras / name: digest_keras / "net.rows.npz" for name in FORMS})
 
 
 def test_pytorch(torch_files: Path) -> None:

@@ -10,15 +10,13 @@ from collections.abc import Mapping, Sequence
 from onnx import ModelProto
 
 from edgekit.board import Board
-from edgekit_converters.flavors.quantised import integer_operators, may_saturate
+from edgekit_converters.passes.quantised import (
+    EXACT_OPTION,
+    integer_operators,
+    may_saturate,
+)
 
-EXACT_OPTION = {"session.x64quantprecision": "1"}
 _X86 = "x86_64"
-
-
-def exact_options(model: ModelProto) -> Mapping[str, str]:
-    """Return the session options under which every processor computes the same."""
-    return EXACT_OPTION if may_saturate(model) else {}
 
 
 def semantics(

@@ -17,13 +17,9 @@ from edgekit_converters import runtimes
 from edgekit_converters.encoding import decode, encode
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Finding, Source
-from edgekit_converters.flavors.quantised import integer_operators
 from edgekit_converters.passes import clean_named, simplify_named
-from edgekit_converters.verdict.arithmetic import (
-    exact_options,
-    processor_saturates,
-    semantics,
-)
+from edgekit_converters.passes.quantised import exact_options, integer_operators
+from edgekit_converters.verdict.arithmetic import processor_saturates, semantics
 from edgekit_converters.verdict.budget import Budget, Share, stopped_by_interrupt
 from edgekit_converters.verdict.compare import Comparison
 from edgekit_converters.verdict.gate import BASELINE, Verdict, judge
