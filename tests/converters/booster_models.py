@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,32 @@ CASES: tuple[Case, ...] = (
         ).fit(FRAME, NUMBERS),
     ),
 )
+
+
+def _catboost(kind: str, answers: Any) -> Callable[[], object]:  # noqa: ANN401
+    def train() -> object:
+        import catboost  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra without types
+
+        model = getattr(catboost, kind)(
+            iterations=8, depth=3, verbose=False, allow_writing_files=False
+        )
+        trained: object = model.fit(FRAME, answers)
+        return trained
+
+    return train
+
+
+if find_spec("catboost") is not None:
+    CASES += (
+        _case("cat-regressor", mlflow.catboost, _catboost("CatBoostRegressor", NUMBERS)),
+        _case("cat-classifier", mlflow.catboost, _catboost("CatBoostClassifier", LABELS)),
+        _case("cat-classifier-3", mlflow.catboost, _catboost("CatBoostClassifier", THREE)),
+        _case(
+            "cat-classifier-texts",
+            mlflow.catboost,
+            _catboost("CatBoostClassifier", np.array(["low", "mid", "top"])[THREE]),
+        ),
+    )
 
 
 def main(folder: Path) -> None:

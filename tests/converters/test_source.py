@@ -12,7 +12,7 @@ import yaml
 from edgekit.errors import ConversionError
 from edgekit_converters.frameworks import CONVERTERS
 from edgekit_converters.intake import sniffing, source
-from edgekit_converters.intake.kind import LATER, Kind
+from edgekit_converters.intake.kind import UNCONVERTED, Kind
 
 PICKLE = b"\x80\x04\x95\x00."
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(64)
@@ -123,12 +123,12 @@ def test_onnx_is_preferred_to_what_it_was_made_from(tmp_path: Path) -> None:
     assert source.read(tmp_path).kind is Kind.ONNX
 
 
-@pytest.mark.parametrize("flavor", sorted(LATER))
-def test_a_framework_to_come_is_refused_with_what_to_do_meanwhile(
+@pytest.mark.parametrize("flavor", sorted(UNCONVERTED))
+def test_a_framework_without_a_converter_is_refused_with_what_to_do_instead(
     flavor: str, tmp_path: Path
 ) -> None:
     mlflow(tmp_path, {"python_function": {}, flavor: {"data": "model"}})
-    with pytest.raises(ConversionError, match=rf"a {flavor} model.*later.*meanwhile"):
+    with pytest.raises(ConversionError, match=rf"a {flavor} model.*no converter; .*log"):
         source.read(tmp_path)
 
 
@@ -138,6 +138,7 @@ def test_a_framework_to_come_is_refused_with_what_to_do_meanwhile(
         (b"binf" + bytes(20), Kind.XGBOOST),
         (b'{"learner":{}}', Kind.XGBOOST),
         (b"tree\nversion=v4\n", Kind.LIGHTGBM),
+        (b"CBM1" + bytes(20), Kind.CATBOOST),
         (struct.pack("<I4s", 28, b"TFL3") + bytes(20), Kind.TFLITE),
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", Kind.TORCH_PICKLE),
     ],

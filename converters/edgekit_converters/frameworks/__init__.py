@@ -21,6 +21,7 @@ CONVERTERS: Mapping[Kind, str] = {
     Kind.TORCH_SCRIPT: "edgekit_converters.frameworks.torch",
     Kind.XGBOOST: "edgekit_converters.frameworks.xgboost",
     Kind.LIGHTGBM: "edgekit_converters.frameworks.lightgbm",
+    Kind.CATBOOST: "edgekit_converters.frameworks.catboost",
 }
 
 # Packages of each extra of edgekit-converters: what to install when one is missing.
@@ -37,6 +38,7 @@ EXTRAS: Mapping[str, str] = {
     "onnxscript": "torch",
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
+    "catboost": "catboost",
 }
 
 # What converts a kind among the packages it was made with: installed there beside them.
@@ -45,4 +47,5 @@ TOOLS: Mapping[Kind, tuple[str, ...]] = {
     Kind.SKLEARN_SKOPS: ("skl2onnx>=1.16", "skops>=0.9"),
     Kind.XGBOOST: (),  # a booster tells its trees itself
     Kind.LIGHTGBM: (),
+    Kind.CATBOOST: (),
 }

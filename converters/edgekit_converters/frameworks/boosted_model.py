@@ -25,7 +25,7 @@ from edgekit_converters.frameworks.boosted_graph import (
 )
 from edgekit_converters.frameworks.nodes import OwnGraph
 from edgekit_converters.intake import inputs, samples
-from edgekit_converters.intake.inputs import Inputs
+from edgekit_converters.intake.inputs import TEXT, Inputs
 from edgekit_converters.intake.labels import as_answers
 from edgekit_converters.job import Job
 from edgekit_converters.runtimes import PREFERRED_OPSET
@@ -49,7 +49,7 @@ Asking = Callable[[Array | pd.DataFrame], Array]
 class Native:
     """A loaded booster.
 
-    `classes` (numbers, in their order) are None unless it answers labels beside
+    `classes` (int64 or texts, in their order) are None unless it answers labels beside
     probabilities; then `probabilities` asks for those. `failures` are the exceptions of
     the library's own that mean "not with this input".
     """
@@ -142,7 +142,7 @@ def _tensor(takes: Inputs, native: Native) -> TensorInput:
 def _ask(native: Native, table: Table, takes: Inputs) -> Predictions:
     given = table[takes.names[0]] if takes.tensors else pd.DataFrame(dict(table))
     try:
-        prediction = np.asarray(native.predict(given))
+        prediction = _plain(np.asarray(native.predict(given)))
         beside = native.probabilities and native.probabilities(given)
     except _ASKING + native.failures as error:
         raise ConversionError(
@@ -181,7 +181,9 @@ def _graph(
             classes=native.classes,
             into=(_PREDICTION, _PROBABILITIES),
         )
-        kinds = {_PREDICTION: TensorProto.INT64, _PROBABILITIES: TensorProto.FLOAT}
+        texts = native.classes.dtype == object
+        label = TensorProto.STRING if texts else TensorProto.INT64
+        kinds = {_PREDICTION: label, _PROBABILITIES: TensorProto.FLOAT}
         wanted = {
             OutputRole.PREDICTION: (_PREDICTION, prediction),
             OutputRole.PROBABILITY: (_PROBABILITIES, original.probabilities),
@@ -194,9 +196,14 @@ def _output(role: OutputRole, tensor: str, answer: Array) -> TensorOutput:
         name="" if role is OutputRole.PREDICTION else _PROBABILITIES,
         tensor=tensor,
         role=role,
-        dtype=answer.dtype.name,
+        dtype=TEXT if answer.dtype == object else answer.dtype.name,
         shape=(-1, *answer.shape[1:]),
     )
+
+
+def _plain(answer: Array) -> Array:
+    """Return texts as objects, whatever they were kept in."""
+    return answer.astype(str).astype(object) if answer.dtype.kind in "OUS" else answer
 
 
 def _lone(original: Predictions) -> Array:

@@ -1,4 +1,4 @@
-"""The kinds of model files that are told apart, and those that are still to come."""
+"""The kinds of model files that are told apart, and the flavors that have none."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -15,6 +15,7 @@ class Kind(StrEnum):
     SAVED_MODEL = "saved_model"
     XGBOOST = "xgboost"
     LIGHTGBM = "lightgbm"
+    CATBOOST = "catboost"
     TFLITE = "tflite"
     TORCH_PICKLE = "torch_pickle"
     TORCH_PROGRAM = "torch_program"  # torch.export's, often named .pt2
@@ -41,8 +42,12 @@ RUNS_CODE: Mapping[Kind, str] = {
     ),
 }
 
-# MLflow flavors that are recognised and follow in a later version: what to do meanwhile.
-LATER: Mapping[str, str] = {
-    "catboost": 'save it with save_model(..., format="onnx") and log it with mlflow.onnx',
+_OPTIMUM = "export it with optimum (optimum-cli export onnx) and log that with mlflow.onnx"
+# MLflow flavors that are recognised and have no converter here: what to do instead.
+UNCONVERTED: Mapping[str, str] = {
+    "fastai": "log its PyTorch module (learner.model) with mlflow.pytorch",
+    "paddle": "export it with paddle2onnx and log that with mlflow.onnx",
+    "sentence_transformers": _OPTIMUM,
+    "transformers": _OPTIMUM,
     "spark": "convert it with onnxmltools.convert_sparkml and log it with mlflow.onnx",
 }

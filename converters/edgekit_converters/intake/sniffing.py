@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edgekit.errors import ConversionError
 from edgekit_converters.intake import torch_archive
-from edgekit_converters.intake.kind import LATER, Kind
+from edgekit_converters.intake.kind import Kind
 
 MAX_UNPACKED_BYTES = 4 * 2**30
 MAX_UNPACKED_RATIO = 200  # deflate reaches 1,032 on zeros, weights and trees below 20
@@ -21,6 +21,7 @@ _MAGIC = (  # where in the file, what stands there, and what the file is then
     (4, b"TFL3", Kind.TFLITE),
     (0, (b"binf", b"{L\x00", b'{"learner"'), Kind.XGBOOST),
     (0, (b"tree\nversion=", b"tree\r\nversion="), Kind.LIGHTGBM),
+    (0, (b"CBM1", b'{"features_info"', b'{\n  "features_info"'), Kind.CATBOOST),
 )
 _HEAD_BYTES = 64
 
@@ -41,15 +42,8 @@ def sniff(path: Path) -> Kind:
         return Kind.ONNX
     raise ConversionError(
         f"{path.name}: not a model file that edgekit knows;"
-        " ONNX, Keras, SavedModel, PyTorch, TFLite, skops or pickle is expected"
-    )
-
-
-def follows_later(name: str, flavor: str) -> ConversionError:
-    """Return the refusal of a recognised framework that has no converter yet."""
-    return ConversionError(
-        f"{name}: a {flavor} model, its converter follows in a later version;"
-        f" meanwhile {LATER[flavor]}"
+        " ONNX, Keras, SavedModel, PyTorch, TFLite, XGBoost, LightGBM, CatBoost, skops or"
+        " pickle is expected"
     )
 
 

@@ -13,12 +13,12 @@ import yaml
 from edgekit.document import Reader
 from edgekit.errors import ConversionError
 from edgekit.manifest import Signature
-from edgekit_converters.intake.kind import LATER, RUNS_CODE, Kind
-from edgekit_converters.intake.sniffing import follows_later, sniff
+from edgekit_converters.intake.kind import RUNS_CODE, UNCONVERTED, Kind
+from edgekit_converters.intake.sniffing import sniff
 
 MLMODEL = "MLmodel"
 MAX_MLMODEL_BYTES = 16 * 2**20
-_BOOSTERS = ("xgboost", "lightgbm")
+_BOOSTERS = ("xgboost", "lightgbm", "catboost")
 # The first one present is taken.
 _FLAVORS = ("onnx", "sklearn", "keras", "tensorflow", "pytorch", "tflite", *_BOOSTERS)
 _KERAS_FILES = ("model.keras", "model.h5", "model")
@@ -109,9 +109,12 @@ def _choose(folder: Path, flavors: Mapping[str, Reader]) -> str:
     for flavor in _FLAVORS:
         if flavor in flavors:
             return flavor
-    for flavor in LATER:
+    for flavor in UNCONVERTED:
         if flavor in flavors:
-            raise follows_later(folder.name, flavor)
+            raise ConversionError(
+                f"{folder.name}: a {flavor} model, for which edgekit has no converter;"
+                f" {UNCONVERTED[flavor]}"
+            )
     if list(flavors) == ["python_function"]:
         raise ConversionError(
             f"{folder.name}: only a python_function; Python code cannot become ONNX."
@@ -125,12 +128,10 @@ def _choose(folder: Path, flavors: Mapping[str, Reader]) -> str:
 
 
 def _model_path(folder: Path, flavor: str, reader: Reader) -> Path:
-    if flavor == "onnx":
+    if flavor in {"onnx", *_BOOSTERS}:
         return _inside(folder, reader.text("data"))
     if flavor == "sklearn":
         return _inside(folder, reader.text("pickled_model"))
-    if flavor in _BOOSTERS:
-        return _inside(folder, reader.text("data"))
     if "saved_model_dir" in reader.table:
         return _inside(folder, reader.text("saved_model_dir"))
     if flavor == "pytorch":
