@@ -106,7 +106,8 @@ _SHORT_DIGEST = 12  # characters: the version of a model that has none
     default=DEFAULT_SECONDS,
     show_default=True,
     metavar="SECONDS",
-    help="The most time that all searches for smaller flavors take together.",
+    help="The most time that all searches for smaller flavors take together. Ctrl-C ends"
+    " them before and keeps what was found.",
 )
 @click.option(
     "--trust-pickle",
