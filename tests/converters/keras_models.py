@@ -45,6 +45,17 @@ def networks() -> dict[str, tuple[Any, list[Array]]]:
         ),
         "never_built": (built_by_use(), [EDGES]),
         "gelu": (network((4,), scaled, layers.Dense(8, "gelu"), layers.Dense(1)), [EDGES]),
+        "curved": (
+            network(
+                (4,),
+                layers.Dense(6, "celu"),
+                layers.LayerNormalization(),
+                layers.Dense(6, "mish"),
+                layers.PReLU(),
+                layers.Dense(1, "softplus"),
+            ),
+            [EDGES],
+        ),
         "two_ways": (keras.Model([one, two], ends), [EDGES, EDGES[:, :2]]),
         "images": (
             network(
@@ -65,6 +76,18 @@ def networks() -> dict[str, tuple[Any, list[Array]]]:
             network((None, 3), layers.GRU(4, return_sequences=True)),
             [SERIES],
         ),
+        "signals": (
+            network(
+                (5, 3),
+                layers.Conv1D(4, 3, padding="causal"),
+                layers.SeparableConv1D(4, 2),
+                layers.Bidirectional(layers.LSTM(3, return_sequences=True)),
+                layers.GlobalMaxPooling1D(),
+            ),
+            [SERIES],
+        ),
+        "padded": (padded(), [np.where(np.arange(4) < 2, WORDS + 1, 0).astype(np.int32)]),
+        "attention": (attentive(), [SERIES]),
         "words": (
             keras.Sequential(
                 [
@@ -81,6 +104,24 @@ def networks() -> dict[str, tuple[Any, list[Array]]]:
 
 def network(shape: tuple[int | None, ...], *steps: Any) -> Any:  # noqa: ANN401 - Keras has no types
     return keras.Sequential([keras.Input(shape), *steps])
+
+
+def padded() -> Any:  # noqa: ANN401 - Keras has no types
+    """Words of which some are padding, which the steps must not see."""
+    return keras.Sequential(
+        [
+            keras.Input((4,), dtype="int32"),
+            layers.Embedding(11, 3, mask_zero=True),
+            layers.LSTM(4),
+            layers.Dense(1),
+        ]
+    )
+
+
+def attentive() -> Any:  # noqa: ANN401 - Keras has no types
+    series = keras.Input((5, 3))
+    seen = layers.MultiHeadAttention(2, 4)(series, series, use_causal_mask=True)
+    return keras.Model(series, layers.GlobalAveragePooling1D()(series + seen))
 
 
 def built_by_use() -> Any:  # noqa: ANN401 - Keras has no types
@@ -153,6 +194,11 @@ def save_foreign(folder: Path) -> None:
     twice.save(folder / "lambda.keras")
     twice.save(folder / "lambda.h5")
     network((4,), Doubled()).save(folder / "custom.keras")
+    looked_up = keras.Sequential(
+        [keras.Input((1,), dtype="string"), layers.StringLookup(vocabulary=["a", "b"])]
+    )
+    looked_up.save(folder / "lookup.keras")
+    looked_up.export(folder / "lookup.exported", verbose=False)
     network((4,), layers.Dense(1)).save_weights(folder / "lone.weights.h5")
 
 

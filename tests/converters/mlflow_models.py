@@ -47,7 +47,24 @@ def main(folder: Path) -> None:
     save(mlflow.tensorflow, network, folder / "tensorflow", MATRIX)
     folder.joinpath("keras").mkdir()  # MLflow 3.17 writes the example before it makes it
     save(mlflow.keras, network, folder / "keras", MATRIX)
+    with_own = keras.Sequential(
+        [keras.Input((40,)), Halved(), keras.layers.Dense(2, "softmax")]
+    )
+    save(
+        mlflow.tensorflow,
+        with_own,
+        folder / "own_layer",
+        MATRIX,
+        custom_objects={"Halved": Halved},
+    )
     save(mlflow.onnx, linear(), folder / "onnx", MATRIX)
+
+
+class Halved(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+    """A layer whose code MLflow pickles beside the model."""
+
+    def call(self, inputs: Any) -> Any:  # noqa: ANN401 - Keras has no types
+        return inputs / 2
 
 
 def linear() -> onnx.ModelProto:

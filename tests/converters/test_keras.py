@@ -1,5 +1,6 @@
 """Keras models against their ONNX form, from every file Keras has written."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,10 @@ from tests.converters.natives import answers, assert_alike, assert_same, extract
 pytestmark = pytest.mark.slow  # TensorFlow takes ten seconds to import
 
 NETWORKS = [
+    "attention",
+    "curved",
+    "padded",
+    "signals",
     "classifier",
     "never_built",
     "gelu",
@@ -45,8 +50,14 @@ def check(extraction: Extraction, wanted: list[Array]) -> None:
     assert_same(answers(extraction), extraction.original)
 
 
-@pytest.mark.parametrize("suffix", ["keras", "h5", "misnamed.keras"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        *((name, "keras") for name in NETWORKS),
+        *((name, "h5") for name in ("images", "padded", "two_ways", "words")),
+        *((name, "misnamed.keras") for name in ("classifier", "series")),
+    ],
+)
 def test_a_network_answers_as_the_original(
     name: str, suffix: str, keras_files: Path
 ) -> None:
@@ -140,6 +151,37 @@ def test_a_layer_of_unknown_code_is_refused(keras_files: Path) -> None:
     rows = keras_files / "classifier.rows.npz"
     with pytest.raises(ConversionError, match="mine>Doubled, whose code is not in"):
         extracted(keras_files / "custom.keras", rows)
+
+
+def test_a_layer_whose_code_mlflow_keeps_is_loaded_where_it_is_trusted(
+    mlflow_folders: Path,
+) -> None:
+    folder = mlflow_folders / "own_layer"
+    with pytest.raises(ConversionError, match=r"run code of .*Halved.*--trust-pickle"):
+        extracted(folder)
+    extraction = extracted(folder, trust_pickle=True)
+    wanted = np.load(f"{folder}.answers.npy", allow_pickle=True)
+    assert_alike(extraction.original.prediction, wanted)
+    assert_same(answers(extraction), extraction.original)
+
+
+def test_a_file_nested_too_deeply_is_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", '{"a":' * 50_000 + "1" + "}" * 50_000)
+    with pytest.raises(ConversionError, match="a damaged Keras file: nested too deeply"):
+        extracted(path)
+
+
+def test_a_layer_that_looks_words_up_is_refused(keras_files: Path) -> None:
+    rows = keras_files / "classifier.rows.npz"
+    with pytest.raises(ConversionError, match=r"its StringLookup layer.*encode before it"):
+        extracted(keras_files / "lookup.keras", rows)
+
+
+def test_expm1_is_written_in_operators_that_onnx_knows(keras_files: Path) -> None:
+    graph = decode(taken(keras_files, "curved", "keras").model).graph
+    assert "Expm1" not in {node.op_type for node in graph.node}
 
 
 def test_weights_alone_are_refused(keras_files: Path) -> None:

@@ -5,6 +5,7 @@ before loading, unless that was allowed.
 """
 
 import json
+import pickle
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -23,8 +24,19 @@ from edgekit_converters.intake.kind import Kind
 from edgekit_converters.job import Job
 
 MAX_CONFIG_BYTES = 64 * 2**20
+_PICKLES = ("global_custom_objects.cloudpickle", "custom_objects.cloudpickle")
 _SUFFIXES = {Kind.KERAS_ZIP: ".keras", Kind.KERAS_H5: ".h5"}
 _OWN_MODULES = ("keras", "tf_keras", "tensorflow.keras", "builtins")
+_ENCODING = frozenset(  # preprocessing layers that end in tables or hashes
+    {
+        "Discretization",
+        "HashedCrossing",
+        "Hashing",
+        "IntegerLookup",
+        "StringLookup",
+        "TextVectorization",
+    }
+)
 _LOADING = (
     ArithmeticError,
     AttributeError,
@@ -44,21 +56,44 @@ def convert(job: Job) -> Extraction:
 
     ConversionError when it must not be loaded, cannot be, or has no faithful ONNX form.
     """
-    config = _config(job)
-    custom = sorted(set(_custom(config)))
-    if custom:
+    try:
+        _check(job, _config(job))
+    except RecursionError as error:
         raise ConversionError(
-            f"{job.source.path.name}: it uses {', '.join(custom)}, whose code is not in the"
-            " file; export the model as a SavedModel (model.export) where that code is"
+            f"{job.source.path.name}: a damaged Keras file: nested too deeply"
+        ) from error
+    return extract(job, _function(job, _load(job)))
+
+
+def _check(job: Job, config: object) -> None:
+    """Refuse what must not be loaded, or cannot be, by its configuration alone."""
+    name = job.source.path.name
+    custom = sorted(set(_custom(config)))
+    pickled = _pickles(job)
+    if custom and not pickled:
+        raise ConversionError(
+            f"{name}: it uses {', '.join(custom)}, whose code is not in the file; export"
+            " the model as a SavedModel (model.export) where that code is"
         )
-    foreign = sorted(set(_foreign(config)))
+    foreign = sorted({*_foreign(config), *custom})
     if foreign and not job.trust_pickle:
         raise ConversionError(
-            f"{job.source.path.name}: loading it would run code of {', '.join(foreign)}."
-            " If you trust where it comes from, allow it with --trust-pickle; otherwise"
-            " replace it by Keras's own layers"
+            f"{name}: loading it would run code of {', '.join(foreign)}. If you trust where"
+            " it comes from, allow it with --trust-pickle; otherwise replace it by Keras's"
+            " own layers"
         )
-    return extract(job, _function(job, _load(job)))
+    encoding = sorted(_ENCODING.intersection(_layers(config)))
+    if encoding:
+        raise ConversionError(
+            f"{name}: its {', '.join(encoding)} layer encodes by a table or by hashing,"
+            " which has no ONNX form here; take it out of the model and encode before it"
+        )
+
+
+def _pickles(job: Job) -> list[Path]:
+    """Return the files in which MLflow keeps the classes of a model's own, if any."""
+    beside = job.source.path.parent
+    return [beside / name for name in _PICKLES if beside.joinpath(name).is_file()]
 
 
 def _config(job: Job) -> object:
@@ -113,6 +148,16 @@ def _custom(config: object) -> Iterator[str]:
         yield from _custom(entry)
 
 
+def _layers(config: object) -> Iterator[str]:
+    """Yield the names of all classes that a configuration uses."""
+    if isinstance(config, dict):
+        if isinstance(config.get("class_name"), str):
+            yield config["class_name"]
+        config = list(config.values())
+    for entry in config if isinstance(config, list) else ():
+        yield from _layers(entry)
+
+
 def _is_own(module: str) -> bool:
     return any(module == own or module.startswith(f"{own}.") for own in _OWN_MODULES)
 
@@ -120,6 +165,7 @@ def _is_own(module: str) -> bool:
 def _load(job: Job) -> Any:  # noqa: ANN401 - Keras has no types
     """Load under the suffix that the bytes ask for: Keras goes by the file's name."""
     path = job.source.path
+    own = _own_classes(job) if job.trust_pickle else {}
     with tempfile.TemporaryDirectory() as folder:
         named = Path(folder) / f"model{_SUFFIXES[job.source.kind]}"
         named.symlink_to(path.resolve())
@@ -127,7 +173,7 @@ def _load(job: Job) -> Any:  # noqa: ANN401 - Keras has no types
             return keras.models.load_model(
                 named,
                 compile=False,
-                custom_objects=_keras_2_layers(),
+                custom_objects=_keras_2_layers() | own,
                 safe_mode=not job.trust_pickle,
             )
         except _LOADING as error:
@@ -136,6 +182,19 @@ def _load(job: Job) -> Any:  # noqa: ANN401 - Keras has no types
                 f" ({type(error).__name__}: {' '.join(str(error).split())[:300]});"
                 " export it as a SavedModel (model.export) where it was made"
             ) from error
+
+
+def _own_classes(job: Job) -> dict[str, Any]:
+    """Unpickle the classes that MLflow put beside the model; those that cannot be, not."""
+    found: dict[str, Any] = {}
+    for path in _pickles(job):
+        try:
+            objects = pickle.loads(path.read_bytes())  # noqa: S301 - the caller trusts it
+        except (*_LOADING, EOFError, pickle.UnpicklingError):
+            continue  # MLflow pickles classes of the optimizer's too, which may be gone
+        if isinstance(objects, dict):
+            found |= objects
+    return found
 
 
 def _keras_2_layers() -> dict[str, Any]:

@@ -200,7 +200,8 @@ def _check_steady(network: Network, arrays: Sequence[Array]) -> None:
     if _apart(first, second) > 0:
         raise ConversionError(
             f"{network.name}: the original itself answers the same row in two ways; turn"
-            " off what is random in it (model.eval() before it is saved)"
+            " off what is random in it (model.eval() before it is saved) and what remembers"
+            " earlier rows (stateful layers)"
         )
 
 

@@ -31,6 +31,8 @@ _FAILURES = (  # what tracing and tf2onnx raise for what they do not know
     ValueError,
     tf.errors.OpError,
 )
+# Operators that ONNX does not have: 1 - erf(x), exp(x) - 1.
+_UNKNOWN = {"Erfc": ("Erf", 1), "Expm1": ("Exp", -1)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +118,7 @@ def _to_onnx(model: TensorFlowModel, opset: int) -> ModelProto:
             " it names, or log an ONNX model with mlflow.onnx"
         ) from error
     _settle_captured(graph, [each.tensor for each in model.ports], captured)
-    _replace_erfc(graph)
+    _replace_unknown(graph)
     return finishing.raise_opset(graph, opset)
 
 
@@ -141,24 +143,27 @@ def _settle_captured(
     if len(extra) != len(captured):
         raise ConversionError(
             f"model: tf2onnx made inputs {', '.join(v.name for v in extra)} that the"
-            " original does not have"
+            " original does not have; a table in the model (a lookup, a vocabulary) has no"
+            " ONNX form here: take it out and encode before the model"
         )
     for value, constant in zip(extra, captured, strict=True):
         graph.input.remove(value)
         graph.initializer.append(numpy_helper.from_array(constant, value.name))
 
 
-def _replace_erfc(model: ModelProto) -> None:
-    """Write erfc(x), which tf2onnx passes through unknown to ONNX, as 1 - erf(x)."""
+def _replace_unknown(model: ModelProto) -> None:
+    """Write in operators of ONNX's what tf2onnx passes through: erfc and expm1."""
     changed: list[NodeProto] = []
     for node in model.graph.node:
-        if node.op_type != "Erfc":
+        if node.op_type not in _UNKNOWN:
             changed.append(node)
             continue
-        one, erf = f"{node.output[0]}_one", f"{node.output[0]}_erf"
+        operator, order = _UNKNOWN[node.op_type]
+        one, inner = f"{node.output[0]}_one", f"{node.output[0]}_inner"
         value = numpy_helper.from_array(np.array(1.0, dtype=np.float32), one)
         model.graph.initializer.append(value)
-        changed.append(helper.make_node("Erf", [node.input[0]], [erf]))
-        changed.append(helper.make_node("Sub", [one, erf], [node.output[0]]))
+        changed.append(helper.make_node(operator, [node.input[0]], [inner]))
+        less = [one, inner][::order]
+        changed.append(helper.make_node("Sub", less, [node.output[0]]))
     model.graph.ClearField("node")
     model.graph.node.extend(changed)
