@@ -56,6 +56,8 @@ def _params(request: ConversionRequest) -> dict[str, str]:
         "samples": request.samples.name if request.samples else "input example",
         "target": request.target or "",
         "max_drop": str(request.max_drop),
+        "metric": request.metric,
+        "proven_only": str(request.proven_only).lower(),
         "trust_pickle": str(request.trust_pickle).lower(),
     }
 
@@ -81,7 +83,11 @@ _MEASURED = (
     "one_row_p95_us",
     "batch_us_per_row",
     "agreement",
+    "metric_original",
+    "metric_flavor",
     "drop",
+    "low",
+    "high",
 )
 
 

@@ -114,6 +114,8 @@ def _record(request: ConversionRequest, extraction: Extraction) -> dict[str, obj
         "samples": rows(extraction.samples),
         "true_labels": extraction.labels is not None,
         "max_drop": request.max_drop,
+        "metric": request.metric,
+        "proven_only": request.proven_only,
         "quantize": request.quantize,
         "passes": list(PASSES),
     }
