@@ -1,17 +1,21 @@
 """What a graph is made of, what stands against it, and files that lie."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edgekit import board, bundle
 from edgekit.cli import main
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, EdgekitError
 from edgekit.inspection import Inspection
 from edgekit_converters.inspection.inspect import inspect
 from edgekit_converters.needs.contract import clashes
@@ -220,6 +224,38 @@ def test_garbage_is_refused(tmp_path: Path, content: bytes, complaint: str) -> N
     with pytest.raises(ConversionError, match=complaint):
         inspect(path, ())
     assert edgekit(path).exit_code == 5
+
+
+@pytest.mark.parametrize("name", [b"Conv", b"image", b"exported_graph", b"example"])
+def test_names_that_are_not_utf_8_are_refused(tmp_path: Path, name: bytes) -> None:
+    content = networks.classifier().SerializeToString()
+    assert name in content
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content.replace(name, b"\xff" * len(name)))
+    with pytest.raises(ConversionError, match="a name in it is not UTF-8"):
+        inspect(path, ())
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    changes=st.lists(
+        st.tuples(st.integers(0, 5_000), st.binary(max_size=3), st.integers(0, 4)),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_any_damage_is_an_error_with_a_sentence_or_harmless(
+    changes: list[tuple[int, bytes, int]],
+) -> None:
+    content = networks.classifier(filters=2).SerializeToString()
+    for at, inserted, removed in changes:
+        place = at % len(content)
+        content = content[:place] + inserted + content[place + removed :]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(content)
+        with suppress(EdgekitError):
+            inspect(path, (own_board(),))
 
 
 def with_weight(weight: TensorProto) -> ModelProto:

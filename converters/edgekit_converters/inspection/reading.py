@@ -100,6 +100,7 @@ def _graph(path: Path, data: bytes, options: Mapping[str, str], folder: Path) ->
     model = decode(data)
     if not model.graph.node and not model.graph.output:
         raise ConversionError(f"{path.name}: not an ONNX model: it has no graph")
+    _check_texts(model, path.name)
     _check_order(model.graph, set(), path.name)
     outside: dict[str, int] = {}
     for tensor in _tensors(model):
@@ -124,6 +125,32 @@ def _tensors(model: ModelProto) -> Iterator[TensorProto]:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.TENSOR:
                 yield attribute.t
+
+
+def _check_texts(model: ModelProto, subject: str) -> None:
+    """Refuse names that are not UTF-8: protobuf hands them out as bytes, or fails."""
+    try:
+        fine = all(isinstance(text, str) for text in _texts(model))
+    except UnicodeDecodeError:
+        fine = False
+    if not fine:
+        raise ConversionError(f"{subject}: a name in it is not UTF-8: a damaged file")
+
+
+def _texts(model: ModelProto) -> Iterator[str]:
+    yield from (model.producer_name, model.producer_version, model.graph.name)
+    yield from (entry.domain for entry in model.opset_import)
+    for function in model.functions:
+        yield from (function.name, function.domain)
+    every = [*nodes(model.graph), *(node for f in model.functions for node in f.node)]
+    for node in every:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for graph in graphs(model.graph):
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield value.name
+            yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+        yield from (tensor.name for tensor in graph.initializer)
 
 
 def _check_order(graph: GraphProto, outer: set[str], subject: str) -> None:

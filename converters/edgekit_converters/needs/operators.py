@@ -84,6 +84,8 @@ def schema_trouble(model: ModelProto) -> str:
     """
     try:
         checker.check_model(lightened(model), full_check=True)
+    except UnicodeDecodeError:
+        return "a text in it is not UTF-8"
     except (checker.ValidationError, inference.InferenceError, RuntimeError) as error:
         return " ".join(str(error).split())[:_SENTENCE_CHARACTERS]
     return ""
