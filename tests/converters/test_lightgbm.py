@@ -269,6 +269,8 @@ DAMAGES = {
     "too few ways": ("left_child=", "left_child=0 0 0\nold="),
     "text": ("threshold=", "threshold=much "),
     "no trees": ("\nTree=", "\nBush="),
+    "endless": ("max_feature_idx=3", "max_feature_idx=3000000000"),
+    "too few trees": ("num_tree_per_iteration=1", "num_tree_per_iteration=3000000000"),
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from edgekit.table import Array
 from edgekit_converters.frameworks.boosted import Derived, Members, Tree, Zeros
 
 MEMBER_THRESHOLD = 0.5  # what a split compares a column of Members with
@@ -54,7 +55,7 @@ class Columns:
     def placed(self, trees: Sequence[Tree]) -> tuple[tuple[Tree, ...], tuple[Derived, ...]]:
         """Return the trees with their columns' final numbers, and what derives them."""
         derived: list[Derived] = []
-        final = np.arange(self._features + len(self._wishes))
+        final = np.zeros(len(self._wishes) + 1, dtype=np.int64)
         end = self._features
         for feature in sorted({wish.feature for wish in self._wishes}):
             wished = [wish for wish in self._wishes if wish.feature == feature]
@@ -62,14 +63,18 @@ class Columns:
             sets = [wish for wish in wished if isinstance(wish, _Set)]
             ordered: list[_Set | Zeros] = [*zeros, *sets]
             for wish in ordered:
-                final[self._wishes[wish]] = end
+                final[self._wishes[wish] - self._features] = end
                 end += 1
             derived += zeros
             if sets:
                 derived.append(self._looked_up(feature, sets))
-        return tuple(replace(tree, column=final[tree.column]) for tree in trees), tuple(
-            derived
-        )
+        placed = (replace(tree, column=self._final(tree.column, final)) for tree in trees)
+        return tuple(placed), tuple(derived)
+
+    def _final(self, columns: Array, final: Array) -> Array:
+        derived = columns - self._features
+        moved: Array = np.where(derived < 0, columns, final[np.maximum(derived, 0)])
+        return moved
 
     def _wish(self, wish: _Set | Zeros) -> int:
         return self._wishes.setdefault(wish, self._features + len(self._wishes))

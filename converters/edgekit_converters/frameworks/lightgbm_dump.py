@@ -78,6 +78,9 @@ def _read(text: str) -> Boosted:
         )
     features = int(header["max_feature_idx"]) + 1
     targets = int(header["num_tree_per_iteration"])
+    names = tuple(header["feature_names"].split(" "))
+    if len(names) != features or len(trees) % targets:
+        raise ValueError(f"{features} features, {len(names)} names, {len(trees)} trees")
     share = 1.0
     if "average_output" in head.split("\n"):  # a random forest
         share = targets / max(len(trees), 1)
@@ -96,7 +99,7 @@ def _read(text: str) -> Boosted:
         ),
         link=_link(objective, parameters),
         features=features,
-        names=tuple(header["feature_names"].split(" ")),
+        names=names,
         scale=_scale(objective, parameters),
         objective=objective,
     )
