@@ -91,7 +91,7 @@ def _kws01(folder: Path) -> Case:
     rows = (held["x"].astype(np.float32) - 83) * np.float32(0.5847029089927673)
     return Case(
         name="kws01",
-        model=_converted(folder / "kws_ref_model"),
+        model=_converted(folder / "kws_ref_model", rows[:8, ..., None]),
         rows=rows[..., None],
         truth=held["y"].astype(np.int64),
         metric="top-1",
@@ -116,7 +116,7 @@ def _ad01(folder: Path) -> Case:
 
     return Case(
         name="ad01",
-        model=_converted(folder / "ad01.h5"),
+        model=_converted(folder / "ad01.h5", rows[:8]),
         rows=rows,
         truth=held["y"].astype(np.int64),
         metric="AUC",
@@ -128,8 +128,9 @@ def _ad01(folder: Path) -> Case:
     )
 
 
-def _converted(path: Path) -> ModelProto:
+def _converted(path: Path, rows: Array) -> ModelProto:
     with tempfile.TemporaryDirectory(prefix="edgekit-networks-") as name:
+        np.save(Path(name) / "rows.npy", rows)
         request = ConversionRequest(
             model_folder=path,
             identity=ModelIdentity(
@@ -137,6 +138,7 @@ def _converted(path: Path) -> ModelProto:
             ),
             boards=(),
             out=Path(name) / "out",
+            samples=Path(name) / "rows.npy",
         )
         return decode(extract(request, Path(name), lambda _: None).model)
 

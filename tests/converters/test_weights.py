@@ -225,6 +225,32 @@ def test_each_format_is_smaller_than_the_one_before() -> None:
     assert sizes == sorted(set(sizes), reverse=True)
 
 
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("wide", [300, 301])
+def test_large_weights_unfold_to_the_codes_chosen_too(
+    wide: int, form: Format, tmp_path: Path
+) -> None:
+    model = networks.model(
+        [
+            node("MatMul", ["x", "w1"], "m"),
+            node("Relu", ["m"], "r"),
+            node("MatMul", ["r", "w2"], "y"),
+        ],
+        {"w1": normal(250, wide), "w2": normal(wide, 9)},
+        inputs={"x": ["n", 250]},
+        outputs={"y": ["n", 9]},
+    )
+    model, feeds = clean(model), {"x": normal(3, 250)}
+    plan = everything(model, form)
+    found = round_weights(model, plan, {})
+    stored = encode(clean(store_weights(model, plan, {})))
+    expected = outputs_of(unfolded(model, dict(found.codes), {}), feeds)
+    np.testing.assert_array_equal(outputs_of(stored, feeds)["y"], expected["y"])
+    assert optimised(stored, tmp_path) == optimised(encode(model), tmp_path)
+    if form.packed:
+        assert len(stored) < len(encode(model)) * (form.bits + 0.5) / 32
+
+
 def test_layers_of_one_shape_share_a_tensor_and_their_nodes() -> None:
     model = clean(dense())
     model.graph.initializer[0].CopyFrom(model.graph.initializer[0])

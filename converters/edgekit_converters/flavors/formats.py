@@ -13,6 +13,7 @@ import numpy as np
 
 from edgekit.table import Array
 
+NIBBLE_BITS = 4
 _NUMBER_BITS = 63  # of an int64, the sign unused
 _BYTE = 8
 _PLAIN_FROM = 128  # more values than this and a byte each is no worse
@@ -70,3 +71,12 @@ def pack(codes: Array, form: Format) -> Array:
 def powers(form: Format) -> Array:
     """Return [digits] int64, what each digit of a packed number is worth."""
     return np.array([form.entries**place for place in range(form.digits)], np.int64)
+
+
+def pack_bytes(codes: Array, form: Format) -> Array:
+    """Return [bytes] uint8 of two codes each, the first worth least; up to 16 entries."""
+    padded = np.zeros(codes.size + codes.size % 2, np.uint8)
+    padded[: codes.size] = codes.reshape(-1) + form.largest
+    pairs = padded.reshape(-1, 2)
+    packed: Array = pairs[:, 0] | pairs[:, 1] << NIBBLE_BITS
+    return packed
