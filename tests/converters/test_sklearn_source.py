@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import skops.io
 import yaml
-from sklearn.cluster import Birch, KMeans
+from sklearn.cluster import BisectingKMeans, KMeans
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -81,10 +81,10 @@ def test_the_function_that_mlflow_calls_is_the_prediction(tmp_path: Path) -> Non
 
 def test_a_function_that_has_no_graph_is_refused(tmp_path: Path) -> None:
     frame = FRAME[["a width"]]
-    home = signed(tmp_path, KMeans(2, n_init=1).fit(frame), frame, predict_fn="transform")
+    home = signed(tmp_path, KMeans(2, n_init=1).fit(frame), frame, predict_fn="fit_predict")
     samples = tmp_path / "rows.csv"
     frame.to_csv(samples, index=False)
-    with pytest.raises(ConversionError, match="python_function calls transform"):
+    with pytest.raises(ConversionError, match="python_function calls fit_predict"):
         extracted(home, samples, trust_pickle=True)
 
 
@@ -124,7 +124,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
         TransformedTargetRegressor(Ridge(), func=np.cbrt, inverse_func=cubes),
         "TransformedTargetRegressor",
     ),
-    "clusters without one": (Birch(n_clusters=2), "Birch"),
+    "clusters without one": (BisectingKMeans(n_clusters=2), "BisectingKMeans"),
     "splits on categories": (
         HistGradientBoostingRegressor(max_iter=3, categorical_features=[0]),
         "splits on categories",

@@ -13,6 +13,7 @@ from onnx import (
     ValueInfoProto,
     checker,
     helper,
+    numpy_helper,
     version_converter,
 )
 from onnx.shape_inference import InferenceError

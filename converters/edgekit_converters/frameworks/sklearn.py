@@ -6,9 +6,11 @@ Numbers are float64 where float32 arithmetic before a booster would move its dec
 """
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import skl2onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from skl2onnx.common.data_types import (
@@ -17,8 +19,10 @@ from skl2onnx.common.data_types import (
     Int64TensorType,
     StringTensorType,
 )
+from sklearn.base import is_classifier
+from sklearn.pipeline import Pipeline
 
-from edgekit.binding import Predictions
+from edgekit.binding import Predictions, results
 from edgekit.errors import ConversionError, EdgekitError
 from edgekit.manifest import Binding, OutputRole, Signature, TensorInput, TensorOutput
 from edgekit.runtime import Session
@@ -28,6 +32,7 @@ from edgekit_converters.frameworks import finishing, sklearn_native
 from edgekit_converters.frameworks.sklearn_gaps import (
     close_gaps,
     judges_exactly,
+    parts,
     picks_columns,
     prepare,
 )
@@ -41,6 +46,8 @@ from edgekit_converters.versions import installed
 
 _Real = Any  # a type of skl2onnx, which has no types
 _ML_OPSET = 3  # the newest that skl2onnx's converters use
+_OTHER_LABELS = 0.01  # as a share of the rows: more than float32 moves over a border
+_OTHER_NUMBERS = 0.001  # on average, of the largest: ten times what float32 costs
 _LABEL, _BESIDE = 0, 1  # skl2onnx's outputs: the answer, then probabilities or scores
 _CONVERTING = (  # what skl2onnx raises for what it does not know
     ArithmeticError,
@@ -70,9 +77,14 @@ def convert(job: Job) -> Extraction:
     takes = signed or sklearn_native.takes(model)
     rows = samples.read(job.samples, source.example, takes, job.target)
     answers = sklearn_native.ask(model, source.predict_fn, rows.table, takes)
-    graph = _to_onnx(model, takes, job.supported)
+    graph = _to_onnx(model, takes, job.supported, source.predict_fn)
     tensors = _tensors(graph, takes, packed=_packs(model, takes))
     graph, outputs = _bind(graph, tensors, rows.table, answers, source.predict_fn)
+    outputs = _faithful(
+        model, graph, Binding(inputs=tensors, outputs=outputs), rows.table, answers
+    )
+    if len(outputs) < len(graph.graph.output):
+        graph = finishing.keep_outputs(graph, {one.tensor: one.tensor for one in outputs})
     finishing.tidy(graph)
     return Extraction(
         model=finishing.encode(graph),
@@ -81,6 +93,7 @@ def convert(job: Job) -> Extraction:
         ),
         signature=source.signature if signed else Signature(inputs=takes.schema()),
         signature_derived=signed is None,
+        text_dtype=answers.text_dtype,
         samples=rows.table,
         labels=as_answers(rows.labels, answers.prediction),
         original=Predictions(
@@ -101,7 +114,12 @@ def _packs(model: Any, takes: Inputs) -> bool:  # noqa: ANN401 - scikit-learn ha
     return takes.tensors or (len(kinds) == 1 and not picks_columns(model))
 
 
-def _to_onnx(model: Any, takes: Inputs, supported: Supported) -> ModelProto:  # noqa: ANN401
+def _to_onnx(
+    model: Any,  # noqa: ANN401 - scikit-learn has no types
+    takes: Inputs,
+    supported: Supported,
+    function: str,
+) -> ModelProto:
     close_gaps()
     prepare(model)
     reals = [_exact, _float32] if judges_exactly(model) else [_float32]
@@ -113,6 +131,7 @@ def _to_onnx(model: Any, takes: Inputs, supported: Supported) -> ModelProto:  # 
             graph: ModelProto = skl2onnx.convert_sklearn(
                 model,
                 initial_types=_types(model, takes, real),
+                options=_options(model, function),
                 target_opset={"": opset, "ai.onnx.ml": _ML_OPSET},
             )
         except _CONVERTING as error:
@@ -123,10 +142,23 @@ def _to_onnx(model: Any, takes: Inputs, supported: Supported) -> ModelProto:  # 
         if real is _float32 or _loads(graph):
             return graph
     raise ConversionError(
-        f"{type(model).__name__}: skl2onnx {skl2onnx.__version__} cannot convert it"
-        f" ({_short(failure)}). Replace the part it names by one it knows"
+        f"{_named(model, failure)}: skl2onnx {skl2onnx.__version__} cannot convert it"
+        f" ({_short(failure)}). Replace it by one that it knows"
         " (skl2onnx.supported_converters()), or log an ONNX model with mlflow.onnx"
     ) from failure
+
+
+def _options(model: Any, function: str) -> dict[int, dict[str, bool]] | None:  # noqa: ANN401
+    """Ask a classifier for the scores that decision_function answers."""
+    last = model.steps[-1][1] if isinstance(model, Pipeline) else model
+    if function != "decision_function" or not is_classifier(last):
+        return None
+    return {id(last): {"raw_scores": True}}
+
+
+def _is_pair(raw: Array | None, answer: Array) -> bool:
+    """Whether two opposite scores stand for the original's one."""
+    return raw is not None and answer.ndim == 1 and raw.ndim == 2 and raw.shape[1] == 2  # noqa: PLR2004 - a pair in a matrix
 
 
 def _types(
@@ -209,7 +241,10 @@ def _bind(
     """Keep the outputs that the original has too, and say how they return to it."""
     raw = finishing.run(graph, tensors, finishing.head(table))
     names = [output.name for output in graph.graph.output]
-    main = names[_LABEL if function == "predict" else min(_BESIDE, len(names) - 1)]
+    beside_it = function != "predict" and len(names) > _BESIDE
+    main = names[_BESIDE if beside_it else _LABEL]
+    if function == "decision_function" and _is_pair(raw.get(main), answers.prediction):
+        raw = {**raw, main: finishing.second_column(graph, main, raw[main])}
     if main not in raw or not _alike(raw[main], answers.prediction):
         raise ConversionError(
             f"model: its ONNX form has no output of shape {answers.prediction.shape},"
@@ -228,6 +263,56 @@ def _bind(
     new = dict(zip(plain, (output.name for output in kept.graph.output), strict=True))
     finishing.declare_shapes(kept, {new[tensor]: raw[tensor] for tensor in plain})
     return kept, tuple(_output(name, new[t], role, a) for t, name, role, a in chosen)
+
+
+def _faithful(
+    model: Any,  # noqa: ANN401 - scikit-learn has no types
+    graph: ModelProto,
+    binding: Binding,
+    table: Table,
+    answers: Answers,
+) -> tuple[TensorOutput, ...]:
+    """Return the outputs that say what the original says, or raise ConversionError.
+
+    skl2onnx misreads some estimators without a word. What stands beside a prediction is
+    left out when it is another number than the original's.
+    """
+    got = results(binding, finishing.run(graph, binding.inputs, table))
+    wrong = _distance(got.prediction, answers.prediction)
+    if wrong > 1:
+        raise ConversionError(
+            f"{type(model).__name__}: skl2onnx {skl2onnx.__version__} converts it, but the"
+            f" ONNX form answers otherwise ({wrong:.3g} times what float32 may explain);"
+            " log an ONNX model with mlflow.onnx, or use another estimator"
+        )
+    beside = {
+        OutputRole.PREDICTION: 0.0,
+        OutputRole.PROBABILITY: _distance(got.probabilities, answers.probabilities),
+        OutputRole.SCORE: _distance(got.score, answers.score),
+    }
+    return tuple(one for one in binding.outputs if beside[one.role] <= 1)
+
+
+def _distance(got: Array | dict[str, Array] | None, wanted: Array | None) -> float:
+    """Return how far answers lie apart; 1 is the most that float32 may explain."""
+    if not isinstance(got, np.ndarray) or wanted is None:
+        return 0.0
+    if wanted.dtype.kind != "f":
+        return float((got != wanted).mean()) / _OTHER_LABELS
+    known = np.isfinite(wanted)
+    if not known.any():
+        return 0.0
+    largest = float(np.abs(wanted[known]).max())
+    return float(np.abs(got - wanted)[known].mean()) / (largest or 1.0) / _OTHER_NUMBERS
+
+
+def _named(model: Any, failure: Exception | None) -> str:  # noqa: ANN401
+    """Return the estimator that a failure of skl2onnx is about."""
+    found = re.search(r"<class '[\w.]*?(\w+)'>", str(failure))
+    known = {type(part).__name__ for part in parts(model)}
+    if found is not None and found[1] in known:
+        return found[1]
+    return type(model).__name__
 
 
 def _alike(raw: Array, answer: Array) -> bool:

@@ -13,6 +13,7 @@ from skl2onnx.common import _registration as registry
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.covariance import EllipticEnvelope
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import IsolationForest, VotingClassifier
 from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import (
@@ -23,7 +24,12 @@ from sklearn.preprocessing import KBinsDiscretizer
 
 from edgekit.errors import ConversionError
 from edgekit.table import Array
-from edgekit_converters.frameworks import boosted_estimators, exact_scaling
+from edgekit_converters.frameworks import (
+    boosted_estimators,
+    exact_scaling,
+    sklearn_linear,
+    sklearn_rest,
+)
 from edgekit_converters.frameworks.detectors import (
     convert_elliptic_envelope,
     convert_isolation_forest,
@@ -71,6 +77,8 @@ def close_gaps() -> None:
         convert_isolation_forest,
         options={"score_samples": [True, False]},  # skl2onnx's parser asks for it
     )
+    sklearn_linear.close_gaps()
+    sklearn_rest.close_gaps()
     boosted_estimators.close_gaps()
     if boosted_estimators.LIBRARIES & set(sys.modules):
         exact_scaling.close_gaps()
@@ -87,8 +95,17 @@ def prepare(model: BaseEstimator) -> None:
             part.bin_edges_ = _each(rounded_up, part.bin_edges_)
         if isinstance(part, BaseHistGradientBoosting) and hasattr(part, "_predictors"):
             _round_histogram_trees(part)
+        if isinstance(part, LinearDiscriminantAnalysis) and hasattr(part, "coef_"):
+            _halve_binary(part)
         if isinstance(part, SimpleImputer) and _fills_texts(part):
             part.missing_values = _NO_TEXT  # skl2onnx refuses NaN among texts
+
+
+def _halve_binary(model: LinearDiscriminantAnalysis) -> None:
+    """Let skl2onnx's softmax of two opposite scores be the logistic of one."""
+    if len(model.classes_) == 2:  # noqa: PLR2004 - two classes, one score
+        model.coef_ = model.coef_ / 2
+        model.intercept_ = model.intercept_ / 2
 
 
 def _fills_texts(imputer: SimpleImputer) -> bool:

@@ -25,7 +25,7 @@ from edgekit_converters.intake.kind import Kind
 from edgekit_converters.intake.unloadable import UnloadableError
 from edgekit_converters.job import Job
 
-_FUNCTIONS = ("predict", "predict_proba", "decision_function")
+_FUNCTIONS = ("predict", "predict_proba", "decision_function", "transform")
 # What skops does not know and MLflow saves boosters with: loading them parses the
 # library's own model format, as loading its plain files does, and runs no code.
 _DATA_ONLY = frozenset(
@@ -69,6 +69,7 @@ class Answers:
     prediction: Array
     probabilities: Array | None = None  # [rows, classes]
     score: Array | None = None  # of a detector, or distances to clusters
+    text_dtype: str = ""  # numpy's name of a prediction of texts that were no objects
 
 
 def load(job: Job) -> Any:  # noqa: ANN401 - scikit-learn has no types
@@ -124,7 +125,7 @@ def ask(model: Any, function: str, table: Table, taken: Inputs) -> Answers:  # n
 
 def task(model: Any, function: str, prediction: Array) -> Task:  # noqa: ANN401
     """Return what kind of answer the model gives."""
-    if function == "decision_function":
+    if function in {"decision_function", "transform"}:
         return Task.OTHER
     if is_outlier_detector(model):
         return Task.ANOMALY
@@ -175,6 +176,7 @@ def _ask(model: Any, function: str, given: Array | pd.DataFrame) -> Answers:  # 
         score = _optional(model, "transform", given)
     return Answers(
         prediction=_plain(prediction),
+        text_dtype=prediction.dtype.str if prediction.dtype.kind == "U" else "",
         probabilities=_optional(model, "predict_proba", given),
         score=score,
     )

@@ -13,6 +13,7 @@ class Kind(StrEnum):
     KERAS_ZIP = "keras_zip"
     KERAS_H5 = "keras_h5"
     SAVED_MODEL = "saved_model"
+    SPARK = "spark"
     XGBOOST = "xgboost"
     LIGHTGBM = "lightgbm"
     CATBOOST = "catboost"
@@ -49,5 +50,4 @@ UNCONVERTED: Mapping[str, str] = {
     "paddle": "export it with paddle2onnx and log that with mlflow.onnx",
     "sentence_transformers": _OPTIMUM,
     "transformers": _OPTIMUM,
-    "spark": "convert it with onnxmltools.convert_sparkml and log it with mlflow.onnx",
 }

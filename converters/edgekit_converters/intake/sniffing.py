@@ -66,6 +66,8 @@ def check_archive(path: Path) -> None:
 def _folder(path: Path) -> Kind:
     if path.joinpath("saved_model.pb").is_file():
         return Kind.SAVED_MODEL
+    if path.joinpath("metadata").is_dir() and path.joinpath("stages").is_dir():
+        return Kind.SPARK
     raise ConversionError(
         f"{path.name}: neither an MLmodel file nor a saved_model.pb is in this folder"
     )

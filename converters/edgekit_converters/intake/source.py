@@ -20,7 +20,8 @@ MLMODEL = "MLmodel"
 MAX_MLMODEL_BYTES = 16 * 2**20
 _BOOSTERS = ("xgboost", "lightgbm", "catboost")
 # The first one present is taken.
-_FLAVORS = ("onnx", "sklearn", "keras", "tensorflow", "pytorch", "tflite", *_BOOSTERS)
+_NETWORKS = ("keras", "tensorflow", "pytorch", "tflite")
+_FLAVORS = ("onnx", "sklearn", *_NETWORKS, *_BOOSTERS, "spark")
 _KERAS_FILES = ("model.keras", "model.h5", "model")
 _TORCH_FILES = ("model.pt2", "model.pth")
 
@@ -134,6 +135,8 @@ def _model_path(folder: Path, flavor: str, reader: Reader) -> Path:
         return _inside(folder, reader.text("pickled_model"))
     if "saved_model_dir" in reader.table:
         return _inside(folder, reader.text("saved_model_dir"))
+    if flavor == "spark":
+        return _inside(folder, reader.text("model_data"))
     if flavor == "pytorch":
         return _first(folder, _inside(folder, reader.text("model_data")), _TORCH_FILES)
     return _first(folder, _inside(folder, reader.text("data")), _KERAS_FILES)

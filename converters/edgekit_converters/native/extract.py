@@ -29,7 +29,8 @@ TIMEOUT_S = 1_800
 _LAST_LINES = 5
 _LOG_TAIL_BYTES = 8_192
 # What the child sees of the environment: enough to find its libraries, no secrets.
-_PASSED_ON = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR")
+_LIBRARIES = ("JAVA_HOME", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH")
+_PASSED_ON = (*_LIBRARIES, "HOME", "LANG", "TMPDIR")
 _CHILD = {
     "CUDA_VISIBLE_DEVICES": "",
     "KERAS_BACKEND": "tensorflow",
@@ -153,7 +154,11 @@ class _Child:
 
 def _environment(own: Mapping[str, str], home: Isolated | None) -> dict[str, str]:
     passed = {name: own[name] for name in _PASSED_ON if name in own} | _CHILD
-    return passed if home is None else {**passed, "PYTHONPATH": str(home.lent.resolve())}
+    if home is None:
+        return passed
+    # Another Python's bytecode has no place beside edgekit's own code.
+    lent = {"PYTHONPATH": str(home.lent.resolve()), "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**passed, **lent}
 
 
 def _refusal(path: Path) -> ConversionError:
