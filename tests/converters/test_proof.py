@@ -1,5 +1,6 @@
 """A flavor on a board's terms: its onnxruntime, its memory, its operators."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,21 @@ def test_a_runtime_that_cannot_be_had_leaves_the_schemas_and_says_so(
     )
     assert "onnxruntime==1.99.*" in made.sentence
     assert any("no environment for board gateway-256mb" in line for line in said)
+
+
+def test_an_environment_that_cannot_import_is_not_the_flavor_s_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    place = environments._place(requirements("1.99"), own, None)  # noqa: SLF001 - its cache
+    broken = place / "bin" / "python"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("#!/bin/sh\necho 'ImportError: no such symbol' >&2\nexit 1\n")
+    broken.chmod(0o755)
+    made = prove(subject(), NEVER_RELEASED, RuntimeProof.AUTO, lambda _: None)
+    assert made.passed
+    assert "installed, but broken: ImportError: no such symbol" in made.sentence
 
 
 def test_who_insists_on_the_runtime_gets_no_schemas_instead(

@@ -32,6 +32,11 @@ def test_a_graph_is_loaded_and_run() -> None:
     give_back_memory()
 
 
+def test_activations_are_not_held_twice_for_a_memory_pattern() -> None:
+    session = Session.load(doubler(), NEEDS)._session  # noqa: SLF001 - its options
+    assert not session.get_session_options().enable_mem_pattern
+
+
 def test_garbage_is_refused_and_names_the_runtime() -> None:
     with pytest.raises(ProofError, match=rf"onnxruntime {version()} cannot load it"):
         Session.load(b"not a model", NEEDS)

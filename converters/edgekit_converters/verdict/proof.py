@@ -6,8 +6,10 @@ board's budget. Where that runtime cannot be had (offline, or no wheel for this 
 its operators are looked up in ONNX's schemas, and the sentence says so.
 """
 
+import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from edgekit import golden, runtime
@@ -163,15 +165,29 @@ def _place(board: Board, how: RuntimeProof, progress: Progress) -> _Place:
     if how is RuntimeProof.NEVER:
         return _Place(python=None, board_runs=False, why_not="--prove-runtime never")
     wanted = requirements(board.onnxruntime)
-    python = environments.cached(wanted)
-    if python is not None:
-        return _Place(python=python, board_runs=True)
     try:
         python = environments.environment(wanted, progress, timeout_s=INSTALL_S)
+        _check_imports(python, wanted)
     except NoEnvironmentError as error:
         progress(f"no environment for board {board.name}: {error}")
         return _Place(python=None, board_runs=False, why_not=_short(error))
     return _Place(python=python, board_runs=True)
+
+
+@cache
+def _check_imports(python: Path, wanted: tuple[str, ...]) -> None:
+    """Refuse an environment that cannot even import: no flavor is to blame for that."""
+    done = subprocess.run(  # noqa: S603 - an interpreter that was just made
+        [python, "-c", "import numpy, onnxruntime"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
+        raise NoEnvironmentError(f"{', '.join(wanted)}: installed, but broken: {last}")
 
 
 def requirements(onnxruntime: str) -> tuple[str, ...]:
