@@ -5,11 +5,11 @@
 
 Trains each kind of model on synthetic data (5,000 rows of 20 columns; 4,000 more to search
 and judge on), has the production code convert it to every tree flavor, and other tools to
-their form. Each file is loaded and asked in processes of its own, in turns; figures are
-medians, "times smaller" is against skl2onnx or onnxmltools. "Flips" are labels that differ
-from the original's, on rows not trained on and on rows exactly on and beside the model's
-own thresholds; of regressors, answers that differ by more than a millionth. The metric is
-the gate's, on the gate's rows.
+their form. Each file is loaded and asked in processes of its own, in turns, after a session
+of one node; figures are medians, "times smaller" is against skl2onnx or onnxmltools.
+"Flips" are labels that differ from the original's, on rows not trained on and on rows
+exactly on and beside the model's own thresholds; of regressors, answers that differ by more
+than a millionth. The drop is the gate's, on the gate's rows.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.tree_models import COLUMNS, TRAINED, Kind, data, extracted, kinds, table_of
 from benchmarks.tree_peers import answering, labels_of, peers
 from edgekit.bundle import wire_bytes
 from edgekit.manifest import RuntimeNeeds
@@ -36,25 +37,13 @@ from edgekit.runtime import Session, version
 from edgekit.table import Array
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAINED, HELD_BACK, COLUMNS, CLASSES = 5_000, 4_000, 20, 5
 ASKED = 300  # rows, one by one
 TIMEOUT_S = 900.0
 SEARCH_S = 60.0  # for each lossy flavor
 NEAR = 1e-6  # of a regressor's standard deviation
 OURS = ("fp32", "fp32-trees-v1", "fp32-trees", "trees-rounded", "trees-pruned")
+_WARM = "warm.onnx"
 _NEEDS = RuntimeNeeds(opsets={}, ir_version=10, min_onnxruntime="")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """A model to train: `make(trees)`, on labels of so many classes or on numbers (0).
-
-    `smaller` is how many times fewer bytes fp32-trees is to take; see docs/benchmarks.md.
-    """
-
-    make: Callable[[int], Any]
-    classes: int
-    smaller: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,125 +63,6 @@ class Line:
     flips: int = 0
     asked: int = 0
     metric: str = ""
-
-
-def kinds() -> Mapping[str, Kind]:
-    """Return what is compared, by name. Imports scikit-learn, which children need not."""
-    from sklearn import ensemble as of  # noqa: PLC0415 - only the parent trains
-
-    forest, boosting = of.RandomForestClassifier, of.GradientBoostingClassifier
-    numbers, histograms = of.GradientBoostingRegressor, of.HistGradientBoostingClassifier
-    histogram_numbers = of.HistGradientBoostingRegressor
-    found = {
-        "IsolationForest": Kind(
-            make=lambda n: of.IsolationForest(n_estimators=n), classes=2, smaller=12
-        ),
-        "RandomForest, 2 classes": Kind(make=forest, classes=2, smaller=6),
-        "RandomForest, 5 classes": Kind(make=forest, classes=CLASSES, smaller=6),
-        "RandomForest, 5 classes, impure leaves": Kind(
-            make=lambda n: forest(n, min_samples_leaf=3), classes=CLASSES, smaller=6
-        ),
-        "RandomForest, 2 classes, a tenth of the trees, 8 deep": Kind(
-            make=lambda n: forest(max(1, n // 10), max_depth=8), classes=2, smaller=6
-        ),
-        "ExtraTrees, 2 classes": Kind(make=of.ExtraTreesClassifier, classes=2, smaller=6),
-        "GradientBoosting, 2 classes": Kind(
-            make=lambda n: boosting(n_estimators=n), classes=2, smaller=4
-        ),
-        "GradientBoosting, numbers": Kind(
-            make=lambda n: numbers(n_estimators=n), classes=0, smaller=4
-        ),
-        "HistGradientBoosting, 2 classes": Kind(
-            make=lambda n: histograms(max_iter=n), classes=2, smaller=4
-        ),
-        "HistGradientBoosting, numbers": Kind(
-            make=lambda n: histogram_numbers(max_iter=n), classes=0, smaller=4
-        ),
-    }
-    return {**found, **_boosters()}
-
-
-def _boosters() -> dict[str, Kind]:
-    found = {}
-    try:
-        import xgboost  # noqa: PLC0415 - optional
-
-        found["XGBoost, 2 classes"] = Kind(
-            make=lambda n: xgboost.XGBClassifier(n_estimators=n), classes=2, smaller=3.5
-        )
-        found["XGBoost, numbers"] = Kind(
-            make=lambda n: xgboost.XGBRegressor(n_estimators=n), classes=0, smaller=3.5
-        )
-    except ImportError:
-        sys.stderr.write("xgboost: not installed: pip install xgboost\n")
-    try:
-        import lightgbm  # noqa: PLC0415 - optional
-
-        found["LightGBM, 2 classes"] = Kind(
-            make=lambda n: lightgbm.LGBMClassifier(n_estimators=n, verbose=-1),
-            classes=2,
-            smaller=4,
-        )
-        found["LightGBM, numbers"] = Kind(
-            make=lambda n: lightgbm.LGBMRegressor(n_estimators=n, verbose=-1),
-            classes=0,
-            smaller=4,
-        )
-    except ImportError:
-        sys.stderr.write("lightgbm: not installed: pip install lightgbm\n")
-    return found
-
-
-def data(classes: int) -> tuple[Array, Array]:
-    """Return float32 rows, and labels or numbers."""
-    from sklearn.datasets import make_classification  # noqa: PLC0415 - as above
-
-    rows, labels = make_classification(
-        TRAINED + HELD_BACK,
-        COLUMNS,
-        n_informative=10,
-        n_classes=max(classes, 2),
-        random_state=0,
-    )
-    rows = rows.astype(np.float32)
-    return rows, labels if classes else rows[:, 0] * 3 + rows[:, 1] ** 2
-
-
-def table_of(rows: Array) -> Any:  # noqa: ANN401 - pandas' own type
-    """Return rows as a data frame, as MLflow hands them to a model."""
-    import pandas as pd  # noqa: PLC0415 - children need none
-
-    return pd.DataFrame(rows, columns=[f"c{number}" for number in range(COLUMNS)])
-
-
-def extracted(model: Any, labels: Array, rows: Array, folder: Path) -> Any:  # noqa: ANN401
-    """Log a model as MLflow does, and take it out as `edgekit convert` does."""
-    import mlflow  # noqa: PLC0415 - as above
-
-    from edgekit.conversion import ConversionRequest  # noqa: PLC0415 - as above
-    from edgekit.manifest import ModelIdentity  # noqa: PLC0415 - as above
-    from edgekit_converters.native.extract import extract  # noqa: PLC0415 - as above
-
-    frame = table_of(rows)
-    flavor = {"xgboost": mlflow.xgboost, "lightgbm": mlflow.lightgbm}.get(
-        type(model).__module__.partition(".")[0], mlflow.sklearn
-    )
-    signature = mlflow.models.infer_signature(frame[:5], model.predict(frame[:5]))
-    more = {"serialization_format": "pickle"} if flavor is mlflow.sklearn else {}
-    flavor.save_model(model, folder / "model", signature=signature, **more)
-    samples, target = folder / "samples.parquet", "y"
-    frame.assign(**{target: labels}).to_parquet(samples)
-    (folder / "work").mkdir()
-    request = ConversionRequest(
-        model_folder=folder / "model",
-        identity=ModelIdentity(name="trees", version="1", run_id="", source_sha256=""),
-        boards=(),
-        out=folder / "out",
-        samples=samples,
-        target=None if type(model).__name__ == "IsolationForest" else target,
-        trust_pickle=True,
-    )
-    return extract(request, folder / "work", lambda _: None)
 
 
 def ours(extraction: Any) -> tuple[dict[str, bytes | str], Any]:  # noqa: ANN401 - as above
@@ -255,6 +125,7 @@ def child(form: str, file: Path, rows: Path) -> None:
     """Load and ask one file; print what it took. Runs in a process of its own."""
     asked = np.load(rows)
     one = [np.ascontiguousarray(row[None]) for row in asked[:ASKED]]
+    Session.load(rows.with_name(_WARM), _NEEDS)  # what the first session costs once
     before, started = _rss_bytes(), time.perf_counter()
     if form in {"TL2cgen", "emlearn"}:
         answer = answering(form, file)
@@ -300,6 +171,7 @@ def measured(
     with tempfile.TemporaryDirectory(prefix="edgekit-trees-") as name:
         rows = Path(name) / "rows.npy"
         np.save(rows, asked)
+        rows.with_name(_WARM).write_bytes(_warm())
         places = {
             form: Path(name) / f"{number}{_suffix(form)}"
             for number, form in enumerate(files)
@@ -316,6 +188,18 @@ def measured(
         for form, each in found.items()
     }
     return medians, answers
+
+
+def _warm() -> bytes:
+    """Return a model of one node."""
+    from onnx import helper  # noqa: PLC0415 - children need none
+
+    ends = [helper.make_tensor_value_info(name, 1, ["rows"]) for name in "xy"]
+    node = helper.make_node("Identity", ["x"], ["y"])
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:])
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    return bytes(model.SerializeToString())
 
 
 def _suffix(form: str) -> str:

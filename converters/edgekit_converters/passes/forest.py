@@ -17,6 +17,9 @@ CLASSIFIER, REGRESSOR = "TreeEnsembleClassifier", "TreeEnsembleRegressor"
 ENSEMBLES = (CLASSIFIER, REGRESSOR)
 MISSING = "nodes_missing_value_tracks_true"
 _LEAF = b"LEAF"
+_WAYS = ("truenodeids", "falsenodeids")
+_NODE = ("treeids", "nodeids", "featureids", "values", "modes", *_WAYS)
+_VOTE = ("treeids", "nodeids", "ids", "weights")
 _ORDERED = {b"BRANCH_LEQ", b"BRANCH_LT"}  # true below a threshold
 
 Votes = tuple[tuple[int, float], ...]  # (class or target, weight), in their order
@@ -232,9 +235,8 @@ def prefix(node: NodeProto) -> str:
 
 def _votes(node: NodeProto, held: _Held) -> dict[tuple[int, int], Votes]:
     kind = prefix(node)
-    columns = ("treeids", "nodeids", "ids", "weights")
     votes: dict[tuple[int, int], list[tuple[int, float]]] = {}
-    listed = zip(*(held[f"{kind}_{column}"] for column in columns), strict=True)
+    listed = zip(*(held[f"{kind}_{column}"] for column in _VOTE), strict=True)
     for tree, leaf, target, weight in listed:
         votes.setdefault((tree, leaf), []).append((target, weight))
     return {leaf: tuple(given) for leaf, given in votes.items()}
@@ -287,36 +289,33 @@ def _shared(rows: Sequence[Split | Votes], roots: Sequence[int]) -> Forest:
     return grown.done([places[root] for root in roots])
 
 
-def _columns(forest: Forest, kind: str) -> dict[str, list[Any]]:
-    names = ("treeids", "nodeids", "featureids", "values", "modes")
-    ends = ("truenodeids", "falsenodeids")
-    nodes: dict[str, list[Any]] = {f"nodes_{name}": [] for name in (*names, *ends)}
-    nodes[MISSING] = []
-    votes: dict[str, list[Any]] = {
-        f"{kind}_{name}": [] for name in ("treeids", "nodeids", "ids", "weights")
-    }
+def _columns(forest: Forest, kind: str) -> dict[str, Sequence[Any]]:
+    nodes: list[tuple[Any, ...]] = []
+    votes: list[tuple[Any, ...]] = []
     for tree, root in enumerate(forest.roots):
         listed = list(forest.in_order(root))
         after = _false_children(listed)
         for number, place in enumerate(listed):
             if place < 0:
-                row = (tree, number, 0, 0.0, _LEAF, 0, 0, 0)
+                nodes.append((tree, number, 0, 0.0, _LEAF, 0, 0, 0))
                 for target, weight in forest.leaves[-1 - place]:
-                    _append(votes, (tree, number, target, weight))
+                    votes.append((tree, number, target, weight))
             else:
-                split = forest.splits[place]
-                test = split.feature, split.threshold, split.mode
-                ways = number + 1, after[number], split.missing_is_true
-                row = (tree, number, *test, *ways)
-            _append(nodes, row)
-    if not any(nodes[MISSING]):
-        del nodes[MISSING]
-    return {**nodes, **votes}
+                feature, threshold, mode, missing, _, _ = forest.splits[place]
+                ways = number + 1, after[number], missing
+                nodes.append((tree, number, feature, threshold, mode, *ways))
+    columns = {
+        **_turned([*(f"nodes_{name}" for name in _NODE), MISSING], nodes),
+        **_turned([f"{kind}_{name}" for name in _VOTE], votes),
+    }
+    if not any(columns[MISSING]):
+        del columns[MISSING]
+    return columns
 
 
-def _append(columns: Mapping[str, list[Any]], row: Sequence[object]) -> None:
-    for column, value in zip(columns.values(), row, strict=True):
-        column.append(value)
+def _turned(names: list[str], rows: list[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
+    columns = zip(*rows, strict=True) if rows else [() for _ in names]
+    return dict(zip(names, columns, strict=True))
 
 
 def _false_children(listed: Sequence[int]) -> dict[int, int]:
