@@ -317,3 +317,25 @@ def test_one_scale_per_tensor_is_smaller_than_one_per_channel() -> None:
         for per_channel in (False, True)
     ]
     assert sizes[0] < sizes[1]
+
+
+def test_a_layer_that_reads_what_onnx_knows_no_type_of_stays_float() -> None:
+    model = then_conv(
+        convolving(node("Gelu", ["c"], "m"), node("Conv", ["m", "w2"], "y")), 4
+    )
+    model.graph.node[1].domain = "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    built = static(model, image=IMAGES)
+    assert facts(built)[0] == "1 of 1 convolutions run in int8"
+    assert apart(model, built, image=IMAGES) < 0.08
+
+
+def test_a_layer_of_constants_alone_is_none() -> None:
+    model = networks.model(
+        [node("MatMul", ["w", "w2"], "c"), node("MatMul", ["x", "c"], "y")],
+        {"w": weights(8, 8), "w2": weights(8, 8, seed=3)},
+        inputs={"x": ["n", 8]},
+        outputs={"y": ["n", 8]},
+    )
+    result = BUILD(Source(model=model, calibration={"x": weights(50, 8, seed=4)}))
+    assert result == DoesNotApply(reason="no Conv, Gemm or MatMul with constant weights")

@@ -51,8 +51,9 @@ class Layer:
 
 
 def layers(model: ModelProto) -> tuple[Layer, ...]:
-    """Return the layers of the outermost graph, in order."""
+    """Return the layers of the outermost graph, in order, that read known floats."""
     known = {weight.name: weight for weight in weights(model)}
+    computed = _float_names(model) - {entry.name for entry in model.graph.initializer}
     return tuple(
         Layer(
             number=number,
@@ -61,7 +62,7 @@ def layers(model: ModelProto) -> tuple[Layer, ...]:
             weight=known[node.input[1]],
         )
         for number, node in enumerate(model.graph.node)
-        if _is_layer(node, known)
+        if _is_layer(node, known) and node.input[0] in computed
     )
 
 
