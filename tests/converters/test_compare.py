@@ -9,6 +9,7 @@ from edgekit_converters.verdict.compare import (
     compare_scores,
 )
 from edgekit_converters.verdict.metrics import Metric
+from edgekit_converters.verdict.statistics import paired
 
 
 def texts(*values: object) -> np.ndarray:
@@ -56,6 +57,8 @@ def test_recall_is_that_of_the_class_that_loses_most() -> None:
     found = compare_labels(Metric.RECALL, truth, texts(*"aaaaaaaaba"), truth)
     assert (found.original, found.flavor, found.drop) == (1.0, 0.5, 0.5)
     assert found.interval.units == 2
+    assert found.interval.high > paired(1, 0, 2).high  # it was picked from two
+    assert found.detail.startswith("of class b, which loses most; 1 of 10 labels change")
 
 
 def test_macro_f1_is_that_of_scikit_learn_before_and_after() -> None:

@@ -98,6 +98,18 @@ def test_true_labels_0_and_1_of_a_detector_are_normal_and_anomalous() -> None:
         assert same(exam) == theirs.roc_auc_score([0, 0, 1, 1], [-0.2, -0.1, 0.3, -0.05])
 
 
+def test_a_detector_is_watched_at_its_own_threshold_besides_auc() -> None:
+    """Scores that all move up keep their order, and with it the AUC; the labels do not."""
+    exam = set_exam(DETECTOR)
+    shifted = Predictions(
+        prediction=np.array([1, 1, 1, 1]), score=np.asarray(DETECTOR.original.score) + 1
+    )
+    found = exam.compare(shifted)
+    assert found.drop == 0
+    assert found.detail == "1 of 4 labels change"
+    assert (found.classes[0].label, found.classes[0].lost) == ("-1", 1)
+
+
 def test_probabilities_of_two_classes_score_the_last() -> None:
     exam = set_exam(CLASSIFIER, metric="average-precision")
     assert same(exam) == theirs.average_precision_score([0, 1, 0, 1], [0.1, 0.8, 0.6, 0.7])

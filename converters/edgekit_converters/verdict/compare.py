@@ -13,7 +13,13 @@ import numpy as np
 from edgekit.table import Array
 from edgekit_converters.verdict import metrics
 from edgekit_converters.verdict.metrics import Metric, Ranking
-from edgekit_converters.verdict.statistics import RESAMPLES, Interval, bootstrap, paired
+from edgekit_converters.verdict.statistics import (
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    bootstrap,
+    paired,
+)
 
 CLOSE = 0.01  # numbers agree within this share of the original answers' spread
 BROKEN_DROP = 1.0  # of a flavor that answers what is no number
@@ -88,6 +94,7 @@ def compare_labels(
             detail=changes,
         )
     lost = int(np.sum((before == truth) & (after != truth)))
+    classes = class_losses(before, after, truth)
     interval, values = _of_labels(metric, before, after, truth, resamples)
     return Comparison(
         metric=metric,
@@ -97,8 +104,15 @@ def compare_labels(
         interval=interval,
         agreement=1 - changed / rows,
         few=rows,
-        classes=class_losses(before, after, truth),
-        detail=f"{changes}, {lost} of them from right to wrong" if changed else changes,
+        classes=classes,
+        detail=_told(metric, changes, lost, worst=classes[0].label),
+    )
+
+
+def _told(metric: Metric, changes: str, lost: int, *, worst: str) -> str:
+    said = f"{changes}, {lost} of them from right to wrong" if lost else changes
+    return (
+        f"of class {worst}, which loses most; {said}" if metric is Metric.RECALL else said
     )
 
 
@@ -250,13 +264,17 @@ def _of_labels(
     if metric is Metric.ACCURACY:
         return paired(lost, gained, len(truth)), [float(each.mean()) for each in right]
     if metric is Metric.RECALL:
-        worst = class_losses(before, after, truth)[0]
-        of = truth == worst.label
-        return (
-            paired(worst.lost, worst.gained, worst.rows),
-            [float(each[of].mean()) for each in right],
-        )
+        losses = class_losses(before, after, truth)
+        of = truth == losses[0].label
+        return _worst(losses), [float(each[of].mean()) for each in right]
     return _macro_f1(before, after, truth, resamples)
+
+
+def _worst(losses: Sequence[ClassLoss]) -> Interval:
+    """Return the loss of the first class, wide enough for having been picked."""
+    worst = losses[0]
+    level = 1 - (1 - LEVEL) / len(losses)
+    return paired(worst.lost, worst.gained, worst.rows, level=level)
 
 
 def _macro_f1(

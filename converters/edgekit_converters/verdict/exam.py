@@ -101,7 +101,7 @@ class Exam:
                 resamples=resamples,
             )
         if self.metric.of_scores:
-            return compare_scores(
+            found = compare_scores(
                 self.metric,
                 self.scores_of(self.original),
                 self.scores_of(flavor),
@@ -109,6 +109,7 @@ class Exam:
                 rows=self.rows,
                 resamples=resamples,
             )
+            return self._with_labels(found, flavor)
         return compare_numbers(
             self.metric,
             answers.columns(self.original).astype(float),
@@ -116,6 +117,16 @@ class Exam:
             self.truth,
             resamples=resamples,
         )
+
+    def _with_labels(self, found: Comparison, flavor: Predictions) -> Comparison:
+        """Add what the labels do at the model's own threshold, which no order shows."""
+        truth = self.true_labels
+        if truth is None or self.groups is not None or self.reading is Reading.NUMBER:
+            return found
+        told = compare_labels(
+            Metric.FLIPS, self.labels_of(self.original), self.labels_of(flavor), truth
+        )
+        return replace(found, classes=told.classes, detail=found.detail or told.detail)
 
     @property
     def true_labels(self) -> Array | None:

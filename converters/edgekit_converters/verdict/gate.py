@@ -126,6 +126,8 @@ def _wanted(comparison: Comparison, max_drop: float, *, few: bool) -> str:
 
 def _units(comparison: Comparison) -> str:
     units = comparison.interval.units
+    if comparison.metric is Metric.RECALL:
+        return f"{units:,} rows of the class"
     return f"{units:,} {'rows' if units == comparison.rows else 'groups'}"
 
 
