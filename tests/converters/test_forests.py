@@ -1,4 +1,4 @@
-"""Real forests: scikit-learn against their ONNX forms of version 1 and TreeEnsemble 5.
+"""Real forests: scikit-learn against their ONNX forms, in one node of either version.
 
 Rows lie on the thresholds, one float32 beside them, on the training data and anywhere;
 each must get scikit-learn's label.
@@ -11,7 +11,11 @@ import pytest
 import skl2onnx
 from onnx import ModelProto
 from skl2onnx.common.data_types import FloatTensorType
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
+    BaggingRegressor,
     ExtraTreesClassifier,
     ExtraTreesRegressor,
     GradientBoostingClassifier,
@@ -21,7 +25,12 @@ from sklearn.ensemble import (
     IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
+    StackingClassifier,
+    VotingClassifier,
+    VotingRegressor,
 )
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
@@ -66,6 +75,24 @@ REGRESSORS = {
     "histograms": HistGradientBoostingRegressor(max_iter=20, **SEED),
     "tree": DecisionTreeRegressor(**SEED),
 }
+BOTH = ("fp32-trees", "fp32-trees-v1")
+FOREST, EXTRA = RandomForestClassifier(5, **SEED), ExtraTreesClassifier(5, **SEED)
+NUMBERS = [("a", RandomForestRegressor(5, **SEED)), ("b", ExtraTreesRegressor(5, **SEED))]
+BOOSTED = GradientBoostingRegressor(n_estimators=5, **SEED)
+STUMP = DecisionTreeClassifier(max_depth=2, **SEED)
+OF_SEVERAL = {
+    "soft vote": VotingClassifier([("a", FOREST), ("b", EXTRA)], voting="soft"),
+    "hard vote": VotingClassifier([("a", FOREST), ("b", EXTRA)]),
+    "bagging": BaggingClassifier(DecisionTreeClassifier(**SEED), 9, **SEED),
+    "bagging of columns": BaggingClassifier(FOREST, 4, max_features=0.5, **SEED),
+    "adaboost": AdaBoostClassifier(STUMP, n_estimators=8, **SEED),
+    "one against the rest": OneVsRestClassifier(FOREST),
+    "stacking": StackingClassifier([("a", FOREST), ("b", EXTRA)], cv=2),
+    "calibration": CalibratedClassifierCV(FOREST, cv=2),
+    "vote of numbers": VotingRegressor(NUMBERS),
+    "bagging of numbers": BaggingRegressor(DecisionTreeRegressor(**SEED), 9, **SEED),
+    "two numbers": MultiOutputRegressor(BOOSTED),
+}
 TAKE_GAPS = {"forest", "extra trees", "histograms", "tree"}
 
 
@@ -84,11 +111,14 @@ def converted(model: Any) -> ModelProto:  # noqa: ANN401 - scikit-learn has no t
     return clean(graph)
 
 
-def version_5(model: ModelProto) -> bytes:
-    built = FLAVORS["fp32-trees"](Source(model=model, calibration={}))
+def in_one_node(model: ModelProto, flavor: str = "fp32-trees") -> bytes:
+    built = FLAVORS[flavor](Source(model=model, calibration={}))
     assert isinstance(built, Built), built
-    encoded = encode(clean(built.model))
-    assert len(encoded) < len(encode(model))
+    small = clean(built.model)
+    trees = [node for node in small.graph.node if node.op_type.startswith("TreeEnsemble")]
+    assert len(trees) == 1
+    encoded = encode(small)
+    assert flavor != "fp32-trees" or len(encoded) < len(encode(model))
     return encoded
 
 
@@ -125,12 +155,13 @@ def test_no_decision_of_a_classifier_is_flipped(
     old = converted(model)
     rows = awkward(old, data)
     label, shares = model.predict(rows), model.predict_proba(rows)
-    answers = outputs_of(version_5(old), {"input": rows})
     first = outputs_of(encode(old), {"input": rows})
     names = [output.name for output in old.graph.output]
-    np.testing.assert_array_equal(answers[names[0]].astype(label.dtype), label)
-    np.testing.assert_allclose(answers[names[1]], shares, atol=5e-7)
-    np.testing.assert_allclose(answers[names[1]], first[names[1]], atol=5e-7)
+    for flavor in BOTH:
+        answers = outputs_of(in_one_node(old, flavor), {"input": rows})
+        np.testing.assert_array_equal(answers[names[0]].astype(label.dtype), label)
+        np.testing.assert_allclose(answers[names[1]], shares, atol=5e-7)
+        np.testing.assert_allclose(answers[names[1]], first[names[1]], atol=5e-7)
 
 
 @pytest.mark.parametrize("kind", REGRESSORS)
@@ -142,9 +173,11 @@ def test_a_regressor_answers_as_version_1_to_the_bit(kind: str, *, gaps: bool) -
     model = REGRESSORS[kind].fit(data, HIDDEN)
     old = converted(model)
     rows = awkward(old, data)
-    (answer,) = outputs_of(version_5(old), {"input": rows}).values()
+    (answer,) = outputs_of(in_one_node(old), {"input": rows}).values()
+    (other,) = outputs_of(in_one_node(old, BOTH[1]), {"input": rows}).values()
     (first,) = outputs_of(encode(old), {"input": rows}).values()
     np.testing.assert_array_equal(answer, first)
+    np.testing.assert_array_equal(other, first)
     np.testing.assert_allclose(answer.ravel(), model.predict(rows), atol=3e-6)
 
 
@@ -152,7 +185,7 @@ def test_no_decision_of_an_isolation_forest_is_flipped() -> None:
     model = IsolationForest(n_estimators=40, contamination=0.1, **SEED).fit(X)
     old = converted(model)
     rows = awkward(old, X)
-    label, score = outputs_of(version_5(old), {"input": rows}).values()
+    label, score = outputs_of(in_one_node(old), {"input": rows}).values()
     expected = model.decision_function(rows)
     np.testing.assert_allclose(score.ravel(), expected, atol=5e-7)
     clear = np.abs(expected) > 5e-7
@@ -162,16 +195,35 @@ def test_no_decision_of_an_isolation_forest_is_flipped() -> None:
 def test_version_5_takes_a_fraction_of_the_bytes() -> None:
     model = RandomForestClassifier(30, **SEED).fit(X, FOUR)
     old = converted(model)
-    assert 3 * len(version_5(old)) < len(encode(old))
+    assert 3 * len(in_one_node(old)) < len(encode(old))
 
 
 def test_what_surrounds_the_trees_stays() -> None:
 
     model = make_pipeline(StandardScaler(), RandomForestClassifier(10, **SEED))
     old = converted(model.fit(X, FOUR))
-    new = outputs_of(version_5(old), {"input": X})
+    new = outputs_of(in_one_node(old), {"input": X})
     for name, values in outputs_of(encode(old), {"input": X}).items():
         if values.dtype == np.float32:
             np.testing.assert_allclose(new[name], values, atol=5e-7)
         else:
             np.testing.assert_array_equal(new[name], values)
+
+
+@pytest.mark.parametrize("kind", OF_SEVERAL)
+def test_several_forests_become_one_node_and_answer_as_before(kind: str) -> None:
+    model = OF_SEVERAL[kind]
+    if kind == "two numbers":
+        model.fit(X, np.c_[HIDDEN, -HIDDEN])
+    else:
+        model.fit(X, HIDDEN if "numbers" in kind else np.digitize(HIDDEN, [-1, 0, 1]))
+    old = converted(model)
+    rows = awkward(old, X)
+    before = outputs_of(encode(old), {"input": rows})
+    for flavor in BOTH:
+        after = outputs_of(in_one_node(old, flavor), {"input": rows})
+        for name, values in before.items():
+            if values.dtype == np.float32:
+                np.testing.assert_allclose(after[name], values, atol=2e-6)
+            else:
+                np.testing.assert_array_equal(after[name], values)
