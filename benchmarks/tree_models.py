@@ -112,7 +112,7 @@ def table_of(rows: Array) -> Any:  # noqa: ANN401 - pandas' own type
     """Return rows as a data frame, as MLflow hands them to a model."""
     import pandas as pd  # noqa: PLC0415 - children need none
 
-    return pd.DataFrame(rows, columns=[f"c{number}" for number in range(COLUMNS)])
+    return pd.DataFrame(rows, columns=[f"f{number}" for number in range(COLUMNS)])
 
 
 def extracted(model: Any, labels: Array, rows: Array, folder: Path) -> Any:  # noqa: ANN401

@@ -166,13 +166,13 @@ def test_rounded_thresholds_are_near_and_short_and_equality_stays_exact() -> Non
 
 
 @pytest.mark.parametrize("build", [round_off, prune])
-def test_a_flavor_stays_within_half_of_what_is_allowed(build: object) -> None:
+def test_a_flavor_stays_well_within_what_is_allowed(build: object) -> None:
     assert callable(build)
-    given = source(regressor(TREES), 0.05)
+    given = source(regressor(TREES), 0.2)
     built = build(given)
     assert isinstance(built, Built), built
     lost = np.abs(answer(built.model) - answer(given.model)).mean()
-    assert 0 < lost <= 0.025 + 1e-6
+    assert 0 < lost <= 0.05 + 1e-6
     assert len(encode(clean(built.model))) < len(encode(given.model)) / 2
     told = {finding.subject for finding in built.findings}
     assert {"all trees", "y, tree 1", "y, tree 3"} <= told
@@ -195,7 +195,7 @@ def test_where_only_better_answers_are_allowed_nothing_is_cut() -> None:
 
 
 def test_a_search_that_is_out_of_time_keeps_the_best_so_far() -> None:
-    built = prune(source(regressor(TREES), 0.2, asks=1))
+    built = prune(source(regressor(TREES), 4.0, asks=1))
     assert isinstance(built, Built), built
     assert "when the time was up" in built.note
     none = prune(source(regressor(TREES), 0.2, asks=0))

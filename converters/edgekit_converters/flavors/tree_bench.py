@@ -24,7 +24,7 @@ from edgekit_converters.passes.reachable import drop_decided
 from edgekit_converters.passes.walk import copied
 
 Forests = tuple[Forest, ...]
-ALLOWANCE = 0.5  # of the allowed drop: rows of the search flatter what is chosen on them
+ALLOWANCE = 0.25  # of the allowed drop: rows of the search flatter what is chosen on them
 MOST_ROWS = 4_096  # to weigh a tree's parts by
 
 
