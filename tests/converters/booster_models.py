@@ -151,6 +151,20 @@ CASES: tuple[Case, ...] = (
         _XGB,
         lambda: xgboost.XGBClassifier(n_estimators=8, max_depth=3).fit(FRAME, THREE),
     ),
+    _case(
+        "xgb-classifier-softmax",
+        _XGB,
+        lambda: xgboost.XGBClassifier(n_estimators=8, objective="multi:softmax").fit(
+            FRAME, THREE
+        ),
+    ),
+    _case(
+        "xgb-classifier-labels",
+        _XGB,
+        lambda: xgboost.XGBClassifier(n_estimators=8, max_depth=3).fit(
+            FRAME, np.stack([LABELS, 1 - LABELS, THREE > 0], axis=1)
+        ),
+    ),
     _case("xgb-classifier-stopped", _XGB, _stopped),
     _case(
         "xgb-regressor",

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import xgboost
 import yaml
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.impute import SimpleImputer
@@ -160,6 +161,23 @@ def test_boosters_vote_and_are_stacked(name: str, tmp_path: Path) -> None:
         folder.mkdir()
         extraction = taken(folder, model, DECIMALS)
         assert_same(answers(extraction), extraction.original)
+
+
+@pytest.mark.parametrize("name", BOOSTERS)
+def test_what_a_booster_says_is_calibrated_alike(name: str, tmp_path: Path) -> None:
+    model = CalibratedClassifierCV(BOOSTERS[name], cv=2)
+    extraction = taken(tmp_path, model, DECIMALS)
+    assert_same(answers(extraction), extraction.original)
+
+
+@pytest.mark.parametrize("objective", ["multi:softmax", "multi:softprob"])
+def test_a_classifier_answers_labels_whatever_its_objective(
+    objective: str, tmp_path: Path
+) -> None:
+    model = xgboost.XGBClassifier(n_estimators=5, objective=objective)
+    extraction = taken(tmp_path, model, DECIMALS)
+    assert extraction.original.probabilities is not None
+    assert_same(answers(extraction), extraction.original)
 
 
 @pytest.mark.parametrize("labels", [[False, True], [-1, 1], ["no", "yes"], [0.0, 1.0]])

@@ -6,6 +6,7 @@ imported it. Knows skl2onnx's converter interface only.
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,10 @@ _NUMBERS: Mapping[str, tuple[str, ...]] = {
     "lightgbm": ("LGBMRegressor", "LGBMRanker"),
 }
 LIBRARIES = frozenset(_CLASSIFIERS)
-_ASKED = {  # options that skl2onnx's parser asks every classifier for
+_RAW = "raw_scores"
+_ASKED: Mapping[
+    str, list[Any]
+] = {  # options that skl2onnx's parser asks every classifier for
     "nocl": [True, False],
     "output_class_labels": [True, False],
     "zipmap": [True, False, "columns"],
@@ -42,7 +46,10 @@ def close_gaps() -> None:
         if library not in sys.modules:
             continue
         for name in _CLASSIFIERS[library]:
-            _register(library, name, _class_shapes, _convert_classifier, _ASKED)
+            asked = dict(_ASKED)
+            if hasattr(getattr(sys.modules[library], name), "decision_function"):
+                asked[_RAW] = [True, False]  # scikit-learn calibrates what that answers
+            _register(library, name, _class_shapes, _convert_classifier, asked)
         for name in _NUMBERS[library]:
             _register(library, name, _number_shapes, _convert_numbers, None)
 
@@ -80,9 +87,16 @@ def _convert_classifier(
             f"{type(operator.raw_operator).__name__}: several labels a row, one is"
             " expected in a pipeline; train one model for each"
         )
+    if _wants_raw(container, operator.raw_operator):
+        boosted = replace(boosted, link=Link.IDENTITY, scale=1.0)  # only scores are read
     margins = add_margins(nodes, nodes.floats(operator.inputs[0]), boosted)
     label, probabilities = (output.full_name for output in operator.outputs)
     add_classes(nodes, margins, boosted, classes=classes, into=(label, probabilities))
+
+
+def _wants_raw(container: _Operator, model: _Operator) -> bool:
+    known = container.has_options(model, _RAW)
+    return known and bool(container.get_options(model, {_RAW: False})[_RAW])
 
 
 def _convert_numbers(scope: _Operator, operator: _Operator, container: _Operator) -> None:

@@ -79,7 +79,8 @@ def add_classes(
     """
     label, probabilities = into
     if model.targets > 1:
-        add_answer(nodes, margins, model.link, into=probabilities)
+        link = Link.SOFTMAX if model.link is Link.LARGEST else model.link
+        add_answer(nodes, margins, link, into=probabilities)
         place = _largest(nodes, margins)
     else:
         second = add_answer(nodes, margins, model.link)
