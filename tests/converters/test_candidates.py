@@ -107,6 +107,9 @@ def test_a_model_that_is_quantised_already_is_kept_and_not_quantised_twice() -> 
     assert baseline.verdict.accepted
     assert baseline.needs.session_options == {}
     assert baseline.note.endswith("int8 weights as uint8 around 128")
+    assert [one.fact for one in baseline.findings] == [
+        "3 of 3 weighted operators run in int8 (1 QGemm, 2 QLinearConv)"
+    ]
     assert baseline.semantics.startswith("exact integer arithmetic, the same on aarch64")
     for one in found.values():
         assert isinstance(one, Fallen)

@@ -214,7 +214,10 @@ def test_recurrent_layers_stay_float_with_small_weights() -> None:
     assert apart(model, built, x=x) < 0.08
     kinds = [tensor.data_type for tensor in clean(built.model).graph.initializer]
     assert kinds.count(TensorProto.INT8) == 2
-    assert facts(built)[0] == "1 of 1 matrix products run in int8"
+    assert facts(built)[:2] == [
+        "1 of 1 matrix products run in int8",
+        "runs in float (LSTM, not quantised)",
+    ]
 
 
 def test_a_bias_beside_weights_of_zero_keeps_its_value() -> None:
@@ -326,7 +329,8 @@ def test_a_layer_that_reads_what_onnx_knows_no_type_of_stays_float() -> None:
     model.graph.node[1].domain = "com.microsoft"
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     built = static(model, image=IMAGES)
-    assert facts(built)[0] == "1 of 1 convolutions run in int8"
+    assert facts(built)[0] == "1 of 2 convolutions run in int8"
+    assert facts(built)[-1] == "runs in float (Conv, not quantised)"
     assert apart(model, built, image=IMAGES) < 0.08
 
 

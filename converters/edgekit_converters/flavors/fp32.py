@@ -5,12 +5,16 @@ processor's sums saturate.
 """
 
 from edgekit_converters.flavors.flavor import Built, Source
-from edgekit_converters.passes.quantised import unsigned_weights
+from edgekit_converters.flavors.kernels import overall
+from edgekit_converters.passes.quantised import integer_operators, unsigned_weights
 
 
 def build(source: Source) -> Built:
     """Return the cleaned model as it is."""
     model = unsigned_weights(source.model)
-    if model is source.model:
-        return Built(model=model, note="lossless passes only")
-    return Built(model=model, note="lossless passes only; int8 weights as uint8 around 128")
+    shifted = "" if model is source.model else "; int8 weights as uint8 around 128"
+    return Built(
+        model=model,
+        note=f"lossless passes only{shifted}",
+        findings=(overall(model),) if integer_operators(model) else (),
+    )

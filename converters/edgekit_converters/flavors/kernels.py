@@ -6,9 +6,10 @@ this is what runs on the machine that converts.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from edgekit.manifest import RuntimeNeeds
 from edgekit.runtime import optimised
@@ -29,7 +30,24 @@ INTEGER_KERNELS = {
     "QLinearConv",
     "QLinearMatMul",
 }
-_PLURALS = {"Conv": "convolutions", "Gemm": "dense layers", "MatMul": "matrix products"}
+_FLOAT_KERNELS = {
+    "Conv",
+    "FusedConv",
+    "FusedGemm",
+    "FusedMatMul",
+    "Gemm",
+    "MatMul",
+    "NhwcFusedConv",
+}
+_PLURALS = {
+    "Conv": "convolutions",
+    "ConvTranspose": "transposed convolutions",
+    "GRU": "GRU layers",
+    "Gemm": "dense layers",
+    "LSTM": "LSTM layers",
+    "MatMul": "matrix products",
+    "RNN": "recurrent layers",
+}
 _NUMBERED = re.compile(r"^layer (\d+)")
 
 
@@ -43,14 +61,8 @@ def kernels(model: ModelProto, session_options: Mapping[str, str]) -> dict[int, 
 
     The layers' nodes have to bear their `node_name`.
     """
-    needs = RuntimeNeeds(
-        opsets={},
-        ir_version=model.ir_version,
-        min_onnxruntime="",
-        session_options=session_options,
-    )
     found: dict[int, str] = {}
-    for node in nodes(decode(optimised(encode(model), needs)).graph):
+    for node in _optimised(model, session_options):
         named = _NUMBERED.match(node.name)
         if named:
             number = int(named.group(1))
@@ -64,26 +76,62 @@ def execution(
 ) -> tuple[Finding, ...]:
     """Say of each layer what it runs in, and of each kind how many run in int8."""
     ran = kernels(model, NO_OPTIONS)
-    whole = {layer.number for layer in layers if ran.get(layer.number) in INTEGER_KERNELS}
+    every = {
+        number: node
+        for number, node in enumerate(source.model.graph.node)
+        if node.op_type in _PLURALS
+    }
+    known = {layer.number for layer in layers}
+    whole = {number for number in known if ran.get(number) in INTEGER_KERNELS}
+    operators = sorted({every[number].op_type for number in known})
     return (
-        *(_total(operator, layers, whole) for operator in _operators(layers)),
-        *(_one(layer, ran.get(layer.number, ""), source) for layer in layers),
+        *(_total(operator, every, whole) for operator in operators),
+        *(
+            _one(node, ran.get(number, "") if number in known else None, source)
+            for number, node in every.items()
+        ),
     )
 
 
-def _operators(layers: Sequence[Layer]) -> list[str]:
-    return sorted({layer.operator for layer in layers})
+def overall(model: ModelProto) -> Finding:
+    """Say how many weighted operators of a quantised model run in integers."""
+    counts: dict[str, int] = {}
+    for node in _optimised(model, NO_OPTIONS):
+        if node.op_type in INTEGER_KERNELS or node.op_type in _FLOAT_KERNELS:
+            counts[node.op_type] = counts.get(node.op_type, 0) + 1
+    whole = sum(count for kernel, count in counts.items() if kernel in INTEGER_KERNELS)
+    told = ", ".join(f"{count} {kernel}" for kernel, count in sorted(counts.items()))
+    fact = f"{whole} of {sum(counts.values())} weighted operators run in int8"
+    return Finding(subject="whole model", fact=f"{fact} ({told})" if told else fact)
 
 
-def _total(operator: str, layers: Sequence[Layer], whole: set[int]) -> Finding:
-    numbers = {layer.number for layer in layers if layer.operator == operator}
+def _optimised(
+    model: ModelProto, session_options: Mapping[str, str]
+) -> Iterator[NodeProto]:
+    needs = RuntimeNeeds(
+        opsets={},
+        ir_version=model.ir_version,
+        min_onnxruntime="",
+        session_options=session_options,
+    )
+    yield from nodes(decode(optimised(encode(model), needs)).graph)
+
+
+def _total(
+    operator: str, every: Mapping[int, NodeProto], whole: AbstractSet[int]
+) -> Finding:
+    numbers = {number for number, node in every.items() if node.op_type == operator}
     return Finding(
         subject="whole model",
         fact=f"{len(numbers & whole)} of {len(numbers)} {_PLURALS[operator]} run in int8",
     )
 
 
-def _one(layer: Layer, kernel: str, source: Source) -> Finding:
-    ran = "int8" if kernel in INTEGER_KERNELS else "float"
-    by = f"{kernel} instead of {layer.operator}" if kernel else "part of another operator"
-    return Finding(subject=source.original_name(layer.output), fact=f"runs in {ran} ({by})")
+def _one(node: NodeProto, kernel: str | None, source: Source) -> Finding:
+    if kernel is None:
+        fact = f"runs in float ({node.op_type}, not quantised)"
+    elif kernel in INTEGER_KERNELS:
+        fact = f"runs in int8 ({kernel} instead of {node.op_type})"
+    else:
+        fact = f"runs in float ({kernel or 'a part of another operator'})"
+    return Finding(subject=source.original_name(node.output[0]), fact=fact)
