@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from edgekit import golden
 from edgekit.conversion import Candidate, Conversion, ConversionRequest, Progress
+from edgekit.document import canonical_json
 from edgekit.latency import on_board
 from edgekit.manifest import GOLDEN_NAME, MANIFEST_NAME
 from edgekit.table import rows
@@ -142,7 +143,10 @@ def _files(
     for flavor, one in written.items():
         if one.judged.verdict.accepted:
             files[f"{flavor}/{MANIFEST_NAME}"] = one.manifest.to_json()
-            beside = python_function.files(extraction, one.manifest)
+            beside = {
+                **python_function.files(extraction, one.manifest),
+                shelf.NAMES: canonical_json(dict(one.judged.names)),
+            }
             for name, content in {**one.members, **beside}.items():
                 files[f"{flavor}/{name}"] = content
     return files

@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from edgekit import binding, board, bundle, golden
@@ -21,7 +22,14 @@ from tests.converters import extractions, networks
 pytestmark = pytest.mark.slow
 
 IDENTITY = ModelIdentity(name="signs", version="3", run_id="f00d", source_sha256="ab" * 32)
-FILES = ["golden.json", "manifest.json", "model.onnx"]
+FILES = [
+    "MLmodel",
+    "golden.json",
+    "manifest.json",
+    "model.onnx",
+    "names.json",
+    "requirements.txt",
+]
 
 
 def request(out: Path, **changes: object) -> ConversionRequest:
@@ -73,6 +81,19 @@ def test_the_smallest_kept_flavor_is_chosen_for_the_board(converted: Conversion)
     assert converted.choices == {"raspberry-pi-zero-2-w": smallest.flavor}
     assert smallest.flavor not in {"fp32", "fp16"}
     assert smallest.boards == ("raspberry-pi-zero-2-w",)
+
+
+def test_the_short_names_inside_a_flavor_lead_back_to_the_originals(
+    converted: Conversion,
+) -> None:
+    for one in converted.candidates:
+        if one.folder is None:
+            continue
+        said = json.loads((one.folder / "names.json").read_bytes())
+        graph = onnx.load(one.folder / "model.onnx").graph
+        inside = {name for node in graph.node for name in node.output}
+        assert inside & said.keys()
+        assert networks.inner("conv1") in said.values() or one.flavor == "int8-static"
 
 
 def test_the_manifest_on_disk_describes_the_files_beside_it(converted: Conversion) -> None:

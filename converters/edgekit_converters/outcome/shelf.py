@@ -15,11 +15,13 @@ from edgekit.errors import ConfigError, StoreError
 
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
+NAMES = "names.json"  # what the original calls the model's inner values; not in the bundle
 _FLAVOR_FILES = {
     "MLmodel",
     "golden.json",
     "manifest.json",
     "model.onnx",
+    NAMES,
     "requirements.txt",
 }
 
