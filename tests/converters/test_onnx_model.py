@@ -1,5 +1,6 @@
 """ONNX in: taken as it is, its data drawn in, nothing read outside its folder."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,39 @@ def test_mlflows_onnx_flavor_answers_by_name(tmp_path: Path) -> None:
     extraction = extracted(tmp_path, saved_rows(tmp_path, ROWS))
     assert isinstance(extraction.original.prediction, dict)
     assert list(extraction.original.prediction) == ["y"]
+    assert_same(answers(extraction), extraction.original)
+
+
+def test_the_signature_and_the_names_that_mlflow_recorded_survive(tmp_path: Path) -> None:
+    written(tmp_path, linear(name="the answer"))
+    spec = {"dtype": "float32", "shape": [-1, 4]}
+    inputs = [{"type": "tensor", "name": "x", "tensor-spec": spec}]
+    outputs = [{"type": "tensor", "name": "the answer", "tensor-spec": spec}]
+    document = {
+        "flavors": {"onnx": {"data": "model.onnx", "onnx_version": "1.17"}},
+        "signature": {"inputs": json.dumps(inputs), "outputs": json.dumps(outputs)},
+    }
+    tmp_path.joinpath("MLmodel").write_text(yaml.safe_dump(document), "utf-8")
+    extraction = extracted(tmp_path, saved_rows(tmp_path, ROWS))
+    assert not extraction.signature_derived
+    assert (extraction.signature.inputs, extraction.signature.outputs) == (inputs, outputs)
+    assert [t.name for t in extraction.binding.inputs] == ["x"]
+    assert [o.name for o in extraction.binding.outputs] == ["the answer"]
+    graph = decode(extraction.model).graph
+    assert [o.name for o in graph.output] == ["the answer"]
+
+
+def test_texts_go_in_and_come_out(tmp_path: Path) -> None:
+    text = [
+        helper.make_tensor_value_info(name, TensorProto.STRING, ["n", 2])
+        for name in ("x", "y")
+    ]
+    node = helper.make_node("Identity", ["x"], ["y"])
+    path = written(tmp_path, model([node], inputs=text[:1], outputs=text[1:]))
+    rows = tmp_path / "words.npz"
+    np.savez(rows, x=np.array([["a", "ä"], ["", "bc"]]))
+    extraction = extracted(path, rows)
+    assert extraction.binding.inputs[0].dtype == "str"
     assert_same(answers(extraction), extraction.original)
 
 
