@@ -16,6 +16,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import (
+    KBinsDiscretizer,
     MaxAbsScaler,
     MinMaxScaler,
     OneHotEncoder,
@@ -90,6 +91,7 @@ SCALERS: dict[str, Any] = {
     "centred only": RobustScaler(with_scaling=False),
     "imputed and scaled": make_pipeline(SimpleImputer(), StandardScaler()),
     "powers": PolynomialFeatures(2),
+    "binned": KBinsDiscretizer(4, encode="ordinal", quantile_method="linear"),
     "twice": make_pipeline(MinMaxScaler(), StandardScaler()),
 }
 

@@ -86,12 +86,13 @@ def close_gaps() -> None:
 
 def prepare(model: BaseEstimator) -> None:
     """Change a fitted model, in place, so that skl2onnx takes it; its answers stay."""
+    exact = judges_exactly(model)
     for part in parts(model):
         if isinstance(part, VotingClassifier):
             part.flatten_transform = False  # shapes transform(), never predict()
         if isinstance(part, KBinsDiscretizer) and part.encode == "onehot":
             part.encode = "onehot-dense"  # the same numbers; ONNX has no sparse ones
-        if isinstance(part, KBinsDiscretizer) and hasattr(part, "bin_edges_"):
+        if isinstance(part, KBinsDiscretizer) and hasattr(part, "bin_edges_") and not exact:
             part.bin_edges_ = _each(rounded_up, part.bin_edges_)
         if isinstance(part, BaseHistGradientBoosting) and hasattr(part, "_predictors"):
             _round_histogram_trees(part)
