@@ -20,6 +20,7 @@ from edgekit_converters.passes.walk import graphs, nodes
 
 FLOOR_BYTES = 48_900_000  # a process with onnxruntime and numpy, and no session
 SESSION_BYTES = 9_700_000  # the first session and its first answer, of a small graph
+CONVOLUTION_BYTES = 800_000  # the first convolution's code and working space
 NODE_BYTES = 3_000
 CONSTANT_BYTES = 2_000
 TREE_NODE_BYTES = 365  # of a TreeEnsembleClassifier or -Regressor, leaves too
@@ -93,7 +94,10 @@ def estimate(
     tensors = sum(len(graph.initializer) for graph in graphs(model.graph))
     return MemoryEstimate(
         floor=floor_bytes,
-        session=SESSION_BYTES + NODE_BYTES * len(every) + CONSTANT_BYTES * tensors,
+        session=SESSION_BYTES
+        + NODE_BYTES * len(every)
+        + CONSTANT_BYTES * tensors
+        + CONVOLUTION_BYTES * any(node.op_type == "Conv" for node in every),
         loading=constants.loading(),
         weights=constants.kept(),
         trees=sum(_tree_bytes(node) for node in every),
@@ -229,8 +233,8 @@ def _last_readers(graph: GraphProto) -> dict[str, int]:
                 last[name] = number
         for name in node.input:
             last[name] = number
-    for value in graph.output:
-        last[value.name] = len(graph.node)
+    for value in (*graph.input, *graph.output):
+        last[value.name] = len(graph.node)  # the caller holds them all the while
     return last
 
 
