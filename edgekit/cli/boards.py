@@ -56,7 +56,7 @@ def show_board(name: str, *, as_json: bool) -> None:
     for field in dataclasses.fields(profile):
         if field.name in {"name", "title", "sources", "latency"}:
             continue
-        value = _text(getattr(profile, field.name))
+        value = _text(getattr(profile, field.name)) or "none"
         unit = _UNITS.get(field.name, "")
         click.echo(f"  {field.name:<15} {value} {unit}".rstrip())
         if field.name in profile.sources:
