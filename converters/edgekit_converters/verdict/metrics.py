@@ -57,13 +57,23 @@ class Ranking:
     order: Array
     ends: Array
     positive: Array  # [rows], bool, in that order
+    below: Array  # for each positive row, how many negative ones score less
+    level: Array  # and how many no more
 
     @classmethod
     def of(cls, score: Array, positive: Array) -> "Ranking":
         """Sort rows by a finite score, [rows]; `positive` ([rows], bool) should be high."""
         order = np.argsort(score, kind="stable")
         ends = np.append(np.flatnonzero(np.diff(score[order]) != 0), len(score) - 1)
-        return cls(order=order, ends=ends, positive=positive[order])
+        upwards, chosen = score[order], positive[order]
+        others, own = upwards[~chosen], upwards[chosen]
+        return cls(
+            order=order,
+            ends=ends,
+            positive=chosen,
+            below=np.searchsorted(others, own, side="left"),
+            level=np.searchsorted(others, own, side="right"),
+        )
 
 
 def accuracy(truth: Array, answer: Array, weights: Array) -> Array:
@@ -97,13 +107,13 @@ def auc(ranking: Ranking, weights: Array) -> Array:
 
     The chance that a positive row scores higher than a negative one, ties counting half.
     """
-    counted = weights[..., ranking.order]
-    above = _at_ends(counted * ranking.positive, ranking)
-    below = _at_ends(counted * ~ranking.positive, ranking)
-    positives = np.diff(above, prepend=0.0, axis=-1)
-    lower = below - np.diff(below, prepend=0.0, axis=-1) / 2
-    pairs = above[..., -1] * below[..., -1]
-    return _ratio((positives * lower).sum(axis=-1), pairs)
+    others = weights[..., ranking.order[~ranking.positive]]
+    own = weights[..., ranking.order[ranking.positive]]
+    lower = np.zeros((*others.shape[:-1], others.shape[-1] + 1))
+    np.cumsum(others, axis=-1, out=lower[..., 1:])
+    wins = lower[..., ranking.below] + lower[..., ranking.level]
+    pairs = own.sum(axis=-1) * lower[..., -1]
+    return _ratio(np.einsum("...r,...r->...", own, wins) / 2, pairs)
 
 
 def average_precision(ranking: Ranking, weights: Array) -> Array:
