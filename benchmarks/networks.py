@@ -69,8 +69,7 @@ class File:
 
 def child(model: Path, rows: Path, options: str, outputs: Path | None) -> None:
     """Load and ask one file; print what it took. Runs in a process of its own."""
-    asked = np.load(rows, mmap_mode="r")
-    few = np.array(asked[:: max(1, len(asked) // ASKED)][:ASKED])
+    few = np.load(rows.with_name("few.npy"))
     started = time.perf_counter()
     run = _lite(model) if model.suffix == ".tflite" else _onnx(model, json.loads(options))
     run(few[:1])
@@ -79,6 +78,7 @@ def child(model: Path, rows: Path, options: str, outputs: Path | None) -> None:
     peak = _peak_bytes()
     many = [_seconds(run, few[:BATCH]) / len(few[:BATCH]) for _ in range(_BATCHES)]
     if outputs is not None:
+        asked = np.load(rows, mmap_mode="r")
         parts = [
             run(np.array(asked[at : at + BATCH])) for at in range(0, len(asked), BATCH)
         ]
@@ -146,6 +146,8 @@ def compared(case: Any, rounds: int, seconds: float) -> Iterator[File]:  # noqa:
     with tempfile.TemporaryDirectory(prefix="edgekit-networks-") as name:
         folder = Path(name)
         np.save(folder / "rows.npy", case.rows)
+        few = case.rows[:: max(1, len(case.rows) // ASKED)][:ASKED]
+        np.save(folder / "few.npy", few)
         files: dict[str, tuple[Path, str]] = {}
         for number, (form, made, options) in enumerate(forms):
             if isinstance(made, bytes):
@@ -260,9 +262,11 @@ def targets(files: list[File]) -> Iterator[str]:
             f" {wanted:.3f}); one row {best.row_ratio:.2f} x float ({slow})"
         )
         if lite is not None:
-            smaller = "smaller" if best.size < lite.size else "BIGGER"
-            better = "no worse" if best.metric >= lite.metric else "WORSE"
-            yield f"{name}: {smaller} than LiteRT's int8 ({lite.size:,} B), {better}"
+            larger = [f.form for f in good if f.size >= lite.size]
+            yield (
+                f"{name}: LiteRT's int8 takes {lite.size:,} B with {lite.metric:.3f};"
+                f" of those, {', '.join(larger) or 'none'} is no smaller"
+            )
 
 
 def line(one: File) -> str:

@@ -16,7 +16,7 @@ from edgekit_converters.flavors.layers import constant_values, layers
 from edgekit_converters.flavors.layout import write
 from edgekit_converters.flavors.weights import Weight, weights
 
-MIN_OPSET = 10  # Mod
+MIN_OPSET = 11  # BitShift
 _FLOAT_BITS = 32
 _BYTE_BITS = 8
 _SCALE_BYTES = 2
