@@ -5,6 +5,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -244,6 +245,17 @@ def test_leaves_with_linear_models_are_refused_with_a_next_step(tmp_path: Path) 
     trained("regression", NUMBERS, ROWS, linear_tree=True).save_model(path)
     with pytest.raises(ConversionError, match="linear_tree=false"):
         extracted(path, saved_rows(tmp_path, ROWS))
+
+
+def test_categories_of_pandas_are_refused_with_a_next_step(tmp_path: Path) -> None:
+    path = tmp_path / "model.txt"
+    frame = pd.DataFrame({"size": ROWS[:, 0], "kind": pd.Categorical(THREE)})
+    booster = lightgbm.train(
+        {"objective": "binary", **QUIET}, lightgbm.Dataset(frame, LABELS), 3
+    )
+    booster.save_model(path)
+    with pytest.raises(ConversionError, match=r"1 categorical.*OrdinalEncoder"):
+        extracted(path, saved_rows(tmp_path, ROWS[:, :2]))
 
 
 def test_an_objective_nobody_knows_is_refused_with_a_next_step() -> None:
