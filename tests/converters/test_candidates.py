@@ -70,6 +70,26 @@ def signed(model: ModelProto) -> ModelProto:
     return model
 
 
+def of_vectors(model: ModelProto, width: int, output: str) -> Extraction:
+    """60 rows of so many numbers; the original is the model itself."""
+    plain = extractions.of_classifier(rows=60)
+    rows = np.random.default_rng(1).normal(0, 1, (60, width)).astype(np.float32)
+    name = model.graph.input[0].name
+    answers = extractions.outputs_of(encode(model), {name: rows})[output]
+    (given,), (said,) = plain.binding.inputs, plain.binding.outputs
+    return replace(
+        plain,
+        model=encode(model),
+        samples={"": rows},
+        original=replace(plain.original, prediction=answers),
+        binding=replace(
+            plain.binding,
+            inputs=(replace(given, name=name, shape=(-1, width)),),
+            outputs=(replace(said, tensor=output, shape=(-1, *answers.shape[1:])),),
+        ),
+    )
+
+
 def search(max_drop: float, budget: Budget) -> SampleSearch:
     return SampleSearch(
         feeds={"image": IMAGES},
@@ -146,19 +166,7 @@ def test_what_is_no_smaller_is_not_measured() -> None:
         inputs={"image": ["n", 4]},
         outputs={"probabilities": ["n", 4]},
     )
-    plain = extractions.of_classifier(rows=60)
-    rows = np.random.default_rng(1).normal(0, 1, (60, 4)).astype(np.float32)
-    answers = extractions.outputs_of(encode(tiny), {"image": rows})["probabilities"]
-    (tensor,) = plain.binding.inputs
-    found = tried(
-        replace(
-            plain,
-            model=encode(tiny),
-            samples={"": rows},
-            original=replace(plain.original, prediction=answers),
-            binding=replace(plain.binding, inputs=(replace(tensor, shape=(-1, 4)),)),
-        )
-    )
+    found = tried(of_vectors(tiny, 4, "probabilities"))
     one = found["int8-static"]
     assert isinstance(one, Fallen)
     assert one.reason.startswith("no smaller: ")
@@ -180,3 +188,27 @@ def test_what_was_found_when_the_time_was_up_says_so() -> None:
     ]
     assert late or cut
     assert all(note.endswith("the 4 s of the search were used up") for note in cut)
+
+
+@pytest.mark.slow
+def test_a_quantised_model_of_int8_data_is_judged_and_served_with_exact_sums() -> None:
+    rng = np.random.default_rng(5)
+    model = networks.model(
+        [
+            node("QuantizeLinear", ["x", "s", "z"], "xq"),
+            node("DequantizeLinear", ["xq", "s", "z"], "xd"),
+            node("DequantizeLinear", ["w", "s", "z"], "wd"),
+            node("MatMul", ["xd", "wd"], "y"),
+        ],
+        {
+            "s": np.array(0.02, np.float32),
+            "z": np.array(0, np.int8),
+            "w": rng.integers(-127, 128, (32, 8)).astype(np.int8),
+        },
+        inputs={"x": ["n", 32]},
+        outputs={"y": ["n", 8]},
+    )
+    baseline = tried(of_vectors(model, 32, "y"))["fp32"]
+    assert isinstance(baseline, Judged)
+    assert baseline.needs.session_options == {"session.x64quantprecision": "1"}
+    assert "x64quantprecision=1 keeps" in baseline.semantics
