@@ -80,6 +80,11 @@ def same(exam: Exam) -> float:
         (extraction(ODDS, labels=[0, 1, 1, 0]), Metric.ACCURACY),
         (extraction(ODDS), Metric.RELATIVE_ERROR),
         (extraction(ODDS, labels=[0.3, 1.5, 2, 0]), Metric.RMSE),
+        (extraction(5 * ODDS - 2, labels=[0, 1, 1, 0]), Metric.AUC),
+        (
+            extraction(5 * ODDS - 2, labels=[0, 1, 1, 0], task=Task.REGRESSION),
+            Metric.RMSE,
+        ),
         (extraction(np.eye(4)), Metric.FLIPS),
         (extraction(np.full((4, 2), 7.0), labels=[0, 1, 1, 0]), Metric.RELATIVE_ERROR),
         (extraction(np.full((4, WIDTH), 7.0), labels=[0, 1, 1, 0]), Metric.AUC),

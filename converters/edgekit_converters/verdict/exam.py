@@ -188,8 +188,9 @@ def set_exam(
     """Return the exam on all rows of an extraction; ConversionError if nobody could sit it.
 
     `metric` is one of edgekit.conversion.METRICS, `score` a [-]NAME (see answers.Score).
-    auto is: with true labels accuracy (a detector's: AUC; numbers: RMSE), without flips,
-    or for numbers the error relative to the original's.
+    auto is: with true labels accuracy (a detector's, or a number's for labels 0 and 1:
+    AUC; other numbers': RMSE), without flips, or for numbers the error relative to the
+    original's.
     """
     values = answers.columns(extraction.original)
     truth = extraction.labels
@@ -246,11 +247,11 @@ def _suited(
         return Metric.AUC
     if how is not Reading.NUMBER:
         return Metric.ACCURACY
+    ranked = both and answers.is_binary(truth) and extraction.task is not Task.REGRESSION
     if values.shape[1] == 1:
-        return Metric.RMSE
+        return Metric.AUC if ranked else Metric.RMSE
     rebuilt = inputs is not None and inputs.shape == values.shape
-    autoencoder = rebuilt and both and answers.is_binary(truth)
-    return Metric.AUC if autoencoder else Metric.RELATIVE_ERROR
+    return Metric.AUC if rebuilt and ranked else Metric.RELATIVE_ERROR
 
 
 def _class_names(extraction: Extraction) -> tuple[str, ...]:
