@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -224,6 +225,49 @@ def test_garbage_is_refused(tmp_path: Path, content: bytes, complaint: str) -> N
     with pytest.raises(ConversionError, match=complaint):
         inspect(path, ())
     assert edgekit(path).exit_code == 5
+
+
+def calling(*bodies: list[str]) -> ModelProto:
+    """A model that calls F0; each body names the functions it calls in turn."""
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    model = networks.model(
+        [helper.make_node("F0", ["x"], ["y"], domain="mine")],
+        {},
+        inputs={"x": ["n"]},
+        outputs={"y": ["n"]},
+    )
+    model.opset_import.append(opsets[1])
+    for number, body in enumerate(bodies):
+        values = ["a", *(f"t{n}" for n in range(len(body) - 1)), "b"]
+        calls = [
+            helper.make_node(called, [before], [after], domain="mine")
+            for called, (before, after) in zip(body, pairwise(values), strict=True)
+        ]
+        model.functions.append(
+            helper.make_function("mine", f"F{number}", ["a"], ["b"], calls, opsets)
+        )
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        (calling(["F1"], ["F0"]), "function F0 calls itself"),
+        (
+            calling(*([f"F{n + 1}"] for n in range(3_000)), ["Relu"]),
+            "function F100 is called within 100 others",
+        ),
+        (
+            calling(*([f"F{n + 1}"] * 2 for n in range(40)), ["Relu"]),
+            "its functions unfold to more than 1,000,000 nodes",
+        ),
+    ],
+)
+def test_functions_that_never_end_or_explode_are_refused(
+    tmp_path: Path, model: ModelProto, complaint: str
+) -> None:
+    with pytest.raises(ConversionError, match=complaint):
+        seen(tmp_path, model)
 
 
 @pytest.mark.parametrize("name", [b"Conv", b"image", b"exported_graph", b"example"])
