@@ -1,13 +1,23 @@
 """TFLite files against their ONNX form; the original's answers are LiteRT's own."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from edgekit.errors import ConversionError
+from edgekit_converters import extraction as folder_of
 from edgekit_converters.encoding import decode
 from edgekit_converters.extraction import Extraction, Task
+from edgekit_converters.job import Order
+from edgekit_converters.native import child as native
+from edgekit_converters.runtimes import supported
+from tests.converters.conftest import QUIET
 from tests.converters.natives import answers, assert_same, extracted
 
 pytestmark = pytest.mark.slow  # TensorFlow takes ten seconds to import
@@ -79,6 +89,38 @@ def test_fractions_for_whole_numbers_are_refused(tflite_files: Path) -> None:
         ConversionError, match=r"takes int8, the samples are float32; .*x /"
     ):
         extracted(tflite_files / "images.whole.tflite", rows)
+
+
+def test_mlflows_layout_is_read(tflite_files: Path, tmp_path: Path) -> None:
+    shutil.copy(tflite_files / "gelu.float.tflite", tmp_path / "model.tflite")
+    document = {"flavors": {"tflite": {"data": "model.tflite"}}}
+    tmp_path.joinpath("MLmodel").write_text(yaml.safe_dump(document), "utf-8")
+    extraction = extracted(tmp_path, tflite_files / "gelu.float.rows.npy")
+    assert_same(answers(extraction), extraction.original)
+
+
+def test_the_same_file_gives_the_same_bytes_whatever_the_hash_seed(
+    tflite_files: Path, tmp_path: Path
+) -> None:
+    def model(seed: str) -> bytes:
+        out = tmp_path / seed
+        out.mkdir()
+        order = Order(
+            model=tflite_files / "images.whole.tflite",
+            out=out,
+            supported=supported("1.22"),
+            samples=tflite_files / "images.whole.rows.npy",
+        )
+        out.joinpath("order.json").write_bytes(order.to_json())
+        subprocess.run(
+            [sys.executable, "-P", "-m", native.__name__, str(out / "order.json")],
+            env={**os.environ, **QUIET, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+        )
+        return folder_of.load(out).model
+
+    assert model("1") == model("2")
 
 
 @pytest.mark.parametrize("length", [8, 40, 400, 1_500])

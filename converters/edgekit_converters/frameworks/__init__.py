@@ -34,7 +34,6 @@ EXTRAS: Mapping[str, str] = {
     "keras": "tensorflow",
     "tf2onnx": "tensorflow",
     "h5py": "tensorflow",
-    "ai_edge_litert": "tflite",
     "torch": "torch",
     "onnxscript": "torch",
     "onnxmltools": "spark",

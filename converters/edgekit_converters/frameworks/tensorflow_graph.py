@@ -18,6 +18,7 @@ from edgekit_converters.extraction import Extraction
 from edgekit_converters.frameworks import finishing, network
 from edgekit_converters.frameworks.network import Exported, Network, short
 from edgekit_converters.frameworks.ports import Port
+from edgekit_converters.frameworks.settled import settle
 from edgekit_converters.intake.inputs import TEXT
 from edgekit_converters.job import Job
 from edgekit_converters.runtimes import PREFERRED_OPSET
@@ -118,6 +119,7 @@ def _to_onnx(model: TensorFlowModel, opset: int) -> ModelProto:
             " it names, or log an ONNX model with mlflow.onnx"
         ) from error
     _settle_captured(graph, [each.tensor for each in model.ports], captured)
+    settle(graph)
     _replace_unknown(graph)
     return finishing.raise_opset(graph, opset)
 

@@ -8,6 +8,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from edgekit_converters.extraction import Extraction
 from edgekit_converters.frameworks import finishing, network
 from edgekit_converters.frameworks.network import Exported, Network, short
 from edgekit_converters.frameworks.ports import Port
+from edgekit_converters.frameworks.settled import settle
 from edgekit_converters.frameworks.tflite_graph import expand_gelu, open_batch
 from edgekit_converters.job import Job
 from edgekit_converters.passes.walk import rename
@@ -81,11 +83,11 @@ class _Ends:
 def _load(path: Path) -> Any:  # noqa: ANN401 - LiteRT has no types
     """Return an interpreter of LiteRT's, or else the one inside TensorFlow."""
     try:
-        from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415 - or
+        litert = import_module("ai_edge_litert.interpreter")
     except ModuleNotFoundError:
-        from tensorflow.lite import Interpreter  # noqa: PLC0415 - the older one
+        litert = import_module("tensorflow").lite
     try:
-        interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
+        interpreter = litert.Interpreter(model_content=path.read_bytes(), num_threads=1)
         interpreter.allocate_tensors()
     except _FAILURES as error:
         raise ConversionError(
@@ -187,6 +189,7 @@ def _export(path: Path, ends: _Ends, opset: int, given: Sequence[Array]) -> Expo
         graph.graph,
         {d["name"]: f"input{number}" for number, d in enumerate(ends.inputs.values())},
     )
+    settle(graph)
     expand_gelu(graph)
     if not ends.any_rows:
         open_batch(graph)
