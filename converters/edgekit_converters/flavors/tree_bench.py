@@ -3,6 +3,7 @@
 A variant is one forest for each ensemble of the model, in the model's order.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -24,7 +25,8 @@ from edgekit_converters.passes.reachable import drop_decided
 from edgekit_converters.passes.walk import copied
 
 Forests = tuple[Forest, ...]
-ALLOWANCE = 0.25  # of the allowed drop: rows of the search flatter what is chosen on them
+ALLOWANCE = 0.25  # of the allowed drop, where no labels tell how sure the drop is
+_ERRORS = 2  # standard errors: about the gate's interval
 MOST_ROWS = 4_096  # to weigh a tree's parts by
 
 
@@ -35,6 +37,7 @@ class Bench:
     source: Source
     search: Search
     forests: Forests
+    labels: Array | None = None  # what the model answers for the rows of the search
     findings: list[Finding] = field(default_factory=list)
     last_allowed: str = ""  # the name of the variant that `furthest` returned last
 
@@ -51,8 +54,13 @@ class Bench:
         return out
 
     def allows(self, forests: Forests, what: str) -> bool:
-        """Whether a variant loses no more than its share of what the gate allows."""
-        drop = self.search.drop(self.model(forests))
+        """Whether a variant loses no more than the gate allows, with a margin.
+
+        Rows of the search flatter what is chosen on them: a gain counts for nothing, and
+        the margin is two standard errors of the drop, as labels that change go either way.
+        """
+        model = self.model(forests)
+        drop = self.search.drop(model)
         self.findings.append(
             Finding(
                 subject="all trees",
@@ -61,7 +69,13 @@ class Bench:
                 value=drop,
             )
         )
-        return drop <= ALLOWANCE * self.search.max_drop
+        return max(drop, 0.0) + self._margin(model) <= self.search.max_drop
+
+    def _margin(self, model: ModelProto) -> float:
+        if self.labels is None:
+            return (1.0 - ALLOWANCE) * abs(self.search.max_drop)
+        changed = float(np.mean(self.labels != _labels(model, self.source)))
+        return _ERRORS * math.sqrt(changed / len(self.labels))
 
     def furthest(
         self, variants: Sequence[Callable[[], Forests]], names: Sequence[str]
@@ -106,7 +120,12 @@ def bench(source: Source) -> Bench:
     forests = tuple(drop_decided(read(node)) for node in nodes)
     if not all(votes for forest in forests for votes in forest.leaves):
         raise ConversionError("a leaf without a vote")
-    return Bench(source=source, search=source.search, forests=forests)
+    return Bench(
+        source=source,
+        search=source.search,
+        forests=forests,
+        labels=_labels(source.model, source),
+    )
 
 
 def splits(forests: Forests) -> int:
@@ -149,15 +168,24 @@ def _ensembles(model: ModelProto) -> list[NodeProto]:
     return [node for node in model.graph.node if node.op_type in ENSEMBLES]
 
 
+def _labels(model: ModelProto, source: Source) -> Array | None:
+    """Return the labels that a model answers, None where it answers numbers only."""
+    for values in _outputs(model, source).values():
+        if values.dtype.kind in "OUi":
+            return values.reshape(len(values), -1)[:, 0]
+    return None
+
+
+def _outputs(model: ModelProto, source: Source) -> dict[str, Array]:
+    needs = RuntimeNeeds(opsets={}, ir_version=model.ir_version, min_onnxruntime="")
+    return run(Session.load(encode(model), needs), source.calibration)
+
+
 def _rows(source: Source, name: str) -> Array:
     """Return what an ensemble reads for the rows of the search, as float32."""
     known = source.calibration.get(name)
     if known is None:
-        needs = RuntimeNeeds(
-            opsets={}, ir_version=source.model.ir_version, min_onnxruntime=""
-        )
-        session = Session.load(encode(exposing(source.model, [name])), needs)
-        known = run(session, source.calibration)[name]
+        known = _outputs(exposing(source.model, [name]), source)[name]
     step = max(1, -(-len(known) // MOST_ROWS))
     found: Array = np.ascontiguousarray(known[::step], dtype=np.float32)
     return found
