@@ -1,5 +1,8 @@
 from dataclasses import replace
 
+import numpy as np
+import pytest
+
 from edgekit_converters.verdict.compare import ClassLoss, Comparison
 from edgekit_converters.verdict.gate import HUNGRIER_BYTES, Verdict, judge
 from edgekit_converters.verdict.measure import Cost
@@ -109,6 +112,24 @@ def test_a_loss_that_chance_does_not_explain_must_be_shown_to_be_within_the_limi
 def test_more_rows_never_turn_an_unproven_gain_into_a_loss() -> None:
     for rows in (100, 1_000, 10_000):
         assert verdict(comparison=labels(0, rows // 100, rows=rows)).accepted
+
+
+@pytest.mark.parametrize("rows", [300, 1_000, 4_000])
+def test_what_truly_loses_the_limit_is_called_proven_once_in_forty_times(rows: int) -> None:
+    rng = np.random.default_rng(4)
+    drawn = rng.multinomial(rows, [0.008, 0.003, 0.989], size=1_500)  # a drop of 0.005
+    proven = [
+        seen.accepted and seen.enough
+        for lost, gained, _ in drawn.tolist()
+        for seen in [verdict(comparison=labels(lost, gained, rows=rows))]
+    ]
+    assert np.mean(proven) < 0.035
+
+
+def test_what_loses_nothing_is_never_refused_and_with_enough_rows_proven() -> None:
+    for rows in (20, 200, 700):
+        assert verdict(comparison=labels(0, rows=rows)).accepted
+    assert verdict(comparison=labels(0, rows=770)).enough
 
 
 def test_who_wants_proof_gets_only_what_is_proven() -> None:
