@@ -34,16 +34,27 @@ FRAME = pd.DataFrame(
 LABELS = (FRAME["width"] + (FRAME["city"] == "Eibar") > 0).astype(float)
 
 
+NAMES = (
+    "logistic",
+    "forest",
+    "boosting",
+    "linear",
+    "forest-regression",
+    "boosting-regression",
+)
+
+
 def stages() -> dict[str, Estimator]:
     """Spark's classes want a running session before they are made."""
-    return {
-        "logistic": LogisticRegression(),
-        "forest": RandomForestClassifier(numTrees=4, seed=0),
-        "boosting": GBTClassifier(maxIter=4, seed=0),
-        "linear": LinearRegression(),
-        "forest-regression": RandomForestRegressor(numTrees=4, seed=0),
-        "boosting-regression": GBTRegressor(maxIter=4, seed=0),
-    }
+    estimators = (
+        LogisticRegression(),
+        RandomForestClassifier(numTrees=4, seed=0),
+        GBTClassifier(maxIter=4, seed=0),
+        LinearRegression(),
+        RandomForestRegressor(numTrees=4, seed=0),
+        GBTRegressor(maxIter=4, seed=0),
+    )
+    return dict(zip(NAMES, estimators, strict=True))
 
 
 def features() -> list[Estimator | Transformer]:

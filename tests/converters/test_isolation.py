@@ -1,8 +1,6 @@
 """Models that current libraries cannot load, converted among their own."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,28 +16,11 @@ from edgekit_converters.intake.requirements import Pin, Requirements
 from edgekit_converters.native import isolation
 from edgekit_converters.native.extract import extract
 from edgekit_converters.native.isolation import OLDEST, OWN, attempts
+from tests.converters import old_eras
 from tests.converters.natives import answers, assert_same
 
 IDENTITY = ModelIdentity(name="m", version="1", run_id="r", source_sha256="0" * 64)
 TOOLS = ("onnx>=1.16", "skl2onnx>=1.16")
-# Each with the Python that its scikit-learn has wheels for.
-ERAS = {
-    "mlflow 1.30, scikit-learn 1.0": (
-        "3.10",
-        ("mlflow==1.30.0", "scikit-learn==1.0.2", "numpy<1.24", "setuptools<70"),
-    ),
-    "mlflow 2.9, scikit-learn 1.2": (
-        OWN,
-        (
-            "mlflow-skinny==2.9.2",
-            "scikit-learn==1.2.2",
-            "numpy==1.26.4",
-            "scipy<1.12",
-            "pandas<2.3",
-            "setuptools<70",
-        ),
-    ),
-}
 
 
 def pinned(*names: str, python: str = "") -> Requirements:
@@ -200,45 +181,30 @@ def test_hostile_lines_are_told_and_reach_no_installer(
 @pytest.fixture(scope="session")
 def old_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Models of each era, logged by its own MLflow where its Python is here."""
-    return {
-        era: made(python, wanted, tmp_path_factory.mktemp("old"))
-        for era, (python, wanted) in ERAS.items()
-        if python == OWN or environments.interpreter(python) is not None
-    }
-
-
-def made(python: str, wanted: tuple[str, ...], folder: Path) -> Path:
     try:
-        interpreter = environments.environment(wanted, print, python=python)
+        return {
+            era: old_eras.made(era, tmp_path_factory.mktemp("old"))
+            for era in old_eras.ERAS
+            if old_eras.is_possible(era)
+        }
     except NoEnvironmentError as error:
         pytest.skip(f"{error}; a package index must be reachable")
-    script = Path(__file__).with_name("old_models.py")
-    environ = {**os.environ, "PYTHONWARNINGS": "ignore", "GIT_PYTHON_REFRESH": "quiet"}
-    subprocess.run(
-        [str(interpreter), str(script), str(folder)],
-        check=True,
-        capture_output=True,
-        env=environ,
-        cwd=folder,
-        timeout=240,
-    )
-    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("model", ["forest", "boosting"])
-@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("era", old_eras.ERAS)
 def test_an_old_model_is_converted_among_its_own_packages(
     era: str, model: str, old_models: dict[str, Path], tmp_path: Path
 ) -> None:
     if era not in old_models:
-        pytest.skip(f"Python {ERAS[era][0]} is not here: uv python install {ERAS[era][0]}")
+        pytest.skip(f"its Python is not here: uv python install {old_eras.ERAS[era][0]}")
     folder = old_models[era] / model
     said: list[str] = []
     found = extract(request(folder), tmp_path, said.append)
     assert found.tools["environment"] == "isolated"
-    assert f"scikit-learn=={found.tools['scikit-learn']}" in ERAS[era][1]
+    assert f"scikit-learn=={found.tools['scikit-learn']}" in old_eras.ERAS[era][1]
     wanted = json.loads(Path(f"{folder}.answers.json").read_text("utf-8"))
     assert_same(answers(found), found.original)
     got = found.original.prediction

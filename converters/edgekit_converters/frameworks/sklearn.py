@@ -28,7 +28,7 @@ from edgekit.manifest import Binding, OutputRole, Signature, TensorInput, Tensor
 from edgekit.runtime import Session
 from edgekit.table import Array, Table
 from edgekit_converters.extraction import Extraction
-from edgekit_converters.frameworks import finishing, sklearn_native
+from edgekit_converters.frameworks import finishing, sklearn_instead, sklearn_native
 from edgekit_converters.frameworks.sklearn_gaps import (
     close_gaps,
     judges_exactly,
@@ -141,10 +141,10 @@ def _to_onnx(
         graph = finishing.raise_opset(graph, opset)
         if real is _float32 or _loads(graph):
             return graph
+    name = _named(model, failure)
     raise ConversionError(
-        f"{_named(model, failure)}: skl2onnx {skl2onnx.__version__} cannot convert it"
-        f" ({_short(failure)}). Replace it by one that it knows"
-        " (skl2onnx.supported_converters()), or log an ONNX model with mlflow.onnx"
+        f"{name}: skl2onnx {skl2onnx.__version__} cannot convert it ({_short(failure)});"
+        f" {sklearn_instead.advice(name)}"
     ) from failure
 
 
@@ -327,6 +327,8 @@ def _output(name: str, tensor: str, role: OutputRole, answer: Array) -> TensorOu
     return TensorOutput(name=name, tensor=tensor, role=role, dtype=dtype, shape=shape)
 
 
-def _short(error: Exception | None, most: int = 300) -> str:
+def _short(error: Exception | None, most: int = 200) -> str:
     text = " ".join(str(error).split())
+    if text.startswith("Unable to find a shape calculator"):
+        return "it has no converter of that"
     return f"{type(error).__name__}: {text[:most]}"

@@ -19,6 +19,7 @@ from sklearn.base import is_classifier, is_outlier_detector, is_regressor
 from edgekit.errors import ConversionError
 from edgekit.table import Array, Table
 from edgekit_converters.extraction import Task
+from edgekit_converters.frameworks.sklearn_instead import unanswered
 from edgekit_converters.intake import inputs
 from edgekit_converters.intake.inputs import Inputs
 from edgekit_converters.intake.kind import Kind
@@ -106,10 +107,15 @@ def takes(model: Any) -> Inputs:  # noqa: ANN401 - scikit-learn has no types
 def ask(model: Any, function: str, table: Table, taken: Inputs) -> Answers:  # noqa: ANN401
     """Return the model's answers on a table; ConversionError when it fails on it."""
     name = type(model).__name__
-    if function not in _FUNCTIONS or not hasattr(model, function):
+    if function not in _FUNCTIONS:
         raise ConversionError(
-            f"{name}: python_function calls {function}, which it or edgekit does not have;"
-            f" one of {', '.join(_FUNCTIONS)} is expected"
+            f"{name}: python_function calls {function}; one of {', '.join(_FUNCTIONS)} is"
+            " expected"
+        )
+    if not hasattr(model, function):
+        raise ConversionError(
+            f"{name}: python_function calls {function}, which it does not have;"
+            f" {unanswered(name, function)}"
         )
     try:
         return _ask(model, function, _given(table, taken))
