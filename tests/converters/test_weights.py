@@ -21,7 +21,7 @@ from edgekit_converters.flavors.formats import (
     pack,
     powers,
 )
-from edgekit_converters.flavors.layers import layers
+from edgekit_converters.flavors.layers import activations, constant_values, layers
 from edgekit_converters.flavors.rounding import Moments, round_for_inputs, round_rows
 from edgekit_converters.flavors.storing import storable, store_weights
 from edgekit_converters.flavors.weights import Weight, weights
@@ -213,6 +213,27 @@ def test_samples_make_the_answers_to_other_rows_better(
     )
     errors = [float(np.mean((got - wanted) ** 2)) for got in (knowing, blind)]
     assert errors[0] < 0.5 * errors[1]
+
+
+@pytest.mark.parametrize("name", ["dense", "convolutions"])
+def test_a_layers_rows_times_its_inputs_are_its_outputs(name: str) -> None:
+    make, feeds = NETWORKS[name]
+    model = make()
+    constants = constant_values(model)
+    found = layers(model)
+    assert len(found) == {"dense": 3, "convolutions": 2}[name]
+    for layer in found:
+        reader = next(n for n in model.graph.node if layer.weight in n.input)
+        data = activations(model, [layer.data], feeds)[layer.data]
+        wanted = activations(model, [reader.output[0]], feeds)[reader.output[0]]
+        rows = layer.rows(constants[layer.weight])
+        products = np.einsum("goi,gsi->sgo", rows, layer.inputs(data, 10**9))
+        got = products.reshape(len(products[:, 0]), -1)
+        if layer.bias is not None:
+            got = got + constants[layer.bias]
+        flat = np.moveaxis(wanted, 1, -1).reshape(len(got), -1)
+        np.testing.assert_allclose(got, flat, rtol=1e-3, atol=1e-4)
+        np.testing.assert_array_equal(layer.back(rows), constants[layer.weight])
 
 
 def test_each_format_is_smaller_than_the_one_before() -> None:

@@ -5,7 +5,7 @@ how a weight is rounded.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,12 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgekit.manifest import RuntimeNeeds
 from edgekit.runtime import Session
-from edgekit.table import Array, rows, take
+from edgekit.table import Array
 from edgekit_converters.encoding import encode
+from edgekit_converters.flavors.batches import run
 from edgekit_converters.passes.constants import drop_dead
 from edgekit_converters.passes.walk import copied, interface, nodes, standard
 
-_BATCH_ROWS = 64
 _PADDED = {b"", b"NOTSET", b"VALID"}
 _BIAS = 2
 _MATRIX = 2
@@ -93,16 +93,20 @@ def activations(
     """Return inner values, [rows, ...] each, as the model computes them on `feeds`."""
     inputs = {value.name for value in model.graph.input}
     wanted = sorted(set(names) - inputs)
-    found: dict[str, list[Array]] = {name: [] for name in wanted}
+    found: dict[str, Array] = {}
     if wanted:
         session = _session(_truncated(model, wanted))
-        read = {name for name, _, _ in session.inputs}
-        for batch in _batches(feeds, session):
-            answers = session.run({k: v for k, v in batch.items() if k in read})
-            for name in wanted:
-                found[name].append(answers[name])
-    joined = {name: np.concatenate(parts) for name, parts in found.items()}
-    return joined | {name: feeds[name] for name in names if name in inputs}
+        found = run(session, {name: feeds[name] for name, _, _ in session.inputs})
+    return found | {name: feeds[name] for name in names if name in inputs}
+
+
+def constant_values(model: ModelProto) -> dict[str, Array]:
+    """Return every float32 initialiser's values by name."""
+    return {
+        entry.name: numpy_helper.to_array(entry)
+        for entry in model.graph.initializer
+        if entry.data_type == TensorProto.FLOAT
+    }
 
 
 def _layer(
@@ -167,15 +171,6 @@ def _session(model: ModelProto) -> Session:
     return Session.load(encode(model), needs)
 
 
-def _batches(feeds: Mapping[str, Array], session: Session) -> Iterator[dict[str, Array]]:
-    fixed = [shape[0] for _, _, shape in session.inputs if shape]
-    size = next((length for length in fixed if isinstance(length, int)), _BATCH_ROWS)
-    total = rows(feeds)
-    whole = total - total % size if size != _BATCH_ROWS else total
-    for start in range(0, whole, size):
-        yield take(feeds, list(range(start, min(start + size, total))))
-
-
 def _spread(samples: Array, most: int) -> Array:
     return samples[_indices(len(samples), most)]
 
@@ -183,12 +178,3 @@ def _spread(samples: Array, most: int) -> Array:
 def _indices(total: int, most: int) -> Array:
     """Return at most so many positions, evenly spread."""
     return np.unique(np.linspace(0, total - 1, min(total, most)).astype(np.int64))
-
-
-def constant_values(model: ModelProto) -> dict[str, Array]:
-    """Return every float32 initialiser's values by name."""
-    return {
-        entry.name: numpy_helper.to_array(entry)
-        for entry in model.graph.initializer
-        if entry.data_type == TensorProto.FLOAT
-    }
