@@ -200,7 +200,7 @@ def _activations(graph: GraphProto, sizes: Mapping[str, int], constants: set[str
         for value in graph.input
         if value.name not in constants
     }
-    most = sum(live.values())
+    most = held = sum(live.values())
     for number, node in enumerate(graph.node):
         if all(name in constants for name in node.output):
             continue
@@ -208,10 +208,10 @@ def _activations(graph: GraphProto, sizes: Mapping[str, int], constants: set[str
         taken = _taken_over(node, ending, live, sizes)
         inner = sum(_activations(g, sizes, constants) for g in _bodies(node))
         for name in node.output:
+            held += sizes.get(name, 0) - live.get(name, 0)
             live[name] = sizes.get(name, 0)
-        most = max(most, sum(live.values()) - taken + inner)
-        for name in ending:
-            del live[name]
+        most = max(most, held - taken + inner)
+        held -= sum(live.pop(name) for name in ending)
     return most
 
 
