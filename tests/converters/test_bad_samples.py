@@ -84,6 +84,17 @@ def test_a_list_of_objects_is_read_as_json(tmp_path: Path) -> None:
         ("rows.csv", "", "rows.csv: cannot be read as a table: No columns to parse"),
         ("rows.csv", b"width,he\0ight\n1,2\n", "it holds bytes that no text has"),
         ("rows.csv", b"width,height\n1,\xff\n", "cannot be read as a table: 'utf-8'"),
+        (
+            "rows.csv",
+            "width,height\n1,2,3\n4,5,6\n",
+            "its first row has 3 values, the line",
+        ),
+        (
+            "rows.csv",
+            "width,height\n1,2,\n4,5,\n",
+            "its first row has 3 values, the line of",
+        ),
+        ("rows.csv", "width," + "h" * 200_000, "cannot be read as a table: field larger"),
         ("rows.csv", "width,height\n1,2\n1,2,3,4\n", "Expected 2 fields in line 3, saw 4"),
         (
             "rows.csv",

@@ -5,6 +5,7 @@ found. Nothing is repaired, but for the mark and the separators that spreadsheet
 """
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +17,10 @@ from edgekit.errors import ConversionError
 SUFFIXES = (".csv", ".jsonl", ".ndjson", ".json", ".parquet")
 MAX_ROWS = 1_000_000
 MAX_BYTES = 2 * 2**30  # of a file, and of a Parquet file's columns unpacked
-_HEADER_BYTES = 2**20
+_START_CHARACTERS = 2**20  # in which the names and the first row must be
 _SEPARATORS = (",", ";", "\t", "|")
 _ENCODING = "utf-8-sig"  # with the mark at the beginning that spreadsheets write
+_DAMAGED = (MemoryError, OSError, RecursionError, TypeError, ValueError, csv.Error)
 _SHOWN = 60  # characters of a damaged line
 
 
@@ -35,7 +37,7 @@ def read(path: Path, texts: Sequence[str] = ()) -> pd.DataFrame:
         )
     try:
         frame = _read(path, texts)
-    except (OSError, TypeError, ValueError, RecursionError, MemoryError) as error:
+    except _DAMAGED as error:
         raise ConversionError(
             f"{path.name}: cannot be read as a table: {_first_line(error)}"
         ) from error
@@ -55,7 +57,12 @@ def _read(path: Path, texts: Sequence[str]) -> pd.DataFrame:
 
 
 def _read_csv(path: Path, texts: Sequence[str]) -> pd.DataFrame:
-    separator, header = _header(path)
+    separator, header, first = _begin(path)
+    if len(first) > len(header):
+        raise ConversionError(
+            f"{path.name}: its first row has {len(first)} values, the line of names"
+            f" {len(header)}"
+        )
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise ConversionError(f"{path.name}: several columns are called {twice[0]}")
@@ -74,15 +81,22 @@ def _read_csv(path: Path, texts: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def _header(path: Path) -> tuple[str, list[str]]:
-    """Return the separator that makes most columns of the first line, and their names."""
+def _begin(path: Path) -> tuple[str, list[str], list[str]]:
+    """Return the separator that makes most columns of the names, them and the first row."""
     with path.open(encoding=_ENCODING, newline="") as file:
-        line = file.readline(_HEADER_BYTES)
-    if "\0" in line:
+        start = file.read(_START_CHARACTERS)
+    if "\0" in start:
         raise ValueError("it holds bytes that no text has")
-    parsed = {mark: next(csv.reader([line], delimiter=mark), []) for mark in _SEPARATORS}
-    best = max(_SEPARATORS, key=lambda mark: len(parsed[mark]))
-    return best, [name.strip() for name in parsed[best]]
+    parsed = {mark: _two_lines(start, mark) for mark in _SEPARATORS}
+    best = max(_SEPARATORS, key=lambda mark: len(parsed[mark][0]))
+    header, first = parsed[best]
+    return best, header, first
+
+
+def _two_lines(start: str, separator: str) -> tuple[list[str], list[str]]:
+    lines = csv.reader(io.StringIO(start, newline=""), delimiter=separator)
+    header, first = next(lines, []), next(lines, [])
+    return [name.strip() for name in header], first
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
