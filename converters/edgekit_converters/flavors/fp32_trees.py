@@ -10,8 +10,9 @@ from onnx import ModelProto
 
 from edgekit.errors import ConversionError
 from edgekit_converters.flavors.flavor import Built, DoesNotApply, Source
-from edgekit_converters.flavors.one_forest import one_forest
+from edgekit_converters.flavors.one_forest import Replaced, one_forest
 from edgekit_converters.flavors.tree_ensemble import tree_ensemble
+from edgekit_converters.flavors.tree_findings import described, names_of
 from edgekit_converters.passes.walk import nodes
 
 ML_DOMAIN = "ai.onnx.ml"
@@ -23,22 +24,26 @@ _LEAST_ML_OPSET = {"LabelEncoder": 2}  # what this operator's form of today need
 def build(source: Source) -> Built | DoesNotApply:
     """Return the model with all of its tree ensembles replaced."""
     try:
-        model, note = packed(source.model)
+        new = packed(source.model)
     except ConversionError as error:
         return DoesNotApply(reason=str(error))
-    return Built(model=model, note=f"TreeEnsemble 5: {note}")
+    return Built(
+        model=new.model,
+        note=f"TreeEnsemble 5: {new.note}",
+        findings=described(new.forests, names_of(source)),
+    )
 
 
-def packed(model: ModelProto) -> tuple[ModelProto, str]:
-    """Return the model in this form, and what its trees are, or raise ConversionError."""
+def packed(model: ModelProto) -> Replaced:
+    """Return the model in this form, or raise ConversionError."""
     held = {entry.domain: entry.version for entry in model.opset_import}.get(ML_DOMAIN, 1)
     every = {node.op_type for node in nodes(model.graph)}
     for kind, least in _LEAST_ML_OPSET.items():
         if kind in every and held < least:
             raise ConversionError(f"{kind} as ai.onnx.ml {held} has it, {least} needed")
-    new, note = one_forest(model, tree_ensemble)
-    for entry in new.opset_import:
+    new = one_forest(model, tree_ensemble)
+    for entry in new.model.opset_import:
         if entry.domain == ML_DOMAIN:
             entry.version = ML_OPSET
-    new.ir_version = max(new.ir_version, _IR_VERSION)
-    return new, note
+    new.model.ir_version = max(new.model.ir_version, _IR_VERSION)
+    return new

@@ -13,7 +13,7 @@ from edgekit_converters.flavors.tree_ensemble_v1 import tree_ensemble_regressor
 def build(source: Source) -> Built | DoesNotApply:
     """Return the model with all of its tree ensembles replaced."""
     try:
-        model, note = one_forest(source.model, tree_ensemble_regressor)
+        new = one_forest(source.model, tree_ensemble_regressor)
     except ConversionError as error:
         return DoesNotApply(reason=str(error))
-    return Built(model=model, note=f"TreeEnsembleRegressor: {note}")
+    return Built(model=new.model, note=f"TreeEnsembleRegressor: {new.note}")

@@ -39,6 +39,7 @@ class _Making:
     nodes: list[NodeProto | Sums] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    forests: list[Forest] = field(default_factory=list)
     floats: dict[str, str] = field(default_factory=dict)
 
     def as_float(self, value: str, kind: int) -> str:
@@ -52,11 +53,17 @@ class _Making:
         return self.floats[value]
 
 
-def one_forest(model: ModelProto, write: Writer) -> tuple[ModelProto, str]:
-    """Return the model with its ensembles replaced, and a clause that says what they are.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """A model whose ensembles are one node, what they are, and the forests they were."""
 
-    ConversionError says why it cannot be done.
-    """
+    model: ModelProto
+    note: str
+    forests: tuple[Forest, ...]
+
+
+def one_forest(model: ModelProto, write: Writer) -> Replaced:
+    """Return the model with its ensembles replaced; ConversionError says why it cannot."""
     _check(model)
     out = copied(model)
     kinds, doubles = _element_types(out), _holds_doubles(out)
@@ -67,6 +74,7 @@ def one_forest(model: ModelProto, write: Writer) -> tuple[ModelProto, str]:
             continue
         reading = _reading(out, node.input[0])
         forest = drop_decided(read(node))
+        making.forests.append(forest)
         if reading.columns:
             forest = forest.with_features(reading.columns)
         kind = kinds.get(reading.value, _UNTOLD)
@@ -82,7 +90,7 @@ def one_forest(model: ModelProto, write: Writer) -> tuple[ModelProto, str]:
     del out.graph.node[:]
     out.graph.node.extend(written)
     out.graph.initializer.extend(making.constants)
-    return out, _note(making)
+    return Replaced(model=out, note=_note(making), forests=tuple(making.forests))
 
 
 def _written(making: _Making) -> list[NodeProto]:

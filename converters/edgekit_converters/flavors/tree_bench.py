@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto
 
 from edgekit.errors import ConversionError
 from edgekit.manifest import RuntimeNeeds
@@ -18,13 +18,13 @@ from edgekit_converters.encoding import encode
 from edgekit_converters.flavors.batches import run
 from edgekit_converters.flavors.flavor import Finding, Search, Source
 from edgekit_converters.flavors.ranges import exposing
+from edgekit_converters.flavors.tree_findings import Forests, ensembles, leaves, splits
 from edgekit_converters.flavors.tree_rungs import Weighed
 from edgekit_converters.flavors.tree_weights import weighed
-from edgekit_converters.passes.forest import ENSEMBLES, Forest, read, write
+from edgekit_converters.passes.forest import read, write
 from edgekit_converters.passes.reachable import drop_decided
 from edgekit_converters.passes.walk import copied
 
-Forests = tuple[Forest, ...]
 ALLOWANCE = 0.25  # of the allowed drop, where no labels tell how sure the drop is
 _ERRORS = 2  # standard errors: about the gate's interval
 MOST_ROWS = 4_096  # to weigh a tree's parts by
@@ -49,7 +49,7 @@ class Bench:
     def model(self, forests: Forests) -> ModelProto:
         """Return the model with these forests in place of its own."""
         out = copied(self.source.model)
-        for node, forest in zip(_ensembles(out), forests, strict=True):
+        for node, forest in zip(ensembles(out), forests, strict=True):
             node.CopyFrom(write(node, forest))
         return out
 
@@ -101,7 +101,7 @@ class Bench:
     def weighed(self, forests: Forests) -> tuple[Weighed, ...]:
         """Return the forests with their parts weighed by the rows of the search."""
         found = []
-        for node, forest in zip(_ensembles(self.source.model), forests, strict=True):
+        for node, forest in zip(ensembles(self.source.model), forests, strict=True):
             targets = 1 + max(t for votes in forest.leaves for t, _ in votes)
             rows = _rows(self.source, node.input[0])
             found.append(
@@ -114,7 +114,7 @@ def bench(source: Source) -> Bench:
     """Return where a model's forests can be tried; ConversionError says why they cannot."""
     if source.search is None:
         raise ConversionError("it takes rows to search on")
-    nodes = _ensembles(source.model)
+    nodes = ensembles(source.model)
     if not nodes:
         raise ConversionError("no tree ensemble of ai.onnx.ml 1 to 3")
     forests = tuple(drop_decided(read(node)) for node in nodes)
@@ -126,46 +126,6 @@ def bench(source: Source) -> Bench:
         forests=forests,
         labels=_labels(source.model, source),
     )
-
-
-def splits(forests: Forests) -> int:
-    """Return how many splits forests have, equal subtrees counted once."""
-    return sum(len(forest.splits) for forest in forests)
-
-
-def leaves(forests: Forests) -> int:
-    """Return how many different leaves forests have."""
-    return sum(len(forest.leaves) for forest in forests)
-
-
-def told(before: Forests, after: Forests, names: Sequence[str]) -> tuple[Finding, ...]:
-    """Return a line for each tree: its splits and leaves before and after."""
-    found = []
-    for name, old, new in zip(names, before, after, strict=True):
-        for number, root in enumerate(old.roots):
-            was = list(old.in_order(root))
-            now = list(new.in_order(new.roots[number])) if number < len(new.roots) else []
-            found.append(_line(f"{name}, tree {number + 1}", was, now))
-    return tuple(found)
-
-
-def _line(subject: str, was: list[int], now: list[int]) -> Finding:
-    before = sum(place >= 0 for place in was)
-    after = sum(place >= 0 for place in now)
-    levels = len({place for place in was if place < 0})
-    left = len({place for place in now if place < 0})
-    fact = f"{before:,} splits and {levels:,} different leaves before"
-    fact += f", {after:,} and {left:,} after" if now else ", dropped"
-    return Finding(subject=subject, fact=fact, value=float(after))
-
-
-def names_of(source: Source) -> list[str]:
-    """Return what the original model calls its ensembles: the name of what they answer."""
-    return [source.original_name(node.output[-1]) for node in _ensembles(source.model)]
-
-
-def _ensembles(model: ModelProto) -> list[NodeProto]:
-    return [node for node in model.graph.node if node.op_type in ENSEMBLES]
 
 
 def _labels(model: ModelProto, source: Source) -> Array | None:

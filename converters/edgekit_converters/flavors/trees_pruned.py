@@ -10,14 +10,8 @@ from functools import partial
 from edgekit.errors import ConversionError
 from edgekit_converters.flavors.flavor import Built, DoesNotApply, Source
 from edgekit_converters.flavors.fp32_trees import packed
-from edgekit_converters.flavors.tree_bench import (
-    Bench,
-    Forests,
-    bench,
-    names_of,
-    splits,
-    told,
-)
+from edgekit_converters.flavors.tree_bench import Bench, bench
+from edgekit_converters.flavors.tree_findings import Forests, names_of, splits, told
 from edgekit_converters.flavors.tree_rungs import (
     Weighed,
     averaging,
@@ -43,12 +37,12 @@ def build(source: Source) -> Built | DoesNotApply:
         if small is not None:
             best = small
             done.append(more)
-        model, note = packed(tried.model(best))
+        new = packed(tried.model(best))
     except ConversionError as error:
         return DoesNotApply(reason=str(error))
     return Built(
-        model=model,
-        note=f"{', '.join(done)}{tried.untried}; TreeEnsemble 5: {note}",
+        model=new.model,
+        note=f"{', '.join(done)}{tried.untried}; TreeEnsemble 5: {new.note}",
         findings=(
             *tried.findings,
             *told(tried.forests, best, names_of(source)),

@@ -9,14 +9,8 @@ from functools import partial
 from edgekit.errors import ConversionError
 from edgekit_converters.flavors.flavor import Built, DoesNotApply, Source
 from edgekit_converters.flavors.fp32_trees import packed
-from edgekit_converters.flavors.tree_bench import (
-    Bench,
-    Forests,
-    bench,
-    leaves,
-    names_of,
-    told,
-)
+from edgekit_converters.flavors.tree_bench import Bench, bench
+from edgekit_converters.flavors.tree_findings import Forests, leaves, names_of, told
 from edgekit_converters.flavors.tree_rungs import rounded_leaves, rounded_thresholds
 
 LEVELS = (256, 128, 64, 32, 16, 8, 4)
@@ -30,12 +24,12 @@ def build(source: Source) -> Built | DoesNotApply:
         best, done = rounded(tried, tried.forests)
         if best is None:
             return DoesNotApply(reason=_hopeless(tried))
-        model, note = packed(tried.model(best))
+        new = packed(tried.model(best))
     except ConversionError as error:
         return DoesNotApply(reason=str(error))
     return Built(
-        model=model,
-        note=f"{done}{tried.untried}; TreeEnsemble 5: {note}",
+        model=new.model,
+        note=f"{done}{tried.untried}; TreeEnsemble 5: {new.note}",
         findings=(
             *tried.findings,
             *told(tried.forests, best, names_of(source)),
