@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto
 from edgekit import board
 from edgekit_converters.encoding import encode
 from edgekit_converters.extraction import Extraction
-from edgekit_converters.flavors import FLAVORS, Built, Source
+from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Source
 from edgekit_converters.passes import clean
 from edgekit_converters.verdict.budget import Budget
 from edgekit_converters.verdict.candidates import Fallen, Judged, try_flavors
@@ -114,6 +114,27 @@ def test_a_search_ends_when_its_share_is_spent() -> None:
     assert not asked.spent()
     budget.stop()
     assert asked.spent()
+
+
+def test_a_variant_is_not_run_to_the_end_when_the_time_is_up() -> None:
+    budget = Budget(60)
+    asked = search(0.1, budget)
+    budget.stop()
+    assert math.isinf(asked.drop(networks.classifier()))
+
+
+@pytest.mark.parametrize("flavor", ["int8-static", "int8-mixed"])
+def test_a_search_that_was_stopped_before_it_judged_anything_says_so(flavor: str) -> None:
+    budget = Budget(60)
+    budget.stop()
+    result = FLAVORS[flavor](
+        Source(
+            model=clean(networks.classifier()),
+            calibration={"image": IMAGES},
+            search=search(0.1, budget),
+        )
+    )
+    assert result == DoesNotApply(reason="the time was up before one variant was judged")
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from tests.converters import networks
 pytestmark = pytest.mark.slow
 
 COMMAND = "import sys; from edgekit.command import main; sys.argv[0] = 'edgekit'; main()"
-PATIENCE_S = 120
+PATIENCE_S = 240
 
 
 class Conversion:

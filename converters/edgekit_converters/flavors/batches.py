@@ -1,6 +1,6 @@
 """Run a session over many rows, a few at a time. Knows no model and no measure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -8,6 +8,10 @@ from edgekit.runtime import Session
 from edgekit.table import Array, rows, take
 
 BATCH_ROWS = 64
+
+
+def _never() -> bool:
+    return False
 
 
 def batches(
@@ -21,10 +25,23 @@ def batches(
         yield take(feeds, [min(number, total - 1) for number in numbers])
 
 
-def run(session: Session, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Return every output for all rows; ProofError when the graph fails on some."""
+class StoppedError(Exception):
+    """There was no time to run all rows; caught where `stop` comes from."""
+
+
+def run(
+    session: Session, feeds: Mapping[str, Array], *, stop: Callable[[], bool] = _never
+) -> dict[str, Array]:
+    """Return every output for all rows; ProofError when the graph fails on some.
+
+    StoppedError as soon as `stop` says so, which is asked before each batch.
+    """
     total = rows(feeds)
-    parts = [session.run(batch) for batch in batches(session, feeds)]
+    parts: list[dict[str, Array]] = []
+    for batch in batches(session, feeds):
+        if stop():
+            raise StoppedError
+        parts.append(session.run(batch))
     return {
         name: np.concatenate([np.atleast_1d(part[name]) for part in parts])[:total]
         for name in parts[0]

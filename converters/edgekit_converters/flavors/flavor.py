@@ -29,7 +29,8 @@ class Search(Protocol):
     ) -> float:
         """Return how much worse a variant is, in the gate's metric; less is better.
 
-        Infinite when it does not run, negative when it is better than the original.
+        Infinite when it does not run, or not before the time is up; negative when it is
+        better than the original.
         """
 
     def progress(self, text: str) -> None:

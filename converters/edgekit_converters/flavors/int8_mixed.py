@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgekit_converters.flavors.flavor import Built, DoesNotApply, Finding, Search, Source
-from edgekit_converters.flavors.int8_static import against, told
+from edgekit_converters.flavors.int8_static import NO_TIME, against, told
 from edgekit_converters.flavors.integers import Layer, layers
 from edgekit_converters.flavors.kernels import execution
 from edgekit_converters.flavors.sensitivity import Sensitivity, ranked
@@ -27,6 +27,8 @@ def build(source: Source) -> Built | DoesNotApply:
     search = source.search
     workshop = Workshop(source, found)
     choice = choose(workshop, source)
+    if choice is None:
+        return DoesNotApply(reason=NO_TIME)
     if choice.drop <= search.max_drop:
         return DoesNotApply(
             reason=f"with every layer in int8 the drop is {choice.drop:.4f} on the rows of"

@@ -15,6 +15,8 @@ from edgekit_converters.flavors.qdq import MIN_OPSET
 from edgekit_converters.flavors.ranges import few_rows
 from edgekit_converters.flavors.variants import Variant, Workshop, choose
 
+NO_TIME = "the time was up before one variant was judged"
+
 
 def build(source: Source) -> Built | DoesNotApply:
     """Return the model with its Conv, Gemm and MatMul in int8."""
@@ -24,6 +26,8 @@ def build(source: Source) -> Built | DoesNotApply:
         return DoesNotApply(reason=reason)
     workshop = Workshop(source, found)
     choice = choose(workshop, source)
+    if choice is None:
+        return DoesNotApply(reason=NO_TIME)
     if math.isinf(choice.drop):
         return DoesNotApply(reason="no variant of it runs")
     model = workshop.build(choice.variant)

@@ -4,6 +4,7 @@ By the gate's metric first; where it cannot tell two layers apart, by how far th
 own outputs move. Knows no way to quantise but the workshop's.
 """
 
+import math
 from dataclasses import dataclass
 
 from edgekit_converters.flavors.flavor import Search
@@ -29,12 +30,11 @@ def ranked(workshop: Workshop, variant: Variant, search: Search) -> tuple[Sensit
         count = f"{number + 1} of {len(workshop.layers)}"
         search.progress(f"layer {count} alone{_worst(found)}")
         alone = workshop.build(variant, (layer,))
+        drop = search.drop(alone)
+        if math.isinf(drop) and search.spent():
+            break  # it was not judged to the end
         found.append(
-            Sensitivity(
-                layer=layer,
-                drop=search.drop(alone),
-                shift=workshop.reference.shift(alone),
-            )
+            Sensitivity(layer=layer, drop=drop, shift=workshop.reference.shift(alone))
         )
     return tuple(sorted(found, key=lambda one: (-one.drop, -one.shift, one.layer.number)))
 

@@ -91,8 +91,8 @@ class Choice:
     findings: tuple[Finding, ...]
 
 
-def choose(workshop: Workshop, source: Source) -> Choice:
-    """Return the best variant; the default one without a search.
+def choose(workshop: Workshop, source: Source) -> Choice | None:
+    """Return the best variant; the default one without a search, None without time.
 
     Of those that the metric allows, the one whose outputs move least; else the one that
     loses least.
@@ -112,7 +112,12 @@ def choose(workshop: Workshop, source: Source) -> Choice:
             f"; least drop so far {min(one.drop for one in losses):.4f}" if losses else ""
         )
         search.progress(f"variant {number + 1} of {len(variants)}, {variant}{best}")
-        losses.append(_loss(workshop, variant, search))
+        loss = _loss(workshop, variant, search)
+        if math.isinf(loss.drop) and search.spent():
+            break  # it was not judged to the end
+        losses.append(loss)
+    if not losses:
+        return None
     allowed = [one for one in losses if one.drop <= search.max_drop]
     chosen = (
         min(allowed, key=lambda one: one.shift)

@@ -14,7 +14,7 @@ from edgekit.manifest import RuntimeNeeds
 from edgekit.runtime import Session
 from edgekit.table import Array
 from edgekit_converters.encoding import encode
-from edgekit_converters.flavors.batches import run
+from edgekit_converters.flavors.batches import StoppedError, run
 from edgekit_converters.flavors.flavor import NO_OPTIONS
 from edgekit_converters.verdict.budget import Share
 
@@ -52,7 +52,10 @@ class SampleSearch:
     def drop(
         self, model: ModelProto, session_options: Mapping[str, str] = NO_OPTIONS
     ) -> float:
-        """Return how much worse a variant is; infinite when it does not run."""
+        """Return how much worse a variant is; infinite when it does not run.
+
+        Infinite too when the time is up before it has answered all rows.
+        """
         self.tried += 1
         needs = RuntimeNeeds(
             opsets={},
@@ -61,8 +64,9 @@ class SampleSearch:
             session_options=session_options,
         )
         try:
-            outputs = run(Session.load(encode(model), needs), self._feeds)
-        except ProofError:
+            session = Session.load(encode(model), needs)
+            outputs = run(session, self._feeds, stop=self._share.spent)
+        except (ProofError, StoppedError):
             return math.inf
         return float(self._drop_of(outputs))
 
