@@ -252,7 +252,8 @@ def _difference(one: Array, other: Array, of: Callable[[Array], float]) -> float
         return float(of(one != other))
     first, second = np.asarray(one, dtype=float), np.asarray(other, dtype=float)
     scale = float(np.max(np.abs(second), initial=0.0, where=np.isfinite(second)))
-    apart = np.abs(first - second)
+    with np.errstate(invalid="ignore"):  # infinite from infinite: settled below
+        apart = np.abs(first - second)
     apart[(first == second) | (np.isnan(first) & np.isnan(second))] = 0.0
     return float(of(np.nan_to_num(apart, nan=np.inf))) / (scale or 1.0)
 
