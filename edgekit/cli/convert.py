@@ -116,8 +116,8 @@ _SHORT_DIGEST = 12  # characters: the version of a model that has none
 )
 @click.option(
     "--isolate",
-    type=click.Choice([*Isolation]),
-    default=Isolation.AUTO,
+    type=click.Choice([mode.value for mode in Isolation]),
+    default=Isolation.AUTO.value,
     show_default=True,
     help="Load the model among the packages that its requirements.txt names: when those"
     " installed here cannot (auto), always or never. Needs --trust-pickle.",
