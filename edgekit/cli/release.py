@@ -122,6 +122,7 @@ def command(  # noqa: PLR0913 - one argument for each option
             metric=metric or settings.metric,
             score=settings.score,
             group=settings.group,
+            proven_only=config.release.proven_only,
             trust_pickle=trust_pickle or config.registry.trust_pickle,
         )
         repository = folder.repository()

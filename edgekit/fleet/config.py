@@ -42,11 +42,13 @@ class ReleaseSettings:
     """What every release converts for, besides the boards of enrolled devices.
 
     `max_drop` says how much worse than the original a flavor may be, in the unit of the
-    metric it is judged by: 0.005 is half a percent of the rows.
+    metric it is judged by: 0.005 is half a percent of the rows. With `proven_only` the
+    samples must be enough to prove it.
     """
 
     boards: tuple[str, ...] = ()
     max_drop: float = DEFAULT_MAX_DROP
+    proven_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,7 @@ def to_table(config: FleetConfig, *, folder: Path) -> dict[str, object]:
         "release": {
             "boards": list(config.release.boards),
             "max_drop": config.release.max_drop,
+            **({"proven_only": True} if config.release.proven_only else {}),
         },
     }
     if config.models:
@@ -198,7 +201,11 @@ def _release(reader: Reader) -> ReleaseSettings:
             "max_drop",
             f"a share from 0 to less than {LARGEST_MAX_DROP} (0.005 is half a percent)",
         )
-    return ReleaseSettings(boards=reader.texts("boards", ()), max_drop=max_drop)
+    return ReleaseSettings(
+        boards=reader.texts("boards", ()),
+        max_drop=max_drop,
+        proven_only=reader.flag("proven_only", default=False),
+    )
 
 
 def _model(reader: Reader, folder: Path) -> ModelSettings:

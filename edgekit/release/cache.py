@@ -33,6 +33,7 @@ class Options:
     metric: str = AUTO
     score: str = AUTO
     group: str | None = None
+    proven_only: bool = False
     trust_pickle: bool = False
 
 
@@ -56,6 +57,7 @@ def folder_of(cache: Path, version: ModelVersion, options: Options) -> Path:
         "metric": options.metric,
         "score": options.score,
         "group": options.group,
+        "proven_only": options.proven_only,
         "edgekit": __version__,
     }
     key = sha256(canonical_json(inputs)).hexdigest()[:_KEY_CHARACTERS]

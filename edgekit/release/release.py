@@ -140,6 +140,7 @@ def _request(
         metric=options.metric,
         score=options.score,
         group=options.group,
+        proven_only=options.proven_only,
         trust_pickle=options.trust_pickle,
     )
 

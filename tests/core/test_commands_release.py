@@ -82,7 +82,8 @@ def test_what_fleet_toml_says_of_a_model_is_used(desk: Desk) -> None:
         'metric = "auc"\nscore = "-margin"\ngroup = "clip"'
     )
     text = toml.read_text().replace("[models.wine]", samples)
-    toml.write_text(text.replace("max_drop = 0.005", "max_drop = 0.02"))
+    limits = "max_drop = 0.02\nproven_only = true"
+    toml.write_text(text.replace("max_drop = 0.005", limits))
     (desk.fleet / "rows.csv").write_text("a,class\n")
 
     assert desk.run("release", "models:/wine/Production").exit_code == 0
@@ -90,6 +91,7 @@ def test_what_fleet_toml_says_of_a_model_is_used(desk: Desk) -> None:
     (request,) = desk.converter.requests
     assert request.samples == desk.fleet / "rows.csv"
     assert (request.target, request.max_drop) == ("class", 0.02)
+    assert request.proven_only
     assert (request.metric, request.score, request.group) == ("auc", "-margin", "clip")
     assert request.logged_metrics == {"accuracy": 0.9}
     assert (request.trust_pickle, request.quantize) == (False, True)

@@ -34,7 +34,7 @@ FULL = FleetConfig(
         "canary": Selector(kind=SelectorKind.ALIAS, name="edge-canary"),
     },
     registry=RegistrySettings(uri="http://mlflow.example", trust_pickle=True),
-    release=ReleaseSettings(boards=("raspberry-pi-4",), max_drop=0.015),
+    release=ReleaseSettings(boards=("raspberry-pi-4",), max_drop=0.015, proven_only=True),
     models={
         "anomaly detector": ModelSettings(
             samples=Path("/fleet/rows.csv"),
