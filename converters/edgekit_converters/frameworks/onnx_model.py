@@ -30,6 +30,7 @@ from edgekit_converters.intake import inputs, samples
 from edgekit_converters.intake.inputs import TEXT, Field, Inputs
 from edgekit_converters.intake.labels import as_answers
 from edgekit_converters.job import Job
+from edgekit_converters.needs.functions import check_functions
 from edgekit_converters.passes.chatter import drop_unused_opsets
 from edgekit_converters.passes.walk import graphs, nodes
 from edgekit_converters.runtimes import Supported
@@ -124,6 +125,7 @@ def _plain(name: str, model: ModelProto) -> ModelProto:
         graph.ClearField("sparse_initializer")
     if not model.functions:
         return model
+    check_functions(model, name)
     inlined: ModelProto = inliner.inline_local_functions(model)
     return drop_unused_opsets(inlined)
 

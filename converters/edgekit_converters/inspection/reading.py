@@ -5,7 +5,7 @@ with a model.onnx. Weights in files of their own are counted, not read.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,13 +18,11 @@ from edgekit.manifest import MANIFEST_NAME, MODEL_NAME, Manifest
 from edgekit_converters.encoding import decode
 from edgekit_converters.intake import source
 from edgekit_converters.intake.kind import Kind
-from edgekit_converters.needs.operators import plain
+from edgekit_converters.needs.functions import check_functions
 from edgekit_converters.needs.sizes import tensor_bytes
 from edgekit_converters.passes.walk import graphs, nodes
 
 MAX_FILE_BYTES = 2 * 2**30  # protobuf reads no more
-MAX_NODES = 1_000_000
-MAX_DEPTH = 100  # of functions in functions
 _PACKED = {TensorProto.COMPLEX64, TensorProto.COMPLEX128, TensorProto.STRING}
 _ONNX_SUFFIX = ".onnx"
 
@@ -104,7 +102,7 @@ def _graph(path: Path, data: bytes, options: Mapping[str, str], folder: Path) ->
     if not model.graph.node and not model.graph.output:
         raise ConversionError(f"{path.name}: not an ONNX model: it has no graph")
     _check_texts(model, path.name)
-    _check_functions(model, path.name)
+    check_functions(model, path.name)
     _check_order(model.graph, set(), path.name)
     outside: dict[str, int] = {}
     for tensor in _tensors(model):
@@ -139,32 +137,6 @@ def _check_texts(model: ModelProto, subject: str) -> None:
         fine = False
     if not fine:
         raise ConversionError(f"{subject}: a name in it is not UTF-8: a damaged file")
-
-
-def _check_functions(model: ModelProto, subject: str) -> None:
-    """Refuse functions that call themselves, or unfold to more than MAX_NODES nodes."""
-    bodies = {(plain(f.domain), f.name): f.node for f in model.functions}
-    sizes: dict[tuple[str, str], int] = {}
-
-    def unfolded(calls: Iterable[NodeProto], within: tuple[tuple[str, str], ...]) -> int:
-        total = 0
-        for node in calls:
-            name = (plain(node.domain), node.op_type)
-            if name in within:
-                raise ConversionError(f"{subject}: function {name[1]} calls itself")
-            if len(within) == MAX_DEPTH and name in bodies:
-                raise ConversionError(
-                    f"{subject}: function {name[1]} is called within {MAX_DEPTH} others"
-                )
-            if name in bodies and name not in sizes:
-                sizes[name] = unfolded(bodies[name], (*within, name))
-            total += sizes.get(name, 1)
-        return total
-
-    if unfolded(nodes(model.graph), ()) > MAX_NODES:
-        raise ConversionError(
-            f"{subject}: its functions unfold to more than {MAX_NODES:,} nodes"
-        )
 
 
 def _texts(model: ModelProto) -> Iterator[str]:
