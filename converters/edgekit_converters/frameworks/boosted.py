@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from edgekit.errors import ConversionError
 from edgekit.table import Array
@@ -148,3 +149,16 @@ class Boosted:
     def targets(self) -> int:
         """How many margins a row has."""
         return len(self.margins.base)
+
+
+def class_labels(classes: ArrayLike, *, subject: str) -> Array:
+    """Return labels as int64, or as texts (objects); ConversionError for fractions."""
+    labels = np.asarray(classes)
+    if labels.dtype.kind in "OUS":
+        return labels.astype(str).astype(object)
+    whole = labels.astype(np.int64)
+    if not np.array_equal(whole, labels):
+        raise ConversionError(
+            f"{subject}: labels {labels.tolist()}, texts or whole numbers are expected"
+        )
+    return whole

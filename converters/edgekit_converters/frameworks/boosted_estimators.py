@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType, Int64TensorType, StringTensorType
 
 from edgekit.errors import ConversionError
 from edgekit.table import Array
 from edgekit_converters.frameworks import lightgbm_dump, xgboost_dump
-from edgekit_converters.frameworks.boosted import Boosted, Link
+from edgekit_converters.frameworks.boosted import Boosted, Link, class_labels
 from edgekit_converters.frameworks.boosted_graph import add_answer, add_classes, add_margins
 from edgekit_converters.frameworks.detectors import ContainerNodes
 
@@ -66,7 +65,7 @@ def _register(
 
 
 def _class_shapes(operator: _Operator) -> None:
-    classes = _classes(operator.raw_operator)
+    classes = _classes(operator)
     texts = classes.dtype == object
     label = StringTensorType if texts else Int64TensorType
     operator.outputs[0].type = label([None])
@@ -81,7 +80,7 @@ def _convert_classifier(
     scope: _Operator, operator: _Operator, container: _Operator
 ) -> None:
     nodes = ContainerNodes(scope, container)
-    boosted, classes = _boosted(operator), _classes(operator.raw_operator)
+    boosted, classes = _boosted(operator), _classes(operator)
     if boosted.targets > 1 and boosted.targets != len(classes):
         raise ConversionError(
             f"{type(operator.raw_operator).__name__}: several labels a row, one is"
@@ -115,15 +114,6 @@ def _boosted(operator: _Operator) -> Boosted:
     return lightgbm_dump.of_estimator(model)
 
 
-def _classes(model: _Operator) -> Array:
-    """Return the labels as int64 or as texts."""
-    classes = np.asarray(model.classes_)
-    if classes.dtype.kind in "OUS":
-        return classes.astype(str).astype(object)
-    whole = classes.astype(np.int64)
-    if not np.array_equal(whole, classes):
-        raise ConversionError(
-            f"{type(model).__name__}: labels {classes.tolist()}, texts or whole numbers are"
-            " expected"
-        )
-    return whole
+def _classes(operator: _Operator) -> Array:
+    model = operator.raw_operator
+    return class_labels(model.classes_, subject=type(model).__name__)

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import catboost  # type: ignore[import-untyped]  # it ships no types
-import numpy as np
 from catboost import CatBoostError
 
 from edgekit.errors import ConversionError
-from edgekit.table import Array
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.frameworks import catboost_dump
+from edgekit_converters.frameworks.boosted import class_labels
 from edgekit_converters.frameworks.boosted_model import Native, extract, refuse_params
 from edgekit_converters.intake.unloadable import UnloadableError
 from edgekit_converters.job import Job
@@ -38,7 +37,7 @@ def convert(job: Job) -> Extraction:
     model = _load(job, name)
     classes = None
     if name == "CatBoostClassifier":
-        classes = _labels(np.asarray(model.classes_))
+        classes = class_labels(model.classes_, subject=name)
     return extract(
         job,
         Native(
@@ -75,15 +74,3 @@ def _dumped(model: Any) -> bytes:  # noqa: ANN401 - CatBoost has no types
         except CatBoostError as error:
             raise ConversionError(f"CatBoost cannot dump its model: {error}") from error
         return path.read_bytes()
-
-
-def _labels(classes: Array) -> Array:
-    """Return labels as int64 or as texts."""
-    if classes.dtype.kind in "OUS":
-        return classes.astype(str).astype(object)
-    whole = classes.astype(np.int64)
-    if not np.array_equal(whole, classes):
-        raise ConversionError(
-            f"CatBoost: labels {classes.tolist()}, texts or whole numbers are expected"
-        )
-    return whole
