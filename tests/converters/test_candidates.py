@@ -209,6 +209,9 @@ def test_what_was_found_when_the_time_was_up_says_so() -> None:
     ]
     assert late or cut
     assert all(note.endswith("the 4 s of the search were used up") for note in cut)
+    for one in found.values():
+        for line in one.findings if isinstance(one, Judged) else ():
+            assert line.value is None or math.isfinite(line.value)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Build, measure and judge every flavor of one model. Knows no board and writes no file."""
 
+import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -222,7 +223,14 @@ def _build(flavor: str, source: Source) -> Built | Fallen:
 def _cleaned(built: Built, source: Source) -> Built:
     named = clean_named(built.model)
     names = {short: source.original_name(name) for short, name in named.names.items()}
-    return replace(built, model=named.model, names=names)
+    findings = tuple(_finite(one) for one in built.findings)
+    return replace(built, model=named.model, names=names, findings=findings)
+
+
+def _finite(finding: Finding) -> Finding:
+    """Return a finding whose value a report can hold: a variant that never ran has none."""
+    known = finding.value is not None and math.isfinite(finding.value)
+    return finding if known else replace(finding, value=None)
 
 
 def _measure(
