@@ -126,8 +126,10 @@ _COLUMNS = (
     ),
     _Column(heading="METRIC", figure=lambda one: one.metric, from_width=120),
     _Column(heading="VALUE", figure=lambda one: f"{one.metric_flavor:.4f}"),
-    _Column(heading="DROP", figure=lambda one: f"{one.drop:.4f}"),
-    _Column(heading="95 % INTERVAL", figure=lambda one: f"{one.low:.4f} .. {one.high:.4f}"),
+    _Column(heading="DROP", figure=lambda one: f"{one.drop:z.4f}"),
+    _Column(
+        heading="95 % INTERVAL", figure=lambda one: f"{one.low:z.4f} .. {one.high:z.4f}"
+    ),
 )
 
 

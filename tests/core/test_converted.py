@@ -73,6 +73,13 @@ def test_every_flavor_that_ran_has_a_row_with_its_metric_and_interval(
     assert "report flavors/report.html" in lines
 
 
+def test_a_drop_of_next_to_nothing_has_no_sign(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = shown(capsys, conversion(replace(FP32, drop=-1e-9, low=-2e-9, high=1e-9)))
+    assert any(line.endswith(" 0.0000 0.0000 .. 0.0000") for line in lines)
+
+
 def test_one_reason_of_several_flavors_is_said_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

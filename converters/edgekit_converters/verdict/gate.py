@@ -94,7 +94,7 @@ def judge_accuracy(
     counted = drop.lost is not None  # its interval holds for any number of rows
     few = not counted and comparison.few < FEWEST
     facts = (
-        f"{comparison.sentence}; drop {drop.drop:.4f} of at most {max_drop:g}"
+        f"{comparison.sentence}; drop {drop.drop:z.4f} of at most {max_drop:g}"
         if few
         else f"{comparison.sentence}; drop {drop} of at most {max_drop:g}"
     )

@@ -44,7 +44,8 @@ class Interval:
 
     def __str__(self) -> str:
         """Return the numbers in the metric's unit."""
-        return f"{self.drop:.4f}, 95 % interval {self.low:.4f} to {self.high:.4f}"
+        drop, low, high = (f"{x:z.4f}" for x in (self.drop, self.low, self.high))
+        return f"{drop}, 95 % interval {low} to {high}"
 
 
 def paired(lost: int, gained: int, rows: int, *, level: float = LEVEL) -> Interval:
