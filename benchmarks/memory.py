@@ -3,12 +3,12 @@
 
     python -m benchmarks.memory [--json FILE] [--only NAME]
 
-Builds networks and forests that the estimate's constants were not fitted to, in several
-flavors, loads and asks each in a process of its own, and prints a Markdown table: the
-peak resident size while loading and while answering one row at a time, both with what
-the process took before the session was made, the estimate of the peak, and its error of
-the whole and of what the model adds. Needs the converters with [sklearn]; takes about two
-minutes, and does not mind a busy machine.
+Builds networks and forests, most of which the estimate's constants were not fitted to,
+in several flavors, loads and asks each in a process of its own, and prints a Markdown
+table: what the process took before the session was made, its peak resident size while
+loading and while answering one row at a time, the estimate of the peak, and its error of
+the whole and of what the model adds. Needs the converters with [sklearn]; takes two
+minutes on a quiet machine, and its figures do not mind a busy one.
 """
 
 import argparse
