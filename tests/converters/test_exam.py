@@ -120,6 +120,13 @@ def test_probabilities_of_two_classes_score_the_last() -> None:
     assert same(exam) == theirs.average_precision_score([0, 1, 0, 1], [0.1, 0.8, 0.6, 0.7])
 
 
+def test_the_last_class_is_the_models_last_not_the_alphabets() -> None:
+    odds = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
+    truth = np.array(["ok", "bad", "ok"], object)
+    model = extraction(odds, labels=truth, classes=("ok", "bad"))
+    assert same(set_exam(model, metric="auc")) == 1
+
+
 def test_probabilities_of_several_classes_score_each() -> None:
     odds = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.5, 0.2, 0.3], [0.1, 0.1, 0.8]])
     exam = set_exam(extraction(odds, labels=[0, 1, 2, 2]), metric="auc")

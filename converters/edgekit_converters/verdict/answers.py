@@ -118,7 +118,8 @@ def positives(truth: Array, *, task: Task, classes: Sequence[str], width: int) -
             f"target: {len(found)} classes, but the model gives one score a row; two are"
             " expected, or another --metric"
         )
-    wanted = _ANOMALY if task is Task.ANOMALY else found[-1]
+    last = classes[-1] if len(classes) == 2 else found[-1]  # noqa: PLR2004 - two classes
+    wanted = _ANOMALY if task is Task.ANOMALY else last
     return np.asarray(texts == wanted)[:, None]
 
 
