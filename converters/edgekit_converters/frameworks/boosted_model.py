@@ -158,37 +158,38 @@ def _graph(
     native: Native, original: Predictions, opset: int
 ) -> tuple[ModelProto, Mapping[OutputRole, tuple[str, Array]]]:
     """Return the graph, and which of its outputs is what the original answered."""
-    boosted, prediction = native.boosted, _lone(original)
-    nodes = OwnGraph(boosted.features)
-    margins = add_margins(nodes, OwnGraph.INPUT, boosted)
-    if native.classes is None:
-        add_answer(nodes, margins, boosted.link, into=_PREDICTION)
-        whole = boosted.link is Link.LARGEST
-        kinds = {_PREDICTION: TensorProto.INT64 if whole else TensorProto.FLOAT}
-        wanted = {OutputRole.PREDICTION: (_PREDICTION, prediction)}
-        if original.probabilities is not None:
-            wanted[OutputRole.PROBABILITY] = (_PREDICTION, prediction)
-    elif original.probabilities is None:  # several labels a row
-        answers = add_answer(nodes, margins, boosted.link)
-        above_half(nodes, margins, answers, boosted, into=_PREDICTION)
-        kinds = {_PREDICTION: TensorProto.INT64}
-        wanted = {OutputRole.PREDICTION: (_PREDICTION, prediction)}
-    else:
-        add_classes(
-            nodes,
-            margins,
-            boosted,
-            classes=native.classes,
-            into=(_PREDICTION, _PROBABILITIES),
-        )
-        texts = native.classes.dtype == object
-        label = TensorProto.STRING if texts else TensorProto.INT64
-        kinds = {_PREDICTION: label, _PROBABILITIES: TensorProto.FLOAT}
-        wanted = {
-            OutputRole.PREDICTION: (_PREDICTION, prediction),
-            OutputRole.PROBABILITY: (_PROBABILITIES, original.probabilities),
-        }
+    nodes = OwnGraph(native.boosted.features)
+    margins = add_margins(nodes, OwnGraph.INPUT, native.boosted)
+    wanted = {OutputRole.PREDICTION: (_PREDICTION, _lone(original))}
+    beside = original.probabilities
+    if native.classes is None or beside is None:
+        kinds = {_PREDICTION: _add_prediction(nodes, margins, native)}
+        if beside is not None:
+            wanted[OutputRole.PROBABILITY] = (_PREDICTION, beside)
+        return nodes.model(kinds, opset=opset), wanted
+    add_classes(
+        nodes,
+        margins,
+        native.boosted,
+        classes=native.classes,
+        into=(_PREDICTION, _PROBABILITIES),
+    )
+    texts = native.classes.dtype == object
+    label = TensorProto.STRING if texts else TensorProto.INT64
+    kinds = {_PREDICTION: label, _PROBABILITIES: TensorProto.FLOAT}
+    wanted[OutputRole.PROBABILITY] = (_PROBABILITIES, beside)
     return nodes.model(kinds, opset=opset), wanted
+
+
+def _add_prediction(nodes: OwnGraph, margins: str, native: Native) -> int:
+    """Add the only output, and return its element type."""
+    link = native.boosted.link
+    if native.classes is None:
+        add_answer(nodes, margins, link, into=_PREDICTION)
+        return TensorProto.INT64 if link is Link.LARGEST else TensorProto.FLOAT
+    answers = add_answer(nodes, margins, link)  # several labels a row, each yes or no
+    above_half(nodes, margins, answers, native.boosted, into=_PREDICTION)
+    return TensorProto.INT64
 
 
 def _output(role: OutputRole, tensor: str, answer: Array) -> TensorOutput:
