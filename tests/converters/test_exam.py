@@ -220,6 +220,11 @@ def test_a_rare_class_keeps_the_rows_together() -> None:
             "target: labels c, d are not among the model's classes a, b",
         ),
         (
+            replace(CLASSIFIER, labels=np.array(["a", "B", "a", "B"], object)),
+            "auc",
+            "target: labels B are not among the model's classes a, b",
+        ),
+        (
             extraction(np.array([0, 1, 1, 0]), task=Task.CLASSIFICATION, labels=[7, 8] * 2),
             "accuracy",
             "target: labels 7, 8 are not among the model's classes 0, 1",
