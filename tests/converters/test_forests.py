@@ -227,3 +227,36 @@ def test_several_forests_become_one_node_and_answer_as_before(kind: str) -> None
                 np.testing.assert_allclose(after[name], values, atol=2e-6)
             else:
                 np.testing.assert_array_equal(after[name], values)
+
+
+def test_an_isolation_forest_as_skl2onnx_writes_it_becomes_one_node() -> None:
+    model = IsolationForest(n_estimators=4, max_samples=32, contamination=0.1, **SEED).fit(
+        X
+    )
+    registry = skl2onnx.common._registration  # noqa: SLF001 - its own converter, unaided
+    parts = skl2onnx.operator_converters.isolation_forest
+    skl2onnx.update_registered_converter(
+        IsolationForest,
+        "SklearnIsolationForest",
+        registry.get_shape_calculator("SklearnIsolationForest"),
+        parts.convert_sklearn_isolation_forest,
+        options={"score_samples": [True, False]},
+    )
+    try:
+        graph = skl2onnx.convert_sklearn(
+            model,
+            initial_types=[("input", FloatTensorType([None, FEATURES]))],
+            target_opset={"": 17, "ai.onnx.ml": 3},
+        )
+    finally:
+        sklearn_gaps.close_gaps()
+    old = clean(graph)
+    assert len(old.graph.node) > 100
+    label, score = outputs_of(encode(old), {"input": X}).values()
+    for flavor in BOTH:
+        small = in_one_node(old, flavor)
+        assert len(small) * 2 < len(encode(old))
+        new_label, new_score = outputs_of(small, {"input": X}).values()
+        np.testing.assert_allclose(new_score, score, atol=1e-6)
+        clear = np.abs(score.ravel()) > 1e-6
+        np.testing.assert_array_equal(new_label.ravel()[clear], label.ravel()[clear])

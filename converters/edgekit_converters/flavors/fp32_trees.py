@@ -12,7 +12,7 @@ from edgekit.errors import ConversionError
 from edgekit_converters.flavors.flavor import Built, DoesNotApply, Source
 from edgekit_converters.flavors.one_forest import Replaced, one_forest
 from edgekit_converters.flavors.tree_ensemble import tree_ensemble
-from edgekit_converters.flavors.tree_findings import described, names_of
+from edgekit_converters.flavors.tree_findings import described
 from edgekit_converters.passes.walk import nodes
 
 ML_DOMAIN = "ai.onnx.ml"
@@ -27,10 +27,11 @@ def build(source: Source) -> Built | DoesNotApply:
         new = packed(source.model)
     except ConversionError as error:
         return DoesNotApply(reason=str(error))
+    names = [source.original_name(name) for name in new.names]
     return Built(
         model=new.model,
         note=f"TreeEnsemble 5: {new.note}",
-        findings=described(new.forests, names_of(source)),
+        findings=described(new.forests, names),
     )
 
 

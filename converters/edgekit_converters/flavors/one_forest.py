@@ -5,14 +5,15 @@ each target's sum is added up in the order it was, so no bit of it changes. Know
 version of the operator: how the trees are written is given.
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from edgekit.errors import ConversionError
+from edgekit_converters.flavors.leaf_functions import folded
 from edgekit_converters.flavors.tree_answers import SUM, Sums, Writer, replacement
+from edgekit_converters.flavors.tree_reading import reading_of
 from edgekit_converters.passes.forest import ENSEMBLES, Forest, joined, read
 from edgekit_converters.passes.reachable import drop_decided
 from edgekit_converters.passes.walk import copied, nodes
@@ -21,14 +22,6 @@ _READABLE = {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64}
 _UNTOLD = TensorProto.UNDEFINED  # ONNX infers no types of ai.onnx.ml's older operators
 _LEAST_OPSET = 13  # ReduceSum and Split take their axes and sizes as inputs from here on
 _FEW = 3  # ensembles to tell of one by one
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reading:
-    """What an ensemble reads: a value, and which of its columns (all if empty)."""
-
-    value: str
-    columns: tuple[int, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -40,6 +33,7 @@ class _Making:
     constants: list[TensorProto] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     forests: list[Forest] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     floats: dict[str, str] = field(default_factory=dict)
 
     def as_float(self, value: str, kind: int) -> str:
@@ -60,21 +54,23 @@ class Replaced:
     model: ModelProto
     note: str
     forests: tuple[Forest, ...]
+    names: tuple[str, ...]  # of what each of them answers
 
 
 def one_forest(model: ModelProto, write: Writer) -> Replaced:
     """Return the model with its ensembles replaced; ConversionError says why it cannot."""
     _check(model)
-    out = copied(model)
+    out = copied(folded(model))
     kinds, doubles = _element_types(out), _holds_doubles(out)
     making = _Making(write=write)
     for number, node in enumerate(out.graph.node):
         if node.op_type not in ENSEMBLES:
             making.nodes.append(node)
             continue
-        reading = _reading(out, node.input[0])
+        reading = reading_of(out, node.input[0])
         forest = drop_decided(read(node))
         making.forests.append(forest)
+        making.names.append(node.output[-1])
         if reading.columns:
             forest = forest.with_features(reading.columns)
         kind = kinds.get(reading.value, _UNTOLD)
@@ -90,7 +86,12 @@ def one_forest(model: ModelProto, write: Writer) -> Replaced:
     del out.graph.node[:]
     out.graph.node.extend(written)
     out.graph.initializer.extend(making.constants)
-    return Replaced(model=out, note=_note(making), forests=tuple(making.forests))
+    return Replaced(
+        model=out,
+        note=_note(making),
+        forests=tuple(making.forests),
+        names=tuple(making.names),
+    )
 
 
 def _written(making: _Making) -> list[NodeProto]:
@@ -149,38 +150,6 @@ def _check(model: ModelProto) -> None:
         )
 
 
-def _reading(model: ModelProto, name: str) -> _Reading:
-    """Return what a name stands for, nodes that only pick constant columns resolved."""
-    graph = model.graph
-    makers = {output: node for node in graph.node for output in node.output}
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    reading = _Reading(value=name)
-    while reading.value in makers:
-        picked = _picked(makers[reading.value], constants)
-        if picked is None:
-            break
-        kept = [picked[column] for column in reading.columns] or picked
-        reading = _Reading(value=makers[reading.value].input[0], columns=tuple(kept))
-    return reading
-
-
-def _picked(node: NodeProto, constants: Mapping[str, TensorProto]) -> list[int] | None:
-    """Return the columns that a node picks of its first input, None if it does more."""
-    if node.op_type == "Gather":
-        axes = [entry.i for entry in node.attribute if entry.name == "axis"]
-        if axes != [1]:
-            return None
-    elif node.op_type != "ArrayFeatureExtractor":
-        return None
-    indices = constants.get(node.input[1])
-    if indices is None or indices.data_type not in {TensorProto.INT32, TensorProto.INT64}:
-        return None
-    values = numpy_helper.to_array(indices)
-    found: list[int] = values.ravel().tolist()
-    shaped = values.ndim == 1 or node.op_type != "Gather"
-    return found if shaped and min(found, default=-1) >= 0 else None
-
-
 def _element_types(model: ModelProto) -> dict[str, int]:
     """Return the element type of each value, as far as it can be told."""
     known = shape_inference.infer_shapes(model).graph
@@ -191,7 +160,7 @@ def _element_types(model: ModelProto) -> dict[str, int]:
 def _holds_doubles(model: ModelProto) -> bool:
     """Whether float64 occurs, so that a value whose type is not told may be it."""
     graph = model.graph
-    kinds: Iterable[int] = (
+    kinds = (
         *(value.type.tensor_type.elem_type for value in graph.input),
         *(tensor.data_type for tensor in graph.initializer),
         *(e.i for node in nodes(graph) for e in node.attribute if e.name == "to"),

@@ -5,7 +5,7 @@ A variant is one forest for each ensemble of the model, in the model's order.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from onnx import ModelProto
@@ -17,6 +17,7 @@ from edgekit.table import Array
 from edgekit_converters.encoding import encode
 from edgekit_converters.flavors.batches import run
 from edgekit_converters.flavors.flavor import Finding, Search, Source
+from edgekit_converters.flavors.leaf_functions import folded
 from edgekit_converters.flavors.ranges import exposing
 from edgekit_converters.flavors.tree_findings import Forests, ensembles, leaves, splits
 from edgekit_converters.flavors.tree_rungs import Weighed
@@ -112,8 +113,10 @@ class Bench:
 
 def bench(source: Source) -> Bench:
     """Return where a model's forests can be tried; ConversionError says why they cannot."""
-    if source.search is None:
+    search = source.search
+    if search is None:
         raise ConversionError("it takes rows to search on")
+    source = replace(source, model=folded(source.model))
     nodes = ensembles(source.model)
     if not nodes:
         raise ConversionError("no tree ensemble of ai.onnx.ml 1 to 3")
@@ -122,7 +125,7 @@ def bench(source: Source) -> Bench:
         raise ConversionError("a leaf without a vote")
     return Bench(
         source=source,
-        search=source.search,
+        search=search,
         forests=forests,
         labels=_labels(source.model, source),
     )

@@ -45,7 +45,7 @@ def build(source: Source) -> Built | DoesNotApply:
         note=f"{', '.join(done)}{tried.untried}; TreeEnsemble 5: {new.note}",
         findings=(
             *tried.findings,
-            *told(tried.forests, best, names_of(source)),
+            *told(tried.forests, best, names_of(tried.source)),
         ),
     )
 
