@@ -88,6 +88,7 @@ def save(flavor: Any, model: object, folder: Path, rows: Any, **options: object)
         str(folder),
         signature=infer_signature(example),
         input_example=example,
+        pip_requirements=[],  # asking which would load each model in one more process
         **options,
     )
     answer = mlflow.pyfunc.load_model(str(folder)).predict(example)
