@@ -5,7 +5,7 @@ from onnx import TensorProto, helper
 
 from edgekit.errors import ProofError
 from edgekit.manifest import RuntimeNeeds
-from edgekit.runtime import Session, give_back_memory, version
+from edgekit.runtime import Session, give_back_memory, optimised, version
 
 NEEDS = RuntimeNeeds(opsets={"": 17}, ir_version=8, min_onnxruntime="1.16")
 
@@ -48,3 +48,16 @@ def test_an_input_of_the_wrong_shape_or_name_is_an_error_not_a_crash() -> None:
         session.run({"x": np.ones((1, 3), np.float32)})
     with pytest.raises(ProofError, match="failed on its input"):
         session.run({"z": np.ones((1, 2), np.float32)})
+
+
+def test_the_graph_that_really_runs_can_be_seen() -> None:
+    model = onnx.ModelProto.FromString(doubler())
+    model.graph.node[0].output[0] = "inner"
+    model.graph.node.append(helper.make_node("Identity", ["inner"], ["y"]))
+    seen = onnx.ModelProto.FromString(optimised(model.SerializeToString(), NEEDS))
+    assert [node.op_type for node in seen.graph.node] == ["Add"]
+
+
+def test_of_garbage_nothing_runs() -> None:
+    with pytest.raises(ProofError, match="cannot load it"):
+        optimised(b"not a model", NEEDS)
