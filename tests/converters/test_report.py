@@ -9,6 +9,7 @@ import numpy as np
 from edgekit import board
 from edgekit.conversion import Candidate
 from edgekit.golden import Golden
+from edgekit.latency import BoardLatency
 from edgekit.manifest import ModelIdentity, RuntimeNeeds, Tolerance
 from edgekit_converters.flavors import Finding
 from edgekit_converters.outcome.page import page, size
@@ -34,6 +35,11 @@ KEPT = Candidate(
     high=0.004,
     note="7 weights as int8",
     boards=("raspberry-pi-4",),
+    latencies=(
+        BoardLatency(
+            board="raspberry-pi-4", one_row_p50_us=340, calibrated=False, how="scaled"
+        ),
+    ),
     folder=Path("/somewhere/secret/int8"),
 )
 FP32 = replace(
@@ -177,6 +183,7 @@ def test_the_choice_of_each_board_is_on_the_page_with_what_it_takes() -> None:
     html = page(REPORT)
     assert "Raspberry Pi 4 Model B, 2 GB</h3><strong>int8</strong>" in html
     assert "58 of 512 MB memory" in html
+    assert "about 340 \N{MICRO SIGN}s a row, estimated" in html
 
 
 def test_the_lead_names_the_smallest_kept_flavor_and_how_much_smaller_it_is() -> None:

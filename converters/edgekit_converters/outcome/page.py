@@ -91,8 +91,20 @@ def _card(board: Board, one: Candidate) -> str:
         f'<div class="card"><h3>{escape(board.title)}</h3>'
         f"<strong>{escape(one.flavor)}</strong>"
         f"<p>{one.peak_rss_bytes / _MB:.0f} of {board.model_ram_mb} MB memory<br>"
-        f"{size(flash)} of {board.model_flash_mb} MB flash</p></div>"
+        f"{size(flash)} of {board.model_flash_mb} MB flash{_latency(board, one)}</p></div>"
     )
+
+
+def _latency(board: Board, one: Candidate) -> str:
+    for told in one.latencies:
+        if told.board == board.name:
+            kind = "calibrated" if told.calibrated else "estimated"
+            how = escape(told.how, quote=True)
+            return (
+                f'<br><span title="{how}">about {told.one_row_p50_us:,} {_US} a row,'
+                f" {kind}</span>"
+            )
+    return ""
 
 
 def _plots(report: Report) -> str:
