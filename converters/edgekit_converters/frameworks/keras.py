@@ -135,14 +135,18 @@ def _foreign(config: object) -> Iterator[str]:
 
 
 def _custom(config: object) -> Iterator[str]:
-    """Yield the registered names ("package>Class") of classes that are not Keras's own."""
+    """Yield the registered names of classes that are not Keras's own.
+
+    They are "package>Class", or a class of no module that could be imported.
+    """
     if isinstance(config, list):
         for entry in config:
             yield from _custom(entry)
     if not isinstance(config, dict):
         return
     for key in ("registered_name", "class_name"):
-        if isinstance(config.get(key), str) and ">" in config[key]:
+        homeless = key == "registered_name" and config.get("module", "") is None
+        if isinstance(config.get(key), str) and (homeless or ">" in config[key]):
             yield config[key]
     for entry in config.values():
         yield from _custom(entry)
