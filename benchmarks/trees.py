@@ -39,7 +39,7 @@ from edgekit.table import Array
 ROOT = Path(__file__).resolve().parents[1]
 ASKED = 300  # rows, one by one
 TIMEOUT_S = 900.0
-SEARCH_S = 60.0  # for each lossy flavor
+SEARCH_S = 20.0  # for each lossy flavor
 NEAR = 1e-6  # of a regressor's standard deviation
 OURS = ("fp32", "fp32-trees-v1", "fp32-trees", "trees-rounded", "trees-pruned")
 _WARM = "warm.onnx"
