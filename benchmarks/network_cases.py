@@ -277,6 +277,7 @@ def _trained(network: object, images: Array, truth: Array) -> Mapping[str, Array
     import torch  # noqa: PLC0415 - as above
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     assert isinstance(network, torch.nn.Module)  # noqa: S101 - for the type checker
     for module in network.modules():
         if hasattr(module, "reset_parameters"):
