@@ -176,6 +176,18 @@ def test_weights_without_their_network_are_refused(content: bytes, tmp_path: Pat
         source.read(path)
 
 
+def test_an_archive_cut_off_behind_another_inside_it_is_damaged(tmp_path: Path) -> None:
+    inner = archived(tmp_path / "inner.pt", "archive/data.pkl")
+    path = tmp_path / "model.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/archive_format", "pt2")
+        archive.writestr("m/data/sample_inputs/model.pt", inner.read_bytes())
+    content = path.read_bytes()
+    path.write_bytes(content[:-150])  # the outer directory goes, the inner one stays
+    with pytest.raises(ConversionError, match=r"model\.pt2: a damaged archive"):
+        source.read(path)
+
+
 @pytest.mark.parametrize("name", ["model.pt2", "model.pth"])
 def test_the_pytorch_flavor_in_both_its_formats(name: str, tmp_path: Path) -> None:
     tmp_path.joinpath("data").mkdir()

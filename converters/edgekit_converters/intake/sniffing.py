@@ -49,7 +49,13 @@ def sniff(path: Path) -> Kind:
 
 def check_archive(path: Path) -> None:
     """Refuse an archive that is damaged or unpacks to far more than it holds."""
-    unpacked = sum(member.file_size for member in _members(path))
+    members = _members(path)
+    if members and min(member.header_offset for member in members) > 0:
+        raise ConversionError(
+            f"{path.name}: a damaged archive: its own directory is missing, what is there"
+            " belongs to an archive inside it"
+        )
+    unpacked = sum(member.file_size for member in members)
     packed = path.stat().st_size
     if unpacked > MAX_UNPACKED_BYTES:
         raise ConversionError(
