@@ -242,8 +242,12 @@ def test_chance_and_what_integer_kernels_look_for_are_no_constants() -> None:
 def test_attributes_that_hold_the_default_go(opset: int) -> None:
     conv = with_attributes(
         node("Conv", ["x", "w"], "c"),
-        strides=[1, 1], dilations=[1, 1], pads=[0, 0, 0, 0],
-        group=1, kernel_shape=[3, 3], auto_pad="NOTSET",
+        strides=[1, 1],
+        dilations=[1, 1],
+        pads=[0, 0, 0, 0],
+        group=1,
+        kernel_shape=[3, 3],
+        auto_pad="NOTSET",
     )
     pool = with_attributes(
         node("MaxPool", ["c"], "y"), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=0
