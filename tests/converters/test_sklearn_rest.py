@@ -21,15 +21,20 @@ from sklearn.ensemble import (
     RandomForestRegressor,
     StackingRegressor,
 )
-from sklearn.feature_selection import SequentialFeatureSelector
+from sklearn.feature_selection import RFE, SequentialFeatureSelector
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.linear_model import Lasso, LogisticRegression, Ridge
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import BernoulliRBM
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.random_projection import SparseRandomProjection
+from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.svm import LinearSVC
 
 from edgekit.errors import ConversionError
@@ -133,6 +138,32 @@ def test_the_nearest_centre_names_the_cluster(name: str, tmp_path: Path) -> None
 def test_a_step_that_is_one_product_is_converted(name: str, tmp_path: Path) -> None:
     model = make_pipeline(TRANSFORMERS[name], Ridge()).fit(ROWS, NUMBERS)
     extraction = taken(tmp_path, model, ROWS)
+    assert_same(answers(extraction), extraction.original)
+
+
+WRAPPED: dict[str, tuple[Any, Array]] = {
+    "random search": (
+        RandomizedSearchCV(Ridge(), {"alpha": [1.0, 2.0]}, n_iter=2, random_state=0),
+        NUMBERS,
+    ),
+    "search at the end": (
+        make_pipeline(
+            StandardScaler(), RandomizedSearchCV(Ridge(), {"alpha": [1.0]}, n_iter=1)
+        ),
+        NUMBERS,
+    ),
+    "selection": (RFE(Ridge(), n_features_to_select=2), NUMBERS),
+    "self-training": (
+        SelfTrainingClassifier(LogisticRegression()),
+        np.where(np.arange(160) % 5, TWO, -1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_what_answers_inside_another_is_converted(name: str, tmp_path: Path) -> None:
+    model, truth = WRAPPED[name]
+    extraction = taken(tmp_path, model.fit(ROWS, truth), ROWS)
     assert_same(answers(extraction), extraction.original)
 
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import skl2onnx
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 from skl2onnx.common.data_types import (
@@ -29,8 +28,10 @@ from edgekit.runtime import Session
 from edgekit.table import Array, Table
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.frameworks import finishing, sklearn_instead, sklearn_native
+from edgekit_converters.frameworks.faithful import distance
 from edgekit_converters.frameworks.sklearn_gaps import (
     close_gaps,
+    core,
     judges_exactly,
     parts,
     picks_columns,
@@ -46,8 +47,7 @@ from edgekit_converters.versions import installed
 
 _Real = Any  # a type of skl2onnx, which has no types
 _ML_OPSET = 3  # the newest that skl2onnx's converters use
-_OTHER_LABELS = 0.01  # as a share of the rows: more than float32 moves over a border
-_OTHER_NUMBERS = 0.001  # on average, of the largest: ten times what float32 costs
+_MOST = 120  # characters of a foreign message
 _LABEL, _BESIDE = 0, 1  # skl2onnx's outputs: the answer, then probabilities or scores
 _CONVERTING = (  # what skl2onnx raises for what it does not know
     ArithmeticError,
@@ -77,9 +77,17 @@ def convert(job: Job) -> Extraction:
     takes = signed or sklearn_native.takes(model)
     rows = samples.read(job.samples, source.example, takes, job.target)
     answers = sklearn_native.ask(model, source.predict_fn, rows.table, takes)
+    if source.predict_fn != "transform":
+        model = core(model)
     graph = _to_onnx(model, takes, job.supported, source.predict_fn)
     tensors = _tensors(graph, takes, packed=_packs(model, takes))
-    graph, outputs = _bind(graph, tensors, rows.table, answers, source.predict_fn)
+    try:
+        graph, outputs = _bind(graph, tensors, rows.table, answers, source.predict_fn)
+    except ConversionError as error:
+        name = type(model).__name__
+        raise ConversionError(
+            f"{name}: {str(error)[:_MOST]}; {sklearn_instead.advice(name)}"
+        ) from error
     outputs = _faithful(
         model, graph, Binding(inputs=tensors, outputs=outputs), rows.table, answers
     )
@@ -278,7 +286,7 @@ def _faithful(
     left out when it is another number than the original's.
     """
     got = results(binding, finishing.run(graph, binding.inputs, table))
-    wrong = _distance(got.prediction, answers.prediction)
+    wrong = distance(got.prediction, answers.prediction)
     if wrong > 1:
         raise ConversionError(
             f"{type(model).__name__}: skl2onnx {skl2onnx.__version__} converts it, but the"
@@ -287,23 +295,10 @@ def _faithful(
         )
     beside = {
         OutputRole.PREDICTION: 0.0,
-        OutputRole.PROBABILITY: _distance(got.probabilities, answers.probabilities),
-        OutputRole.SCORE: _distance(got.score, answers.score),
+        OutputRole.PROBABILITY: distance(got.probabilities, answers.probabilities),
+        OutputRole.SCORE: distance(got.score, answers.score),
     }
     return tuple(one for one in binding.outputs if beside[one.role] <= 1)
-
-
-def _distance(got: Array | dict[str, Array] | None, wanted: Array | None) -> float:
-    """Return how far answers lie apart; 1 is the most that float32 may explain."""
-    if not isinstance(got, np.ndarray) or wanted is None:
-        return 0.0
-    if wanted.dtype.kind != "f":
-        return float((got != wanted).mean()) / _OTHER_LABELS
-    known = np.isfinite(wanted)
-    if not known.any():
-        return 0.0
-    largest = float(np.abs(wanted[known]).max())
-    return float(np.abs(got - wanted)[known].mean()) / (largest or 1.0) / _OTHER_NUMBERS
 
 
 def _named(model: Any, failure: Exception | None) -> str:  # noqa: ANN401

@@ -19,8 +19,12 @@ from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import (
     BaseHistGradientBoosting,
 )
+from sklearn.feature_selection import RFE
 from sklearn.impute import SimpleImputer
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import KBinsDiscretizer
+from sklearn.semi_supervised import SelfTrainingClassifier
 
 from edgekit.errors import ConversionError
 from edgekit.table import Array
@@ -82,6 +86,24 @@ def close_gaps() -> None:
     boosted_estimators.close_gaps()
     if boosted_estimators.LIBRARIES & set(sys.modules):
         exact_scaling.close_gaps()
+
+
+def core(model: BaseEstimator) -> BaseEstimator:
+    """Return what answers in a search, a selection or a self-training, as it answers.
+
+    skl2onnx knows but one of the searches, and takes a selection for its first half.
+    """
+    if isinstance(model, Pipeline):
+        (name, last), before = model.steps[-1], model.steps[:-1]
+        inner = core(last)
+        return model if inner is last else Pipeline([*before, (name, inner)])
+    if isinstance(model, BaseSearchCV):
+        return core(model.best_estimator_)
+    if isinstance(model, SelfTrainingClassifier):
+        return core(getattr(model, "estimator_", None) or model.base_estimator_)
+    if isinstance(model, RFE):
+        return Pipeline([("select", model), ("answer", core(model.estimator_))])
+    return model
 
 
 def prepare(model: BaseEstimator) -> None:

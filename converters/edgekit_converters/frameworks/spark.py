@@ -20,17 +20,22 @@ from onnxmltools.convert.common import _container
 from onnxmltools.convert.common import _registration as registry
 from onnxmltools.convert.common.data_types import FloatTensorType, StringTensorType
 from onnxmltools.convert.sparkml import convert as convert_pipeline
+from onnxmltools.convert.sparkml.operator_converters.decision_tree_regressor import (
+    convert_decision_tree_regressor,
+)
+from onnxmltools.convert.sparkml.ops_names import get_sparkml_operator_name
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # it ships none
 from pyspark.errors import PySparkException
 from pyspark.ml import PipelineModel
 from pyspark.sql import SparkSession
 
-from edgekit.binding import Predictions
+from edgekit.binding import Predictions, results
 from edgekit.errors import ConversionError
 from edgekit.manifest import Binding, OutputRole, TensorInput, TensorOutput
 from edgekit.table import Array, Table
 from edgekit_converters.extraction import Extraction, Task
 from edgekit_converters.frameworks import finishing
+from edgekit_converters.frameworks.faithful import distance
 from edgekit_converters.frameworks.thresholds import rounded_down
 from edgekit_converters.intake import inputs, samples
 from edgekit_converters.intake.inputs import TEXT, Field, Inputs
@@ -75,11 +80,13 @@ def convert(job: Job) -> Extraction:
         graph = _to_onnx(spark, model, takes, job.supported)
     tensors = tuple(_tensor(field) for field in takes.fields)
     graph, outputs = _bind(graph, tensors, given.table, answers, name)
+    binding = Binding(inputs=tensors, outputs=outputs)
+    _check_faithful(graph, binding, given.table, answers, name)
     finishing.tidy(graph)
     probabilities = answers.get("probability")
     return Extraction(
         model=finishing.encode(graph),
-        binding=Binding(inputs=tensors, outputs=outputs),
+        binding=binding,
         signature=source.signature,
         samples=given.table,
         labels=as_answers(given.labels, answers[name]),
@@ -192,10 +199,39 @@ def _type(field: Field) -> object:
 
 
 def _close_gaps() -> None:
-    """Let whole numbers (StringIndexer's) stand beside others in one vector."""
+    """Put right what onnxmltools gets wrong: whole numbers in vectors, boosted sums."""
     name = "pyspark.ml.feature.VectorAssembler"
     registry.register_converter(name, _assemble, overwrite=True)
     registry.register_shape_calculator(name, _assembled, overwrite=True)
+    name = "pyspark.ml.regression.GBTRegressionModel"
+    registry.register_converter(name, _boosted, overwrite=True)
+    registry.register_shape_calculator(name, _boosted_shape, overwrite=True)
+
+
+def _boosted_shape(operator: Any) -> None:  # noqa: ANN401 - onnxmltools has no types
+    operator.outputs[0].type = FloatTensorType([None, 1])
+
+
+def _boosted(scope: Any, operator: Any, container: Any) -> None:  # noqa: ANN401
+    """Add the weighted sum of the trees; onnxmltools adds an ArgMax as of a classifier."""
+    model = operator.raw_operator
+    columns = []
+    for tree in model.trees:
+        inner = scope.declare_local_operator(get_sparkml_operator_name(type(tree)), tree)
+        inner.raw_params = operator.raw_params
+        inner.inputs = operator.inputs
+        answer = scope.declare_local_variable("answer", FloatTensorType())
+        inner.outputs.append(answer)
+        convert_decision_tree_regressor(scope, inner, container)
+        inner.is_evaluated = True
+        columns.append(answer.full_name)
+    joined = scope.get_unique_variable_name("joined")
+    container.add_node("Concat", columns, joined, op_version=4, axis=1)
+    weights = scope.get_unique_variable_name("weights")
+    shape = [len(model.treeWeights), 1]
+    container.add_initializer(weights, TensorProto.FLOAT, shape, model.treeWeights)
+    into = operator.outputs[0].full_name
+    container.add_node("MatMul", [joined, weights], into, op_version=9)
 
 
 def _assembled(operator: Any) -> None:  # noqa: ANN401 - onnxmltools has no types
@@ -273,6 +309,24 @@ def _bind(
         )
         for one, answer in answers.items()
     )
+
+
+def _check_faithful(
+    graph: ModelProto,
+    binding: Binding,
+    table: Table,
+    answers: Mapping[str, Array],
+    name: str,
+) -> None:
+    got = results(binding, finishing.run(graph, binding.inputs, table))
+    beside = distance(got.probabilities, answers.get("probability"))
+    wrong = max(distance(got.prediction, answers[name]), beside)
+    if wrong > 1:
+        raise ConversionError(
+            f"spark: onnxmltools {onnxmltools.__version__} converts it, but the ONNX form"
+            f" answers otherwise ({wrong:.3g} times what float32 may explain); log an ONNX"
+            " model with mlflow.onnx, or use another estimator"
+        )
 
 
 def _alike(raw: Array, answer: Array) -> bool:

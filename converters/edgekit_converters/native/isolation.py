@@ -45,9 +45,10 @@ _OURS = {  # never as a model pins them: edgekit brings its own, or needs none
     "skl2onnx",
 }
 # Packages that pin nothing above: what they must not meet. From 1.5 on scikit-learn's
-# wheels agree with numpy 2, from 2.0 and 4.0 on xgboost's and lightgbm's do.
+# wheels agree with numpy 2, from 2.0 and 4.0 on xgboost's and lightgbm's do. The oldest
+# import pkg_resources, which newer setuptools lack.
 _OLD = {"scikit-learn": (1, 5), "xgboost": (2, 0), "lightgbm": (4, 0)}
-_BEFORE = ("numpy>=1.21,<2", "scipy>=1.8,<1.12", "pandas>=1.3,<3")
+_BEFORE = ("numpy>=1.21,<2", "scipy>=1.8,<1.12", "pandas>=1.3,<3", "setuptools<70")
 _SINCE = ("pandas>=2",)
 _FIRST_NAMED = (1, 1)  # skl2onnx for older scikit-learns needs onnx before 1.18
 _MANY = 5  # names that one sentence lists
