@@ -198,7 +198,6 @@ def save_foreign(folder: Path) -> None:
         [keras.Input((1,), dtype="string"), layers.StringLookup(vocabulary=["a", "b"])]
     )
     looked_up.save(folder / "lookup.keras")
-    looked_up.export(folder / "lookup.exported", verbose=False)
     network((4,), layers.Dense(1)).save_weights(folder / "lone.weights.h5")
 
 

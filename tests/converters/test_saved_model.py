@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
@@ -87,13 +86,6 @@ def test_a_signature_must_be_named_if_there_are_several(keras_files: Path) -> No
 def test_a_graph_that_reads_files_is_refused(keras_files: Path) -> None:
     with pytest.raises(ConversionError, match=r"its graph runs ReadFile.*--trust-pickle"):
         extracted(keras_files / "reading", keras_files / "module.rows.npz")
-
-
-def test_a_table_in_the_graph_is_refused(keras_files: Path, tmp_path: Path) -> None:
-    rows = tmp_path / "rows.npz"
-    np.savez(rows, x=np.array([["a"], ["c"]]))
-    with pytest.raises(ConversionError, match="encode before the model"):
-        extracted(keras_files / "lookup.exported", rows)
 
 
 def test_a_fixed_batch_is_refused(keras_files: Path) -> None:
