@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgekit_converters.verdict.compare import ClassLoss, Comparison
-from edgekit_converters.verdict.gate import HUNGRIER_BYTES, Verdict, judge
+from edgekit_converters.verdict.gate import HUNGRIER, HUNGRIER_BYTES, Verdict, judge
 from edgekit_converters.verdict.measure import Cost
 from edgekit_converters.verdict.metrics import Metric
 from edgekit_converters.verdict.statistics import Interval, paired
@@ -251,11 +251,18 @@ def test_what_nobody_would_notice_is_not_held_against_a_flavor() -> None:
 
 
 def test_a_flavor_that_takes_far_more_memory_is_refused() -> None:
-    fine = replace(SMALLER, peak_rss_bytes=BASELINE.peak_rss_bytes + HUNGRIER_BYTES)
+    fine = replace(SMALLER, peak_rss_bytes=int(HUNGRIER * BASELINE.peak_rss_bytes))
     assert verdict(fine).accepted
     refused = verdict(replace(fine, peak_rss_bytes=fine.peak_rss_bytes + 2**20))
     assert not refused.accepted
-    assert "hungrier: 69.0 MiB at its peak, fp32 takes 60.0" in refused.reason
+    assert "hungrier: 76.0 MiB at its peak, fp32 takes 60.0" in refused.reason
+
+
+def test_a_few_megabytes_more_than_a_small_process_takes_are_no_reason() -> None:
+    small = replace(BASELINE, peak_rss_bytes=20 * 2**20)
+    more = replace(SMALLER, peak_rss_bytes=small.peak_rss_bytes + HUNGRIER_BYTES)
+    judged = judge("int8", comparison=SAME, cost=more, baseline=small, max_drop=0.005)
+    assert judged.accepted
 
 
 def test_every_reason_is_named_not_only_the_first() -> None:

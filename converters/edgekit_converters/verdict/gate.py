@@ -30,7 +30,8 @@ from edgekit_converters.verdict.statistics import (
 BASELINE = "fp32"
 SLOWER = 1.25  # times float32's time for one row, taking turns with it
 SLOWER_US = 50  # and by this much: a tenth of what one answer over HTTP takes
-HUNGRIER_BYTES = 8 * 2**20  # more than float32's peak RSS
+HUNGRIER_BYTES = 10 * 2**20  # more than float32's peak RSS,
+HUNGRIER = 1.25  # and more than so many times of it
 RECALL_FLOOR = 0.05  # no class may lose more of its rows
 _SHOWN = 4  # names of small classes
 
@@ -195,7 +196,7 @@ def _slower(cost: Cost, baseline: Cost) -> str:
 
 def _hungrier(cost: Cost, baseline: Cost) -> str:
     more = cost.peak_rss_bytes - baseline.peak_rss_bytes
-    if more <= HUNGRIER_BYTES:
+    if more <= max(HUNGRIER_BYTES, (HUNGRIER - 1) * baseline.peak_rss_bytes):
         return ""
     return (
         f"hungrier: {cost.peak_rss_bytes / 2**20:.1f} MiB at its peak, {BASELINE} takes"
