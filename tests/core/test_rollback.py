@@ -18,13 +18,15 @@ def workshop(tmp_path: Path) -> Workshop:
 
 
 def go_back(workshop: Workshop, version: str | None = None) -> Entry:
-    return rollback(
+    entry = rollback(
         model="wine",
         stage="production",
         version=version,
         workplace=workshop.workplace,
         now=NOW + timedelta(minutes=1),
     )
+    assert isinstance(entry, Entry)
+    return entry
 
 
 def standing(workshop: Workshop) -> tuple[str, int]:
