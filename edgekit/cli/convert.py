@@ -179,7 +179,8 @@ def command(  # noqa: PLR0913 - one argument for each option
     """Convert a model to compact ONNX flavors, measured, gated and fitted to boards.
 
     MODEL_URI is models:/NAME/VERSION, models:/NAME/STAGE, models:/NAME@ALIAS,
-    runs:/ID/PATH, or a path: an MLflow model folder, .onnx, .keras, .h5 or a SavedModel.
+    runs:/ID/PATH, or a path: an MLflow model folder, .onnx, .keras, .h5, .pt2, .pt,
+    .tflite or a SavedModel.
 
     Each flavor is run in a process of its own and compared with the original model on the
     samples. One that is less accurate than --max-drop allows, no smaller than float32,

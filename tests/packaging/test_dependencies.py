@@ -38,6 +38,7 @@ NOT_IMPORTED = {
     },
     "edgekit-converters": {
         "onnxruntime": "used through edgekit.runtime; flavors are measured with it",
+        "ai-edge-litert": "looked for by name; TensorFlow's interpreter does as well",
         "onnxscript": "used by torch.onnx.export",
     },
 }
