@@ -86,12 +86,22 @@ def same(exam: Exam) -> float:
             Metric.RMSE,
         ),
         (extraction(np.eye(4)), Metric.FLIPS),
-        (extraction(np.full((4, 2), 7.0), labels=[0, 1, 1, 0]), Metric.RELATIVE_ERROR),
+        (extraction(np.full((4, 2), 7.0), labels=[0, 1, 1, 0]), Metric.ACCURACY),
+        (extraction(np.full((4, 2), 7.0), labels=[0, 2, 1, 0]), Metric.RELATIVE_ERROR),
         (extraction(np.full((4, WIDTH), 7.0), labels=[0, 1, 1, 0]), Metric.AUC),
     ],
 )
 def test_auto_suits_the_model(model: Extraction, metric: Metric) -> None:
     assert set_exam(model).metric is metric
+
+
+def test_logits_are_read_as_the_class_of_the_largest() -> None:
+    logits = np.array(
+        [[3.0, -1.0, 0.0], [-2.0, 9.0, 1.0], [0.0, 1.0, 5.0], [4.0, 5.0, 0.0]]
+    )
+    exam = set_exam(extraction(logits, labels=[0, 1, 2, 0]))
+    assert exam.metric is Metric.ACCURACY
+    assert same(exam) == 0.75
 
 
 def test_true_labels_0_and_1_of_a_detector_are_normal_and_anomalous() -> None:
@@ -230,7 +240,7 @@ def test_a_rare_class_keeps_the_rows_together() -> None:
             "target: labels 7, 8 are not among the model's classes 0, 1",
         ),
         (
-            extraction(np.full((4, 2), 7.0), labels=[0, 1, 1, 0]),
+            extraction(np.full((4, 2), 7.0), labels=[0, 2, 1, 0]),
             "accuracy",
             "metric accuracy: the model answers numbers, not labels",
         ),

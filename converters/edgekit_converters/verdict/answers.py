@@ -28,7 +28,7 @@ class Reading(StrEnum):
     """How a label is read from an answer."""
 
     LABEL = "label"  # it is one; a row with several agrees only if all do
-    LIKELIEST = "likeliest"  # the class of the highest probability
+    LIKELIEST = "likeliest"  # the class of the highest probability, or logit
     ODDS = "odds"  # one probability: yes above one half
     NUMBER = "number"  # it has none
 
@@ -74,6 +74,8 @@ def reading(values: Array, *, task: Task, truth: Array | None) -> Reading:
         return Reading.LABEL
     if is_odds(values) and truth is not None and is_binary(truth):
         return Reading.ODDS
+    if truth is not None and _are_numbers_of_columns(truth, values):
+        return Reading.LIKELIEST  # logits: the softmax was left to the caller
     return Reading.NUMBER
 
 
@@ -229,6 +231,14 @@ def take(predictions: Predictions, numbers: Array) -> Predictions:
 
 def _matrix(values: Array) -> Array:
     return values.reshape(len(values), -1)
+
+
+def _are_numbers_of_columns(truth: Array, values: Array) -> bool:
+    """Whether the true labels are the numbers of the answer's columns, each of them."""
+    if values.dtype.kind not in "fiu" or truth.dtype.kind not in "iu":
+        return False
+    several = values.shape[1] > 1
+    return several and np.array_equal(np.unique(truth), np.arange(values.shape[1]))
 
 
 def _is_probabilities(values: Array) -> bool:
