@@ -116,8 +116,12 @@ def compare_one(model: str, edge: str) -> None:
 def given(original: Any) -> Any:  # noqa: ANN401 - MLflow has no types
     """Rows as the signature wants them."""
     if original.metadata.get_input_schema().is_tensor_spec():
-        wanted = original.metadata.get_input_schema().numpy_types()[0]
-        return FRAME.to_numpy().astype(wanted)
+        (wanted,) = original.metadata.get_input_schema().inputs
+        shape = tuple(wanted.shape[1:])
+        if shape == (FRAME.shape[1],):
+            return FRAME.to_numpy().astype(wanted.type)
+        values = np.random.default_rng(0).normal(size=(len(FRAME), *shape))
+        return values.astype(wanted.type)
     return FRAME
 
 
