@@ -5,6 +5,7 @@ Each gap is named where it is closed; what is not named here goes through skl2on
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -62,12 +63,7 @@ _MISSING = "nodes_missing_value_tracks_true"
 
 def close_gaps() -> None:
     """Register the corrected converters with skl2onnx, for this process."""
-    for name in _TREES:
-        alias = f"Sklearn{name}"
-        known = registry.get_converter(alias)
-        registry.register_converter(
-            alias, _mended(known), overwrite=True, options=known.get_allowed_options()
-        )
+    _mend_trees()
     update_registered_converter(
         EllipticEnvelope,
         "EdgekitEllipticEnvelope",
@@ -86,6 +82,17 @@ def close_gaps() -> None:
     boosted_estimators.close_gaps()
     if boosted_estimators.LIBRARIES & set(sys.modules):
         exact_scaling.close_gaps()
+
+
+@cache
+def _mend_trees() -> None:
+    """Wrap skl2onnx's converters of trees; once in a process, or they pile up."""
+    for name in _TREES:
+        alias = f"Sklearn{name}"
+        known = registry.get_converter(alias)
+        registry.register_converter(
+            alias, _mended(known), overwrite=True, options=known.get_allowed_options()
+        )
 
 
 def core(model: BaseEstimator) -> BaseEstimator:

@@ -139,7 +139,14 @@ def _settings(folder: str) -> Mapping[str, str]:
 def _load(path: Path) -> Any:  # noqa: ANN401 - Spark's classes are made at run time
     try:
         return PipelineModel.load(path.as_uri())
-    except (*_FAILING, AttributeError, LookupError, ImportError, ValueError) as error:
+    except (
+        *_FAILING,
+        AttributeError,
+        ImportError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ConversionError(
             f"{path.name}: Spark cannot load it as a PipelineModel ({_short(error)});"
             " a pipeline that was fitted and logged with mlflow.spark is expected"
