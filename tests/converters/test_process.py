@@ -1,5 +1,9 @@
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,3 +45,33 @@ def test_a_child_that_eats_the_memory_is_ended_before_the_machine_is(
     monkeypatch.setattr(process, "MEMORY_SHARE", 0.02)
     with pytest.raises(ConversionError, match=r"takes more than .* MB of memory"):
         run(GREEDY, tmp_path)
+
+
+def test_a_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    child = (
+        "from edgekit_converters.native import child as c; import os, time;"
+        "c._end_with_the_parent(); open('pid', 'w').write(str(os.getpid()));"
+        "time.sleep(60)"
+    )
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path) as running:
+        wait(lambda: (tmp_path / "pid").is_file() and (tmp_path / "pid").read_text() != "")
+        pid = int((tmp_path / "pid").read_text())
+        running.send_signal(signal.SIGKILL)
+    wait(lambda: not alive(pid))
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/status")
+    return not status.is_file() or "State:\tZ" not in status.read_text()
+
+
+def wait(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)

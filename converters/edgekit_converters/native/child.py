@@ -4,6 +4,8 @@
 here and nowhere else. What a person can fix goes to error.json; a crash leaves a traceback.
 """
 
+import ctypes
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -19,10 +21,12 @@ from edgekit_converters.job import Job, Order
 
 ERROR = "error.json"
 REFUSED = 3  # exit code: error.json says why
+_PR_SET_PDEATHSIG = 1  # Linux's prctl.h
 
 
 def main(arguments: list[str]) -> int:
     """Carry out the order in a file; return the exit code."""
+    _end_with_the_parent()
     order = Order.from_json(Path(arguments[0]).read_bytes())
     try:
         extraction.save(order.out, convert(order.job()))
@@ -34,6 +38,11 @@ def main(arguments: list[str]) -> int:
         order.out.joinpath(ERROR).write_bytes(canonical_json(document))
         return REFUSED
     return 0
+
+
+def _end_with_the_parent() -> None:
+    """Have the kernel end this process when the one that waits for it is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 def convert(job: Job) -> Extraction:
