@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from edgekit.table import Array
 from edgekit_converters.flavors.integers import SAME_RANGE, Layer
 from edgekit_converters.flavors.weights import tensor
-from edgekit_converters.passes.walk import copied
+from edgekit_converters.passes.walk import copied, replace_nodes
 
 MIN_OPSET = 13  # DequantizeLinear per channel
 _LEVELS = 255
@@ -165,7 +165,7 @@ def _quantise_edges(model: ModelProto, steps: Mapping[str, _Step]) -> None:
             placed += _pair(name, f"{name}/float" if name in returned else name)
             if name in returned:
                 placed.append(_back(name, name))
-    _replace(model, placed)
+    replace_nodes(model, placed)
 
 
 def _pair(name: str, source: str) -> list[NodeProto]:
@@ -183,14 +183,4 @@ def _back(name: str, target: str) -> NodeProto:
 
 
 def _put_first(model: ModelProto, first: list[NodeProto]) -> None:
-    _replace(model, [*first, *model.graph.node])
-
-
-def _replace(model: ModelProto, nodes: Sequence[NodeProto]) -> None:
-    copies = []
-    for node in nodes:
-        copy = NodeProto()
-        copy.CopyFrom(node)
-        copies.append(copy)
-    del model.graph.node[:]
-    model.graph.node.extend(copies)
+    replace_nodes(model, [*first, *model.graph.node])
