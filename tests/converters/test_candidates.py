@@ -195,20 +195,20 @@ def test_what_is_no_smaller_is_not_measured() -> None:
 
 @pytest.mark.slow
 def test_what_was_found_when_the_time_was_up_says_so() -> None:
-    found = tried(extractions.of_classifier(rows=60), seconds=4.0)
+    found = tried(extractions.of_classifier(rows=60), seconds=0.5)
     late = [
         one.reason
         for one in found.values()
         if isinstance(one, Fallen) and one.reason.startswith("not tried")
     ]
-    assert set(late) <= {"not tried: the 4 s of the search were used up"}
+    assert set(late) <= {"not tried: the 0.5 s of the search were used up"}
     cut = [
         one.note
         for one in found.values()
         if isinstance(one, Judged) and "cut short" in one.note
     ]
     assert late or cut
-    assert all(note.endswith("the 4 s of the search were used up") for note in cut)
+    assert all(note.endswith("the 0.5 s of the search were used up") for note in cut)
     for one in found.values():
         for line in one.findings if isinstance(one, Judged) else ():
             assert line.value is None or math.isfinite(line.value)

@@ -160,6 +160,11 @@ def test_without_a_rival_no_ratio_is_told(trial: Trial) -> None:
     assert trial.cost.times_baseline == 0
 
 
-def test_the_estimate_from_the_graph_alone_is_near_the_peak(trial: Trial) -> None:
-    cost = trial.cost
-    assert cost.memory_estimate_bytes == pytest.approx(cost.peak_rss_bytes, rel=0.15)
+def test_the_estimate_from_the_graph_alone_grows_as_the_peak_does(trial: Trial) -> None:
+    """What onnxruntime itself takes differs by processor; what a model adds does not."""
+    large = networks.classifier(filters=300).SerializeToString()
+    found = measure(large, session_options={}, feeds={"image": IMAGES[:4]}).cost
+    grown = found.peak_rss_bytes - trial.cost.peak_rss_bytes
+    estimated = found.memory_estimate_bytes - trial.cost.memory_estimate_bytes
+    assert grown > 20 * _MB
+    assert estimated == pytest.approx(grown, rel=0.25)

@@ -127,8 +127,9 @@ class Household:
 
     # --- processes ---------------------------------------------------------------------
 
-    def start_depot(self) -> None:
-        self._start("depot", "edgekit", "depot", "--fleet", str(self.folder / "fleet"))
+    def start_depot(self, *options: str) -> None:
+        fleet = str(self.folder / "fleet")
+        self._start("depot", "edgekit", "depot", "--fleet", fleet, *options)
 
     def start_agent(self, **environment: str) -> None:
         config = str(self.folder / "agent.toml")

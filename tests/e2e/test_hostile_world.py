@@ -114,6 +114,8 @@ def test_a_disk_that_fills_up_during_the_fetch_loses_no_model(
 ) -> None:
     house = on_a_small_disk
     incoming = house.folder / "state" / "incoming"
+    house.stop("depot")
+    house.start_depot("--max-rate", "1000")  # 8 s for the bundle
     house.release(LARGE, 2)
     house.until(lambda: any(incoming.glob("*.part")), "the fetch has begun")
     ballast = fill(house.folder / "state", leave_bytes=0)
@@ -272,6 +274,8 @@ def test_a_worker_that_memory_runs_out_for_loses_no_model(serving: Household) ->
 def test_an_updater_that_is_killed_is_reported_and_the_update_finishes(
     serving: Household,
 ) -> None:
+    serving.stop("depot")
+    serving.start_depot("--max-rate", "1000")  # 8 s for the bundle
     serving.release(LARGE, 2)
     serving.until(lambda: serving.updater() != 0, "an updater runs")
     os.kill(serving.updater(), signal.SIGKILL)

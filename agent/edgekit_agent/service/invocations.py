@@ -16,7 +16,6 @@ import os
 import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -38,7 +37,6 @@ MAX_CONNECTIONS = 32
 MAX_REFUSALS = 32  # connections that are told to come back, at the same time
 REQUEST_S = 30.0  # for the head of a request, and again for its body
 SOCKET_MODE = 0o660
-_GLANCE_S = 0.01
 _MAX_LENGTH_DIGITS = 18
 _JSON = "application/json"
 _UNEXPECTED = (
@@ -59,7 +57,7 @@ class InvocationServer(ThreadingMixIn, UnixStreamServer):
         self.limits = limits or Limits()
         self._path = path
         self._answering = 0
-        self._counting = threading.Lock()
+        self._counting = threading.Condition()
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._refusals = threading.BoundedSemaphore(MAX_REFUSALS)
         super().__init__(str(path), _Handler, bind_and_activate=False)
@@ -126,13 +124,13 @@ class InvocationServer(ThreadingMixIn, UnixStreamServer):
         finally:
             with self._counting:
                 self._answering -= 1
+                self._counting.notify_all()
 
     def finish(self, wait_s: float) -> None:
         """Accept no more connections; return when nothing is being answered."""
         self.shutdown()
-        deadline_s = time.monotonic() + wait_s
-        while self._answering and time.monotonic() < deadline_s:
-            time.sleep(_GLANCE_S)
+        with self._counting:
+            self._counting.wait_for(lambda: not self._answering, wait_s)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - socketserver's own types
         """A client that went away is no event; anything else is a defect worth a trace."""

@@ -21,7 +21,6 @@ from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
 
 DRAIN_S = 10.0
-_GLANCE_S = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +94,7 @@ class Shelf:
     def __init__(self, mode: Enforcement) -> None:
         self._mode = mode
         self._lock = threading.Lock()
+        self._released = threading.Condition(self._lock)
         self._places: dict[str, _Place] = {}
         self._gone: list[dict[str, object]] = []  # counts of models that were replaced
 
@@ -157,8 +157,9 @@ class Shelf:
         try:
             yield place
         finally:
-            with self._lock:
+            with self._released:
                 place.users -= 1
+                self._released.notify_all()
 
     def _find(self, model: str | None) -> _Place:
         served = ", ".join(sorted(self._places)) or "none yet"
@@ -181,14 +182,16 @@ class Shelf:
                 self._places[model] = place
         if old is None:
             return
-        deadline_s = time.monotonic() + DRAIN_S
-        while old.users and time.monotonic() < deadline_s:
-            time.sleep(_GLANCE_S)
-        with self._lock:
-            if old.counts.requests:
-                self._gone.append(_table(old.served.identity, old.counts))
+        self._retire(old)
         del old
         give_back_memory()
+
+    def _retire(self, old: _Place) -> None:
+        """Wait until nobody holds a place, and keep what it counted."""
+        with self._released:
+            self._released.wait_for(lambda: not old.users, DRAIN_S)
+            if old.counts.requests:
+                self._gone.append(_table(old.served.identity, old.counts))
 
 
 def _table(identity: Identity, counts: Counts) -> dict[str, object]:
