@@ -105,7 +105,7 @@ def _results(extraction: Any, raw: Mapping[str, Array]) -> Any:  # noqa: ANN401 
 def awkward(extraction: Any) -> Array:  # noqa: ANN401 - as above
     """Return rows on and beside the model's own thresholds."""
     from edgekit_converters.encoding import decode  # noqa: PLC0415 - as above
-    from edgekit_converters.flavors.one_forest import trees_of  # noqa: PLC0415 - as above
+    from edgekit_converters.flavors.trees.one_forest import trees_of  # noqa: PLC0415 - as above
 
     splits = [s for forest in trees_of(decode(extraction.model)) for s in forest.splits]
     rng = np.random.default_rng(5)
@@ -272,7 +272,7 @@ def _reference(forms: Iterable[str]) -> str:
 
 def _splits(extraction: Any) -> int:  # noqa: ANN401 - as above
     from edgekit_converters.encoding import decode  # noqa: PLC0415 - as above
-    from edgekit_converters.flavors.one_forest import trees_of  # noqa: PLC0415 - as above
+    from edgekit_converters.flavors.trees.one_forest import trees_of  # noqa: PLC0415 - as above
 
     return sum(len(forest.splits) for forest in trees_of(decode(extraction.model)))
 

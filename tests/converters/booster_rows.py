@@ -8,11 +8,12 @@ from onnx import TensorProto
 from edgekit.runtime import Session
 from edgekit.table import Array
 from edgekit_converters.encoding import decode, encode
-from edgekit_converters.flavors import Built, fp32_trees
+from edgekit_converters.flavors import Built
 from edgekit_converters.flavors.flavor import Source
+from edgekit_converters.flavors.trees import fp32_trees
 from edgekit_converters.frameworks import finishing
-from edgekit_converters.frameworks.boosted import Boosted, Link, Trees
-from edgekit_converters.frameworks.boosted_graph import add_answer, add_margins
+from edgekit_converters.frameworks.boosting.boosted import Boosted, Link, Trees
+from edgekit_converters.frameworks.boosting.boosted_graph import add_answer, add_margins
 from edgekit_converters.frameworks.nodes import OwnGraph
 from edgekit_converters.passes import clean
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from onnx import ModelProto
 
 from edgekit.table import Array
-from edgekit_converters.flavors.calibration import Method, range_of
-from edgekit_converters.flavors.ranges import BINS, MAX_ROWS, Spread, observed
+from edgekit_converters.flavors.computed.calibration import Method, range_of
+from edgekit_converters.flavors.computed.ranges import BINS, MAX_ROWS, Spread, observed
 from tests.converters import networks
 from tests.converters.networks import node
 

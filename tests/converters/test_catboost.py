@@ -16,7 +16,7 @@ from tests.converters.natives import answers, assert_same, extracted, saved_rows
 catboost = pytest.importorskip(
     "catboost", reason="pip install 'edgekit-converters[catboost]'"
 )
-from edgekit_converters.frameworks import catboost_dump  # noqa: E402 - after the skip
+from edgekit_converters.frameworks.boosting import catboost_dump  # noqa: E402 - after the skip
 
 pytestmark = pytest.mark.slow  # catboost and onnxruntime take seconds to import
 

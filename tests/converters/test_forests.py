@@ -38,7 +38,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from edgekit.table import Array
 from edgekit_converters.encoding import encode
 from edgekit_converters.flavors import FLAVORS, Built, Source
-from edgekit_converters.frameworks import finishing, sklearn_gaps
+from edgekit_converters.frameworks import finishing
+from edgekit_converters.frameworks.scikit import sklearn_gaps
 from edgekit_converters.passes import clean
 from edgekit_converters.passes.forest import ENSEMBLES, read
 from tests.converters.extractions import outputs_of

@@ -4,9 +4,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgekit.table import Array
 from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Source
-from edgekit_converters.flavors.calibration import Method
-from edgekit_converters.flavors.integers import edges, layers
-from edgekit_converters.flavors.variants import Variant, Workshop
+from edgekit_converters.flavors.computed.calibration import Method
+from edgekit_converters.flavors.computed.integers import edges, layers
+from edgekit_converters.flavors.computed.variants import Variant, Workshop
 from edgekit_converters.passes import clean
 from tests.converters import networks
 from tests.converters.networks import node

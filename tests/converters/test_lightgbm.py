@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from edgekit.errors import ConversionError
 from edgekit.table import Array
 from edgekit_converters.extraction import Task
-from edgekit_converters.frameworks import lightgbm_dump
-from edgekit_converters.frameworks.boosted import Members, Trees, Zeros
+from edgekit_converters.frameworks.boosting import lightgbm_dump
+from edgekit_converters.frameworks.boosting.boosted import Members, Trees, Zeros
 from tests.converters.booster_rows import (
     CODES,
     INFINITE,

@@ -9,7 +9,7 @@ from onnx import ModelProto
 from edgekit.table import Array
 from edgekit_converters.encoding import encode
 from edgekit_converters.flavors import Built, DoesNotApply, Source
-from edgekit_converters.flavors.tree_rungs import (
+from edgekit_converters.flavors.trees.tree_rungs import (
     Weighed,
     averaging,
     boosting,
@@ -18,9 +18,9 @@ from edgekit_converters.flavors.tree_rungs import (
     rounded_thresholds,
     shallower,
 )
-from edgekit_converters.flavors.tree_weights import weighed
-from edgekit_converters.flavors.trees_pruned import build as prune
-from edgekit_converters.flavors.trees_rounded import build as round_off
+from edgekit_converters.flavors.trees.tree_weights import weighed
+from edgekit_converters.flavors.trees.trees_pruned import build as prune
+from edgekit_converters.flavors.trees.trees_rounded import build as round_off
 from edgekit_converters.passes import clean
 from edgekit_converters.passes.forest import Forest, read
 from tests.converters import networks

@@ -14,15 +14,15 @@ from onnx import NodeProto, helper
 
 from edgekit.table import Array
 from edgekit_converters.encoding import encode
-from edgekit_converters.flavors.tree_answers import Sums
-from edgekit_converters.flavors.tree_columns import (
+from edgekit_converters.flavors.trees.tree_answers import Sums
+from edgekit_converters.flavors.trees.tree_columns import (
     MODES,
     ORDERS,
     Columns,
     columns,
 )
-from edgekit_converters.flavors.tree_ensemble import tree_ensemble
-from edgekit_converters.flavors.tree_ensemble_v1 import tree_ensemble_regressor
+from edgekit_converters.flavors.trees.tree_ensemble import tree_ensemble
+from edgekit_converters.flavors.trees.tree_ensemble_v1 import tree_ensemble_regressor
 from edgekit_converters.passes.forest import Forest, Split, joined, read, write
 from edgekit_converters.passes.reachable import drop_decided
 from tests.converters.extractions import outputs_of

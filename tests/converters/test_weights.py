@@ -11,8 +11,8 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edgekit.table import Array
 from edgekit_converters.encoding import encode
-from edgekit_converters.flavors.compensation import Codes, round_alone, round_weights
-from edgekit_converters.flavors.formats import (
+from edgekit_converters.flavors.stored.compensation import Codes, round_alone, round_weights
+from edgekit_converters.flavors.stored.formats import (
     FORMATS,
     INT4,
     INT5,
@@ -21,10 +21,10 @@ from edgekit_converters.flavors.formats import (
     pack,
     powers,
 )
-from edgekit_converters.flavors.layers import activations, constant_values, layers
-from edgekit_converters.flavors.rounding import Moments, round_for_inputs, round_rows
-from edgekit_converters.flavors.storing import storable, store_weights
-from edgekit_converters.flavors.weights import Weight, weights
+from edgekit_converters.flavors.stored.layers import activations, constant_values, layers
+from edgekit_converters.flavors.stored.rounding import Moments, round_for_inputs, round_rows
+from edgekit_converters.flavors.stored.storing import storable, store_weights
+from edgekit_converters.flavors.stored.weights import Weight, weights
 from edgekit_converters.passes import clean, simplify
 from edgekit_converters.passes.walk import copied
 from tests.converters import networks

@@ -8,9 +8,9 @@ from onnx import ModelProto
 from edgekit.table import Array
 from edgekit_converters.encoding import encode
 from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Source
-from edgekit_converters.flavors.formats import FORMATS, INT5, INT8
-from edgekit_converters.flavors.storing import store_weights
-from edgekit_converters.flavors.weights import weights
+from edgekit_converters.flavors.stored.formats import FORMATS, INT5, INT8
+from edgekit_converters.flavors.stored.storing import store_weights
+from edgekit_converters.flavors.stored.weights import weights
 from edgekit_converters.passes import clean, simplify_named
 from tests.converters import networks
 from tests.converters.extractions import outputs_of

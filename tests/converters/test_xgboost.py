@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgekit.errors import ConversionError
 from edgekit.table import Array
 from edgekit_converters.extraction import Task
-from edgekit_converters.frameworks import xgboost_dump
+from edgekit_converters.frameworks.boosting import xgboost_dump
 from tests.converters.booster_rows import (
     CODES,
     asked,

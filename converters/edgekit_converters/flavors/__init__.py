@@ -2,19 +2,8 @@
 
 from collections.abc import Mapping
 
-from edgekit_converters.flavors import (
-    fp16,
-    fp32,
-    fp32_trees,
-    fp32_trees_v1,
-    int8,
-    int8_mixed,
-    int8_static,
-    trees_pruned,
-    trees_rounded,
-    weight_only,
-    weights_mixed,
-)
+from edgekit_converters.flavors import fp32
+from edgekit_converters.flavors.computed import int8_mixed, int8_static
 from edgekit_converters.flavors.flavor import (
     Builder,
     Built,
@@ -23,7 +12,14 @@ from edgekit_converters.flavors.flavor import (
     Search,
     Source,
 )
-from edgekit_converters.flavors.formats import INT4, INT5
+from edgekit_converters.flavors.stored import fp16, int8, weight_only, weights_mixed
+from edgekit_converters.flavors.stored.formats import INT4, INT5
+from edgekit_converters.flavors.trees import (
+    fp32_trees,
+    fp32_trees_v1,
+    trees_pruned,
+    trees_rounded,
+)
 
 FLAVORS: Mapping[str, Builder] = {
     "fp32": fp32.build,  # first: the others are judged against it

@@ -4,8 +4,8 @@ One that computes in integers already keeps them; its weights are stored so that
 processor's sums saturate.
 """
 
+from edgekit_converters.flavors.computed.kernels import overall
 from edgekit_converters.flavors.flavor import Built, Source
-from edgekit_converters.flavors.kernels import overall
 from edgekit_converters.passes.quantised import integer_operators, unsigned_weights
 
 

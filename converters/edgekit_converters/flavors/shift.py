@@ -16,7 +16,7 @@ from edgekit.runtime import Session
 from edgekit.table import Array
 from edgekit_converters.encoding import encode
 from edgekit_converters.flavors.batches import run
-from edgekit_converters.flavors.ranges import few_rows
+from edgekit_converters.flavors.computed.ranges import few_rows
 
 _SMALLEST_SPREAD = 1e-12
 

@@ -10,19 +10,19 @@ from edgekit_converters.intake.kind import Kind
 
 CONVERTERS: Mapping[Kind, str] = {
     Kind.ONNX: "edgekit_converters.frameworks.onnx_model",
-    Kind.SKLEARN_PICKLE: "edgekit_converters.frameworks.sklearn",
-    Kind.SKLEARN_SKOPS: "edgekit_converters.frameworks.sklearn",
-    Kind.KERAS_ZIP: "edgekit_converters.frameworks.keras",
-    Kind.KERAS_H5: "edgekit_converters.frameworks.keras",
-    Kind.SAVED_MODEL: "edgekit_converters.frameworks.saved_model",
-    Kind.TFLITE: "edgekit_converters.frameworks.tflite",
-    Kind.TORCH_PICKLE: "edgekit_converters.frameworks.torch",
-    Kind.TORCH_PROGRAM: "edgekit_converters.frameworks.torch",
-    Kind.TORCH_SCRIPT: "edgekit_converters.frameworks.torch",
+    Kind.SKLEARN_PICKLE: "edgekit_converters.frameworks.scikit.sklearn",
+    Kind.SKLEARN_SKOPS: "edgekit_converters.frameworks.scikit.sklearn",
+    Kind.KERAS_ZIP: "edgekit_converters.frameworks.tensor_flow.keras",
+    Kind.KERAS_H5: "edgekit_converters.frameworks.tensor_flow.keras",
+    Kind.SAVED_MODEL: "edgekit_converters.frameworks.tensor_flow.saved_model",
+    Kind.TFLITE: "edgekit_converters.frameworks.tensor_flow.tflite",
+    Kind.TORCH_PICKLE: "edgekit_converters.frameworks.pytorch.torch",
+    Kind.TORCH_PROGRAM: "edgekit_converters.frameworks.pytorch.torch",
+    Kind.TORCH_SCRIPT: "edgekit_converters.frameworks.pytorch.torch",
     Kind.SPARK: "edgekit_converters.frameworks.spark",
-    Kind.XGBOOST: "edgekit_converters.frameworks.xgboost",
-    Kind.LIGHTGBM: "edgekit_converters.frameworks.lightgbm",
-    Kind.CATBOOST: "edgekit_converters.frameworks.catboost",
+    Kind.XGBOOST: "edgekit_converters.frameworks.boosting.xgboost",
+    Kind.LIGHTGBM: "edgekit_converters.frameworks.boosting.lightgbm",
+    Kind.CATBOOST: "edgekit_converters.frameworks.boosting.catboost",
 }
 
 # Packages of each extra of edgekit-converters: what to install when one is missing.

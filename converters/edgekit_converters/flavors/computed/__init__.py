@@ -1,0 +1,1 @@
+"""Flavors that compute in 8-bit integers."""

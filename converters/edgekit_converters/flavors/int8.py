@@ -1,7 +1,0 @@
-"""The int8 flavor: weights stored as int8 with a scale per channel, computed in float32."""
-
-from edgekit_converters.flavors.flavor import Builder
-from edgekit_converters.flavors.formats import INT8
-from edgekit_converters.flavors.weight_only import builder
-
-build: Builder = builder(INT8)

@@ -1,0 +1,1 @@
+"""Flavors that store weights in fewer bits and compute in float32."""

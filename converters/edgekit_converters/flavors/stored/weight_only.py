@@ -1,0 +1,39 @@
+"""The weight-only flavors: weights as codes of few values, computed in float32.
+
+What unfolds the codes is computed once, when the session loads, so the graph that runs is
+the float one: no integer kernels and no session option. DequantizeLinear would need
+`session.disable_quant_qdq=1` to be folded, or runs 2 to 12 times slower, and its int4
+needs opset 21.
+"""
+
+from edgekit_converters.flavors.flavor import Builder, Built, DoesNotApply, Source
+from edgekit_converters.flavors.stored.formats import Format
+from edgekit_converters.flavors.stored.storing import MIN_OPSET, storable, store_weights
+
+
+def builder(form: Format) -> Builder:
+    """Return the builder of a flavor that stores every weight in one format."""
+
+    def build(source: Source) -> Built | DoesNotApply:
+        return _build(source, form)
+
+    return build
+
+
+def _build(source: Source, form: Format) -> Built | DoesNotApply:
+    opset = max((o.version for o in source.model.opset_import if not o.domain), default=0)
+    if opset < MIN_OPSET and form.packed:
+        return DoesNotApply(reason=f"opset {opset}, unpacking needs {MIN_OPSET}")
+    chosen = storable(source.model, form)
+    if not chosen:
+        return DoesNotApply(
+            reason="no Conv, Gemm, MatMul, recurrent or embedding weights that would get"
+            " smaller: trees and linear operators keep theirs in attributes"
+        )
+    model = store_weights(
+        source.model, {weight.name: form for weight in chosen}, source.calibration
+    )
+    numbers = sum(weight.values.size for weight in chosen)
+    return Built(
+        model=model, note=f"{numbers:,} weights in {len(chosen)} tensors as {form.name}"
+    )

@@ -1,0 +1,1 @@
+"""Flavors of tree ensembles: one node, exact or with fewer bits and splits."""

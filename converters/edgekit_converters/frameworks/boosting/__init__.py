@@ -1,0 +1,1 @@
+"""XGBoost, LightGBM and CatBoost, each read from its own dump."""

@@ -1,0 +1,1 @@
+"""Keras, SavedModel and TensorFlow Lite, through tf2onnx."""
