@@ -1,6 +1,6 @@
 """python-tuf's client with a guard, a reference time and durable files.
 
-The one file that reaches into python-tuf's protected names; tests/core/test_trust_updater
+The one file that reaches into python-tuf's protected names; tests/trust/test_library.py
 fails when a new version of it no longer has them. Knows no statements.
 """
 

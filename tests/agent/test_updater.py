@@ -23,8 +23,8 @@ from edgekit_agent.update.fetch import fetch_bundle
 from edgekit_agent.update.standstill import Patience
 from edgekit_agent.update.updater import UnfitBundleError, Update
 from tests.agent.making import Made, made
-from tests.core.trust_simulator import Simulator
 from tests.fakes import FakeBroker
+from tests.trust.simulator import Simulator
 
 TOPICS = Topics(fleet="demo")
 V1 = made(padding_bytes=200_000)

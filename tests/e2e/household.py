@@ -42,7 +42,7 @@ from edgekit.transport import Message
 from edgekit.wire import Topics
 from edgekit_agent.client import Prediction, predict
 from tests.agent.making import Made
-from tests.core.trust_simulator import Simulator
+from tests.trust.simulator import Simulator
 
 FLEET = "farm"
 DEVICE = "pi-7"

@@ -1,29 +1,10 @@
 """Keys that are added, replaced and revoked while devices sleep."""
 
-from pathlib import Path
-
 import pytest
 
 from edgekit.errors import TrustError
-from edgekit.trust.floor import Floor
 from edgekit.trust.payload import CryptoSigner
-from tests.core.trust_simulator import Device, Files, Simulator, refused
-
-
-@pytest.fixture
-def operator() -> Simulator:
-    """A fleet whose stage production runs version 1."""
-    simulator = Simulator()
-    simulator.release("1", 1)
-    return simulator
-
-
-@pytest.fixture
-def device(tmp_path: Path, operator: Simulator) -> Device:
-    """A device that has seen version 1."""
-    device = Device(folder=tmp_path, root=operator.trusted_root, source=operator)
-    assert device.version() == "1"
-    return device
+from tests.trust.simulator import Device, Files, Simulator, refused
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])
@@ -117,44 +98,3 @@ def test_a_rotated_stage_leaves_the_others_alone(
     operator.rotate("stage-staging")
     assert device.version("staging") == "1"
     assert device.version("production") == "1"
-
-
-def test_a_version_run_far_ahead_is_undone_by_new_online_keys(
-    operator: Simulator, device: Device
-) -> None:
-    """TUF's fast-forward recovery must not be undone by the floor."""
-    operator.timestamp.version = 10**9
-    operator.snapshot.version = 10**9
-    operator.offer()
-    assert device.version() == "1"
-    operator.timestamp.version = operator.snapshot.version = 10
-    operator.rotate("snapshot")
-    operator.rotate("timestamp")
-    assert device.version() == "1"
-    floor = Floor.from_json(device.kept()["floor.json"])
-    assert floor.versions["timestamp"] == 12
-
-
-def test_a_rollout_run_far_ahead_is_undone_by_a_new_stage_key(
-    operator: Simulator, device: Device
-) -> None:
-    operator.release("2", 2**50)
-    assert device.version() == "2"
-    operator.release("1", 3)
-    with pytest.raises(TrustError, match="older than rollout"):
-        device.resolve()
-    operator.rotate("stage-production")
-    assert device.version() == "1"
-
-
-def test_another_key_for_a_stage_does_not_lift_its_floor(
-    operator: Simulator, device: Device
-) -> None:
-    operator.release("2", 7)
-    assert device.version() == "2"
-    second = CryptoSigner.generate_ed25519()
-    operator.roles["targets"].add_key(second.public_key, "stage-production")
-    operator.release("1", 6)
-    operator.offer("targets")
-    with pytest.raises(TrustError, match="rollout 6, older than rollout 7"):
-        device.resolve()

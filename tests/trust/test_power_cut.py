@@ -12,7 +12,7 @@ from edgekit.trust.client import TrustClient
 from edgekit.trust.payload import CryptoSigner, Signer
 from edgekit.trust.repository import Repository
 from edgekit.trust.roles import RoleKeys, role_names
-from tests.core.trust_simulator import NOW, Simulator, pointer, record
+from tests.trust.simulator import NOW, Simulator, pointer, record
 
 pytestmark = pytest.mark.slow  # every write is cut once
 

@@ -10,7 +10,7 @@ from tuf.ngclient.updater import Updater
 
 from edgekit.trust.fetcher import SourceFetcher
 from edgekit.trust.updater import GuardedUpdater
-from tests.core.trust_simulator import Files
+from tests.trust.simulator import Files
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from securesystemslib.exceptions import FormatError
 from securesystemslib.formats import encode_canonical
 
 from edgekit.errors import TransportError, TrustError
-from tests.core.trust_simulator import Device, Files, Simulator
+from tests.trust.simulator import Device, Files, Simulator
 
 pytestmark = pytest.mark.slow  # thousands of variants
 

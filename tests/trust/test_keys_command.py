@@ -13,7 +13,7 @@ from edgekit.trust.client import TrustClient
 from edgekit.trust.founding import Foundation, Founded, Quorum, found
 from edgekit.trust.keys import KeyFolder
 from edgekit.trust.repository import Repository
-from tests.core.trust_simulator import pointer, record
+from tests.trust.simulator import pointer, record
 
 pytestmark = pytest.mark.slow  # founds fleets: a key takes a fifth of a second on purpose
 
