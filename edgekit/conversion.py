@@ -99,7 +99,7 @@ class Candidate:
     `folder` holds model.onnx, golden.json and manifest.json of an accepted one, and is
     None for a refused one. `drop` is against the original, in the metric's unit, and lies
     between `low` and `high` with 95 % confidence; without `enough` the samples could not
-    decide. `note` says how the flavor was made; `boards` names the boards it fits,
+    decide. `lossless` is a form of the same function as float32. `note` says how the flavor was made; `boards` names the boards it fits,
     `latencies` say how long a row takes on each that was asked for: calibrated by what its
     devices report, or estimated.
     """
@@ -121,11 +121,17 @@ class Candidate:
     low: float = 0.0
     high: float = 0.0
     enough: bool = True
+    lossless: bool = False
     note: str = ""
     boards: tuple[str, ...] = ()
     latencies: tuple[BoardLatency, ...] = ()
     folder: Path | None = None
     manifest: Manifest | None = None
+
+    @property
+    def sure(self) -> bool:
+        """Whether it stays for more than want of samples: lossless, or proven."""
+        return self.accepted and (self.enough or self.lossless)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +139,8 @@ class Conversion:
     """What came out: every candidate, the choice per board, and the report.
 
     `source_bytes` is the size of the native model's files, `fp32_bytes` that of the
-    faithful float ONNX before any pass; both for the reader of the report. `notes` are
+    faithful float ONNX before any pass; both for the reader of the report. `reasons` says
+    of a board why it gets no smaller flavor, or one that is not proven. `notes` are
     sentences about the whole: how the rows were divided, what was not reproduced.
     """
 
@@ -144,6 +151,7 @@ class Conversion:
     samples: int
     report_json: Path
     report_html: Path
+    reasons: Mapping[str, str] = field(default_factory=dict)  # board -> clause
     notes: tuple[str, ...] = ()
 
 

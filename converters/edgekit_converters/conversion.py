@@ -16,6 +16,7 @@ from edgekit.manifest import GOLDEN_NAME, MANIFEST_NAME
 from edgekit.table import rows
 from edgekit_converters.encoding import decode
 from edgekit_converters.extraction import Extraction
+from edgekit_converters.flavors import LOSSLESS
 from edgekit_converters.native.extract import extract
 from edgekit_converters.needs.contract import domains_beyond
 from edgekit_converters.outcome import python_function, shelf
@@ -24,6 +25,7 @@ from edgekit_converters.outcome.records import Written, tools, write
 from edgekit_converters.outcome.report import Detail, Report
 from edgekit_converters.verdict.asking import ask
 from edgekit_converters.verdict.candidates import Fallen, Judged, try_flavors
+from edgekit_converters.verdict.choice import explained
 from edgekit_converters.verdict.fit import Need, choose, misfits
 from edgekit_converters.verdict.proof import Prover, Subject
 
@@ -71,11 +73,13 @@ def convert_extraction(
     candidates = tuple(
         _candidate(request, one, written.get(one.flavor), prover) for one in tried
     )
+    why = explained(choices, candidates)
     report = _report(
         request,
         extraction,
         candidates=candidates,
         choices=choices,
+        reasons=why,
         written=written,
         notes=notes,
     )
@@ -88,6 +92,7 @@ def convert_extraction(
         samples=rows(extraction.samples),
         report_json=request.out / shelf.REPORT_JSON,
         report_html=request.out / shelf.REPORT_HTML,
+        reasons=why,
         notes=notes,
     )
 
@@ -98,6 +103,7 @@ def _report(  # noqa: PLR0913 - everything that the report shows
     *,
     candidates: Sequence[Candidate],
     choices: Mapping[str, str],
+    reasons: Mapping[str, str],
     written: Mapping[str, Written],
     notes: tuple[str, ...],
 ) -> Report:
@@ -113,6 +119,7 @@ def _report(  # noqa: PLR0913 - everything that the report shows
         boards=tuple(request.boards),
         candidates=tuple(candidates),
         choices=choices,
+        reasons=reasons,
         notes=notes,
         details={flavor: _detail(one) for flavor, one in written.items()},
         tools=tools(extraction),
@@ -160,6 +167,7 @@ def _need(written: Written) -> Need:
         model_bytes=cost.model_bytes,
         peak_rss_bytes=cost.peak_rss_bytes,
         min_onnxruntime=written.judged.needs.min_onnxruntime,
+        sure=written.judged.verdict.enough or written.judged.flavor in LOSSLESS,
         domains=domains_beyond(decode(written.judged.model)),
     )
 
@@ -221,6 +229,7 @@ def _candidate(
         low=tried.comparison.interval.low,
         high=tried.comparison.interval.high,
         enough=tried.verdict.enough,
+        lossless=tried.flavor in LOSSLESS,
         note=tried.note,
         boards=fits if accepted else (),
         latencies=tuple(on_board(b, cost.one_row_p50_us) for b in request.boards),

@@ -124,8 +124,8 @@ _SHORT_DIGEST = 12  # characters: the version of a model that has none
 )
 @click.option(
     "--prove-runtime",
-    type=click.Choice([*RuntimeProof]),
-    default=RuntimeProof.AUTO,
+    type=click.Choice([how.value for how in RuntimeProof]),
+    default=RuntimeProof.AUTO.value,
     show_default=True,
     help="Try flavors under each board's version of onnxruntime, in an environment of its"
     " own that is built once: where that can be had (auto; else its operators are looked"

@@ -13,7 +13,6 @@ from edgekit.conversion import Candidate, Conversion
 
 _PIPED_COLUMNS = 160
 _MB = 2**20
-_FLOAT32 = "fp32"
 _INDENT = "    "
 
 
@@ -60,22 +59,16 @@ def _line(console: Console, name: str, text: str) -> None:
 
 
 def _choices(conversion: Conversion) -> Iterator[tuple[str, str]]:
-    """Say what each board gets, and why if that is float32 still."""
+    """Say what each board gets, and why if that is not simply the smallest."""
     by_name = {one.flavor: one for one in conversion.candidates}
     kept = [one for one in conversion.candidates if one.accepted]
     if not conversion.choices and kept:
-        best = min(kept, key=lambda one: (one.bundle_bytes, one.flavor))
+        best = min(kept, key=lambda one: (not one.sure, one.bundle_bytes, one.flavor))
         yield "smallest", f"{_sized(best)}; name a board with --board to choose for it"
     for name, flavor in conversion.choices.items():
+        why = conversion.reasons.get(name)
         text = f"gets {_sized(by_name[flavor])}{_time(by_name[flavor], name)}"
-        if flavor == _FLOAT32 and len(conversion.candidates) > 1:
-            fitting = [one.flavor for one in kept if one.flavor != _FLOAT32]
-            text += (
-                f"; fp32 stays: {', '.join(fitting)} would not fit the board"
-                if fitting
-                else "; fp32 stays: nothing smaller is as good"
-            )
-        yield name, text
+        yield name, f"{text}; {why}" if why else text
 
 
 def _time(one: Candidate, board: str) -> str:
@@ -88,13 +81,13 @@ def _time(one: Candidate, board: str) -> str:
 
 
 def _sized(one: Candidate) -> str:
-    sure = "" if one.enough else " (not proven)"
-    return f"{one.flavor}{sure}, {one.bundle_bytes:,} bytes on the wire"
+    doubt = "" if one.sure else " (not proven)"
+    return f"{one.flavor}{doubt}, {one.bundle_bytes:,} bytes on the wire"
 
 
 def _verdict(one: Candidate) -> str:
     if one.accepted:
-        return "kept" if one.enough else "unproven"
+        return "kept" if one.enough else "lossless" if one.lossless else "unproven"
     return "refused" if one.enough else "too few"
 
 
@@ -138,6 +131,7 @@ def document(conversion: Conversion) -> dict[str, object]:
     return {
         "candidates": [_figures(one) for one in conversion.candidates],
         "choices": dict(conversion.choices),
+        "reasons": dict(conversion.reasons),
         "source_bytes": conversion.source_bytes,
         "fp32_bytes": conversion.fp32_bytes,
         "samples": conversion.samples,

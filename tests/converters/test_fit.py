@@ -30,6 +30,14 @@ def test_the_smallest_flavor_that_fits_is_chosen() -> None:
     assert [need.flavor for need in fitting(PI, [LARGE, SMALL])] == ["int8", "fp32"]
 
 
+def test_what_is_not_proven_is_chosen_only_where_nothing_else_fits() -> None:
+    lucky = replace(SMALL, flavor="int4", bundle_bytes=_MB // 2, sure=False)
+    assert choose([PI], [LARGE, SMALL, lucky]) == {"pi": "int8"}
+    assert [one.flavor for one in fitting(PI, [LARGE, lucky])] == ["fp32", "int4"]
+    hungry = replace(LARGE, peak_rss_bytes=200 * _MB)
+    assert choose([PI], [hungry, lucky]) == {"pi": "int4"}
+
+
 def test_a_larger_flavor_is_chosen_where_the_smallest_does_not_fit() -> None:
     hungry = replace(SMALL, peak_rss_bytes=200 * _MB)
     assert choose([PI], [LARGE, hungry]) == {"pi": "fp32"}

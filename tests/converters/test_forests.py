@@ -165,6 +165,18 @@ def test_no_decision_of_a_classifier_is_flipped(
         np.testing.assert_allclose(answers[names[1]], first[names[1]], atol=5e-7)
 
 
+@pytest.mark.parametrize("trees", [2, 6, 20, 50, 100])
+def test_an_even_vote_of_a_forest_as_exported_goes_to_the_first_class(trees: int) -> None:
+    model = RandomForestClassifier(trees, max_features=1, **SEED).fit(X, TWO)
+    old = converted(model)
+    rows = awkward(old, (4 * RNG.normal(0, 1, (4_000, FEATURES))).astype(np.float32))
+    label, shares = outputs_of(encode(old), {"input": rows}).values()
+    expected = model.predict_proba(rows)
+    assert (expected[:, 0] == expected[:, 1]).any()
+    np.testing.assert_array_equal(label, model.predict(rows))
+    np.testing.assert_allclose(shares, expected, atol=2e-6)
+
+
 @pytest.mark.parametrize("kind", REGRESSORS)
 @pytest.mark.parametrize("gaps", [False, True])
 def test_a_regressor_answers_as_version_1_to_the_bit(kind: str, *, gaps: bool) -> None:

@@ -138,6 +138,7 @@ def test_who_wants_proof_gets_only_what_is_proven() -> None:
     assert (fallen.accepted, fallen.enough) == (False, False)
     assert verdict(proven_only=True).accepted
     assert verdict(BASELINE, unproven, flavor="fp32", proven_only=True).accepted
+    assert verdict(comparison=unproven, flavor="fp32-trees", proven_only=True).accepted
 
 
 def test_rows_that_a_flavor_was_chosen_on_prove_nothing_but_may_refuse() -> None:

@@ -92,6 +92,7 @@ REPORT = Report(
     boards=(board.load("raspberry-pi-4"),),
     candidates=(FP32, ABSENT, KEPT, REFUSED),
     choices={"raspberry-pi-4": "int8"},
+    reasons={"raspberry-pi-4": "int4 would not fit the board"},
     notes=("165 rows to search on, 335 others to judge on",),
     details={"int8": DETAIL},
     tools={"onnx": "1.17.0"},
@@ -149,6 +150,8 @@ def test_what_the_samples_could_not_decide_is_told_apart() -> None:
     fallen = replace(REFUSED, flavor="b", enough=False)
     html = page(replace(REPORT, candidates=(FP32, KEPT, kept, fallen)))
     assert html.count(">kept, not proven<") == 1
+    lossless = replace(KEPT, flavor="c", enough=False, lossless=True)
+    assert ">lossless<" in page(replace(REPORT, candidates=(lossless, KEPT)))
     assert html.count(">not enough samples<") == 1
 
 
@@ -183,6 +186,7 @@ def test_the_choice_of_each_board_is_on_the_page_with_what_it_takes() -> None:
     html = page(REPORT)
     assert "Raspberry Pi 4 Model B, 2 GB</h3><strong>int8</strong>" in html
     assert "58 of 512 MB memory" in html
+    assert "<p>int4 would not fit the board</p>" in html
     assert "about 340 \N{MICRO SIGN}s a row, estimated" in html
 
 
@@ -217,6 +221,7 @@ def test_the_json_holds_every_figure_and_no_path() -> None:
     assert document["candidates"][2]["model_bytes"] == 30_000
     assert "model_bytes" not in document["candidates"][1]  # nothing was measured
     assert document["choices"] == {"raspberry-pi-4": "int8"}
+    assert document["reasons"] == {"raspberry-pi-4": "int4 would not fit the board"}
     assert b"secret" not in data
 
 

@@ -89,9 +89,15 @@ def test_one_reason_of_several_flavors_is_said_once(
 
 @pytest.mark.parametrize(
     ("candidate", "verdict"),
-    [(INT8, "kept"), (UNPROVEN, "unproven"), (WORSE, "refused"), (UNDECIDED, "too few")],
+    [
+        (INT8, "kept"),
+        (replace(UNPROVEN, lossless=True), "lossless"),
+        (UNPROVEN, "unproven"),
+        (WORSE, "refused"),
+        (UNDECIDED, "too few"),
+    ],
 )
-def test_the_four_verdicts_are_told_apart(
+def test_the_verdicts_are_told_apart(
     candidate: Candidate, verdict: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = shown(capsys, conversion(FP32, candidate))
@@ -103,14 +109,15 @@ def test_a_choice_that_is_not_proven_says_so(capsys: pytest.CaptureFixture[str])
     assert "raspberry-pi-4 gets int8 (not proven), 28,000 bytes on the wire" in lines
 
 
-def test_float32_that_stays_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = shown(capsys, conversion(FP32, WORSE, raspberry_pi_4="fp32"))
+def test_why_a_board_gets_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"raspberry-pi-4": "fp32 stays: nothing smaller is as good"}
+    told = replace(conversion(FP32, WORSE, raspberry_pi_4="fp32"), reasons=said)
+    lines = shown(capsys, told)
     assert (
         "raspberry-pi-4 gets fp32, 90,000 bytes on the wire; fp32 stays: nothing smaller is"
         " as good" in lines
     )
-    lines = shown(capsys, conversion(FP32, INT8, raspberry_pi_4="fp32"))
-    assert any(line.endswith("fp32 stays: int8 would not fit the board") for line in lines)
+    assert document(told)["reasons"] == said
 
 
 def test_without_a_board_the_smallest_is_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,6 +125,8 @@ def test_without_a_board_the_smallest_is_named(capsys: pytest.CaptureFixture[str
     assert any(
         line.startswith("smallest int8, 28,000 bytes on the wire;") for line in lines
     )
+    lines = shown(capsys, conversion(FP32, UNPROVEN))
+    assert any(line.startswith("smallest fp32, 90,000 bytes") for line in lines)
 
 
 def test_json_has_every_figure(capsys: pytest.CaptureFixture[str]) -> None:

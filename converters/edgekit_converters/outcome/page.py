@@ -1,6 +1,6 @@
 """A report as one self-contained HTML page for people. It loads nothing, from nowhere."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -61,11 +61,12 @@ def size(number: int) -> str:
 
 def _lead(report: Report) -> str:
     kept = [one for one in report.candidates if one.accepted]
-    smallest = min(kept, key=lambda one: (one.model_bytes, one.flavor))
+    smallest = min(kept, key=lambda one: (not one.sure, one.model_bytes, one.flavor))
+    passed = "passed" if smallest.enough else "loses nothing"
     times = report.fp32_bytes / smallest.model_bytes
     front = ", ".join(escape(one.flavor) for one in frontier(kept))
     return (
-        f"<strong>{escape(smallest.flavor)}</strong> is the smallest flavor that passed:"
+        f"<strong>{escape(smallest.flavor)}</strong> is the smallest flavor that {passed}:"
         f" {size(smallest.model_bytes)}, {times:.1f} times smaller than the exported ONNX"
         f" ({size(report.fp32_bytes)}; the native model has {size(report.source_bytes)})."
         f" {len(kept)} of {len(report.candidates)} candidates were kept. None of them beats"
@@ -78,20 +79,22 @@ def _choices(report: Report) -> str:
         return '<p class="small">No board was named.</p>'
     by_flavor = {one.flavor: one for one in report.candidates}
     cards = [
-        _card(board, by_flavor[report.choices[board.name]])
+        _card(board, by_flavor[report.choices[board.name]], report.reasons)
         for board in report.boards
         if board.name in report.choices
     ]
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _card(board: Board, one: Candidate) -> str:
+def _card(board: Board, one: Candidate, reasons: Mapping[str, str]) -> str:
+    why = escape(reasons.get(board.name, ""))
     flash = one.bundle_bytes + one.model_bytes
     return (
         f'<div class="card"><h3>{escape(board.title)}</h3>'
         f"<strong>{escape(one.flavor)}</strong>"
         f"<p>{one.peak_rss_bytes / _MB:.0f} of {board.model_ram_mb} MB memory<br>"
-        f"{size(flash)} of {board.model_flash_mb} MB flash{_latency(board, one)}</p></div>"
+        f"{size(flash)} of {board.model_flash_mb} MB flash{_latency(board, one)}</p>"
+        f"{why and f'<p>{why}</p>'}</div>"
     )
 
 
@@ -179,7 +182,9 @@ def _rows(one: Candidate, report: Report) -> str:
 
 def _verdict(one: Candidate) -> tuple[str, str]:
     if one.accepted:
-        return ("kept", "good") if one.enough else ("kept, not proven", "allowed")
+        if one.enough:
+            return "kept", "good"
+        return ("lossless", "good") if one.lossless else ("kept, not proven", "allowed")
     return ("refused", "refused") if one.enough else ("not enough samples", "refused")
 
 

@@ -45,6 +45,7 @@ class Report:
     boards: tuple[Board, ...]
     candidates: tuple[Candidate, ...]
     choices: Mapping[str, str]
+    reasons: Mapping[str, str]  # board -> why no smaller one, or one that is not proven
     notes: tuple[str, ...]
     details: Mapping[str, Detail]  # by flavor
     tools: Mapping[str, str]
@@ -79,6 +80,7 @@ class Report:
                 "candidates": [self._candidate(one) for one in self.candidates],
                 "frontier": [one.flavor for one in frontier(self.candidates)],
                 "choices": dict(self.choices),
+                "reasons": dict(self.reasons),
                 "boards": {
                     board.name: {
                         "model_ram_mb": board.model_ram_mb,
@@ -111,6 +113,7 @@ class Report:
             "drop_low": one.low,
             "drop_high": one.high,
             "enough_samples": one.enough,
+            "lossless": one.lossless,
             "boards": list(one.boards),
             "latencies": [asdict(told) for told in one.latencies],
             **_detail(self.details.get(one.flavor)),

@@ -1,5 +1,9 @@
 """Choose the flavor for each board: the smallest that fits. Pure; knows no ONNX, no files.
 
+A flavor that loses nothing, or is proven to lose little enough, goes before one that so
+few samples could not prove: the smallest of many unproven ones is only the luckiest
+(docs/adr/0018-what-is-not-proven-comes-last.md).
+
 Memory was measured on the machine that converts, so on another processor it is an
 estimate; a device checks again before it loads.
 """
@@ -17,7 +21,8 @@ _MB = 2**20
 class Need:
     """What an accepted flavor asks of a board. The model is stored beside its bundle.
 
-    `domains` are those of operators that ONNX does not have, which a board must allow.
+    `sure` when it is lossless or proven. `domains` are those of operators that ONNX does
+    not have, which a board must allow.
     """
 
     flavor: str
@@ -25,6 +30,7 @@ class Need:
     model_bytes: int
     peak_rss_bytes: int
     min_onnxruntime: str
+    sure: bool = True
     domains: tuple[str, ...] = ()
 
     @property
@@ -59,9 +65,11 @@ def misfits(board: Board, need: Need) -> tuple[str, ...]:
 
 
 def fitting(board: Board, needs: Sequence[Need]) -> tuple[Need, ...]:
-    """Return the flavors that fit a board, the smallest first."""
+    """Return the flavors that fit a board: sure ones, then others, the smallest first."""
     fits = [need for need in needs if not misfits(board, need)]
-    return tuple(sorted(fits, key=lambda need: (need.flash_bytes, need.flavor)))
+    return tuple(
+        sorted(fits, key=lambda need: (not need.sure, need.flash_bytes, need.flavor))
+    )
 
 
 def choose(
@@ -70,10 +78,10 @@ def choose(
     *,
     refusal: Callable[[Board, Need], str] = lambda _board, _need: "",
 ) -> Mapping[str, str]:
-    """Return board -> flavor: the smallest that fits, and that `refusal` lets pass.
+    """Return board -> flavor: the first of `fitting` that `refusal` lets pass.
 
     `refusal` says why a flavor that fits must not go to a board, "" when it may; it is
-    asked for the smallest first, and no further than needed. BoardError names every board
+    asked in that order, and no further than needed. BoardError names every board
     that nothing fits.
     """
     choices: dict[str, str] = {}

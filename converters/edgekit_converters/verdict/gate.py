@@ -17,6 +17,7 @@ make count against a flavor.
 import math
 from dataclasses import dataclass
 
+from edgekit_converters.flavors import LOSSLESS
 from edgekit_converters.verdict.compare import Comparison
 from edgekit_converters.verdict.measure import Cost
 from edgekit_converters.verdict.metrics import Metric
@@ -62,7 +63,7 @@ def judge(  # noqa: PLR0913 - what it answers, what it costs, and the limits
     """Judge one flavor; `baseline` is what float32 costs.
 
     `max_drop` is in the metric's unit. With `proven_only` what is not proven falls; but
-    not float32 itself, which is what stays when nothing else does. Not `unseen` are rows
+    nothing lossless, which needs no proof to be as good as float32. Not `unseen` are rows
     that the flavor was chosen on: they refuse, but prove nothing.
     """
     accuracy = judge_accuracy(comparison, max_drop, unseen=unseen)
@@ -78,7 +79,7 @@ def judge(  # noqa: PLR0913 - what it answers, what it costs, and the limits
     if refused:
         unsaid = "" if accuracy.reason in refused else comparison.sentence
         return Verdict(accepted=False, reason=_joined(*refused, unsaid))
-    if proven_only and not accuracy.enough and flavor != BASELINE:
+    if proven_only and not accuracy.enough and flavor not in LOSSLESS:
         return Verdict(accepted=False, reason=accuracy.reason, enough=False)
     return Verdict(
         accepted=accuracy.accepted,

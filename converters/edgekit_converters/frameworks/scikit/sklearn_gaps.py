@@ -16,6 +16,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.covariance import EllipticEnvelope
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import IsolationForest, VotingClassifier
+from sklearn.ensemble._forest import ForestClassifier
 from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import (
     BaseHistGradientBoosting,
@@ -54,6 +55,7 @@ _TREES = (
     "RandomForestRegressor",
 )
 _NO_TEXT = "\x00"  # a text that no sample holds: what is missing is refused before
+_HALF = 0.5
 _MISSING = "nodes_missing_value_tracks_true"
 
 
@@ -203,7 +205,8 @@ class _Container:
     """skl2onnx's container, correcting the tree ensembles that are put into it.
 
     HistGradientBoosting hands over numpy scalars, which onnx refuses; the other trees
-    forget which way a missing value goes.
+    forget which way a missing value goes; of 20, 50 or 100 trees an even vote between two
+    classes may add up to more than a half.
     """
 
     def __init__(self, container: Any, model: BaseEstimator) -> None:  # noqa: ANN401 - skl2onnx has no types
@@ -221,6 +224,8 @@ class _Container:
                 attributes.pop(_MISSING, None)  # it refuses missing values
             elif _MISSING in attributes:
                 attributes[_MISSING] = _missing(self._model, attributes)
+            if isinstance(self._model, ForestClassifier):
+                attributes["class_weights"] = _even(attributes, len(_trees(self._model)))
         self._container.add_node(op_type, *args, **attributes)
 
 
@@ -258,6 +263,22 @@ def _missing(model: BaseEstimator, attributes: dict[str, Any]) -> list[int]:
     return [
         int(directions[tree][node]) if mode != "LEAF" else 0 for tree, node, mode in places
     ]
+
+
+def _even(attributes: dict[str, Any], trees: int) -> list[float]:
+    """Return the votes of a forest, such that half of its trees make no more than a half.
+
+    Of two classes onnxruntime adds up one, and says it where the sum is above 0.5;
+    scikit-learn says the first class of an even vote. float32 has no 1/20: ten of it are
+    above 0.5, so that much less than a vote of one tree is taken as makes them none.
+    """
+    votes: list[float] = attributes["class_weights"]
+    if len(set(attributes["class_ids"])) > 1:
+        return votes  # equal sums of equal votes are equal, whatever they are
+    whole = even = np.float32(1 / trees)
+    while trees > 1 and np.full(trees // 2, even).cumsum()[-1] > _HALF:
+        even = np.nextafter(even, np.float32(0))
+    return [float(even) if np.float32(vote) == whole else vote for vote in votes]
 
 
 def _trees(model: BaseEstimator) -> list[Any]:
