@@ -20,6 +20,7 @@ FORMAT = 1
 CHUNK_BYTES = 65_024  # just under 64 KiB: some brokers drop a client above it
 MAX_CHUNK_BYTES = 120 * 1024  # AWS IoT Core disconnects at 128 KB, header included
 DIGEST_BYTES = 32
+MAX_CHUNKS = 4064  # whose digests fit one message of 127 KiB
 
 
 def slug(name: str) -> str:
@@ -197,7 +198,7 @@ def _reader(data: bytes, subject: str) -> Reader:
 
 
 def _bundle(reader: Reader) -> BundleEntry:
-    return BundleEntry(
+    entry = BundleEntry(
         flavor=reader.text("flavor"),
         sha256=reader.sha256("sha256"),
         length=reader.integer("length", least=1),
@@ -210,3 +211,8 @@ def _bundle(reader: Reader) -> BundleEntry:
         boards=reader.texts("boards", ()),
         isas=reader.texts("isas", ()),
     )
+    if entry.chunks > MAX_CHUNKS:
+        raise TrustError(
+            f"{reader.subject}: {entry.chunks} chunks, at most {MAX_CHUNKS} are expected"
+        )
+    return entry

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.trust.repository import Repository
-from tests.trust.simulator import Device, Simulator
+from tests.trust.device import Device
+from tests.trust.simulator import Simulator
 from tests.trust.workbench import Keys, create
 
 

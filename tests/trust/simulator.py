@@ -4,19 +4,12 @@ Implements the production port MetadataSource. It is written on python-tuf's met
 alone, so that the client is not tested against edgekit's own idea of a repository.
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
 
-import pytest
-
-from edgekit.errors import EdgekitError, TrustError
 from edgekit.statement import BundleEntry, ReleaseRecord, StagePointer
-from edgekit.trust.client import TrustClient, Vouched
-from edgekit.trust.limits import DEFAULT_LIMITS, Limits
 from edgekit.trust.payload import (
     AnyMetadata,
     CryptoSigner,
@@ -32,7 +25,6 @@ from edgekit.trust.payload import (
     Targets,
     Timestamp,
 )
-from edgekit.trust.source import MetadataSource
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -255,61 +247,3 @@ class Simulator(Files):
         self.root.expires = self.now + 365 * DAY
         for role in self.roles.values():
             role.expires = self.now + 365 * DAY
-
-
-@dataclass
-class Device:
-    """One device: its folder, its clock, and the source it happens to be connected to."""
-
-    folder: Path
-    root: bytes
-    source: MetadataSource
-    now: datetime = NOW
-    limits: Limits = DEFAULT_LIMITS
-    believe_clock: bool = True
-
-    def client(self) -> TrustClient:
-        return TrustClient(
-            self.folder,
-            self.root,
-            self.source,
-            self.now,
-            limits=self.limits,
-            believe_clock=self.believe_clock,
-        )
-
-    def resolve(self, stage: str = "production", model: str = "wine") -> Vouched | None:
-        """Look with a fresh client, as every run of the updater does."""
-        return self.client().resolve(stage=stage, model=model)
-
-    def version(self, stage: str = "production") -> str | None:
-        vouched = self.resolve(stage)
-        return None if vouched is None else vouched.pointer.version
-
-    def kept(self) -> dict[str, bytes]:
-        """What lies in the folder, by relative path; root.json is a link nobody reads."""
-        return {
-            path.relative_to(self.folder).as_posix(): path.read_bytes()
-            for path in self.folder.rglob("*")
-            if path.is_file() and not path.is_symlink()
-        }
-
-
-@contextlib.contextmanager
-def refused(
-    device: Device,
-    reason: str,
-    *,
-    error: type[EdgekitError] = TrustError,
-    may_change: tuple[str, ...] = (),
-) -> Iterator[None]:
-    """Assert a refusal that leaves the device's folder as it was.
-
-    `may_change` names files that rightly moved on before the refusal.
-    """
-    before = device.kept()
-    with pytest.raises(error, match=reason):
-        yield
-    after = device.kept()
-    changed = {n for n in before.keys() | after if before.get(n) != after.get(n)}
-    assert changed <= set(may_change)

@@ -8,7 +8,8 @@ import pytest
 from edgekit.errors import TrustError
 from edgekit.trust.client import ExpiredError, TrustClient
 from edgekit.trust.floor import Floor
-from tests.trust.simulator import DAY, NOW, Device, Files, Simulator, refused
+from tests.trust.device import Device, refused
+from tests.trust.simulator import DAY, NOW, Files, Simulator
 
 FIRST_OF_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 IN_2040 = datetime(2040, 1, 1, tzinfo=UTC)

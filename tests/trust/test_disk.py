@@ -7,10 +7,8 @@ import pytest
 
 from edgekit.document import canonical_json
 from edgekit.errors import StoreError
-from tests.trust.simulator import (
-    Device,
-    Simulator,
-)
+from tests.trust.device import Device
+from tests.trust.simulator import Simulator
 
 TIMESTAMP = "metadata/timestamp.json"
 SNAPSHOT = "metadata/snapshot.json"

@@ -3,14 +3,8 @@
 import pytest
 
 from edgekit.trust.client import ExpiredError
-from tests.trust.simulator import (
-    DAY,
-    NOW,
-    Device,
-    Files,
-    Simulator,
-    refused,
-)
+from tests.trust.device import ANYTHING_SIGNED, Device, refused
+from tests.trust.simulator import DAY, NOW, Files, Simulator
 
 
 @pytest.mark.parametrize("days", [31, 400])
@@ -40,7 +34,9 @@ def test_each_expired_role_is_refused(
     operator.release("2", 2)
     operator.offer("targets")
     device.now = operator.now
-    with pytest.raises(ExpiredError, match=f"{role}.* is expired"):
+    with refused(
+        device, f"{role}.* is expired", error=ExpiredError, may_change=ANYTHING_SIGNED
+    ):
         device.resolve()
 
 
@@ -62,3 +58,32 @@ def test_a_device_that_slept_through_an_expiry_goes_on(
     operator.release("2", 2)
     device.now = operator.now
     assert device.version() == "2"
+
+
+def test_an_expired_stage_does_not_stop_the_others(
+    operator: Simulator, device: Device
+) -> None:
+    operator.release("1", 1, "staging")
+    operator.advance(20 * DAY)
+    operator.roles["stage-staging"].expires = operator.now - DAY
+    operator.release("2", 2)
+    operator.offer("stage-staging")
+    device.now = operator.now
+    assert device.version() == "2"
+    with refused(
+        device, "stage-staging.* is expired", error=ExpiredError, may_change=ANYTHING_SIGNED
+    ):
+        device.resolve("staging")
+
+
+def test_a_freeze_is_told_apart_from_an_attack_on_the_signatures(
+    operator: Simulator, device: Device
+) -> None:
+    """Somebody else is to act: the operator renews, or sets the clock."""
+    device.now = NOW + 31 * DAY
+    with refused(device, r"renew the signature, or set the clock", error=ExpiredError):
+        device.resolve()
+    operator.advance(31 * DAY)
+    operator.offer_timestamp()
+    operator.offer()
+    assert device.version() == "1"

@@ -5,12 +5,8 @@ import pytest
 from edgekit.trust.payload import (
     Metadata,
 )
-from tests.trust.simulator import (
-    Device,
-    Files,
-    Simulator,
-    refused,
-)
+from tests.trust.device import Device, refused
+from tests.trust.simulator import Files, Simulator
 
 TIMESTAMP = "metadata/timestamp.json"
 

@@ -11,7 +11,8 @@ from securesystemslib.exceptions import FormatError
 from securesystemslib.formats import encode_canonical
 
 from edgekit.errors import TransportError, TrustError
-from tests.trust.simulator import Device, Files, Simulator
+from tests.trust.device import Device
+from tests.trust.simulator import Files, Simulator
 
 pytestmark = pytest.mark.slow  # thousands of variants
 

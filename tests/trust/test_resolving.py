@@ -3,13 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from tests.trust.simulator import (
-    Device,
-    Simulator,
-    pointer,
-    record,
-    refused,
-)
+from tests.trust.device import Device, refused
+from tests.trust.simulator import Simulator, pointer, record
 
 
 def test_what_both_roles_vouch_for_is_resolved(device: Device) -> None:

@@ -2,12 +2,8 @@
 
 import pytest
 
-from tests.trust.simulator import (
-    Device,
-    Files,
-    Simulator,
-    refused,
-)
+from tests.trust.device import ANYTHING_SIGNED, Device, refused
+from tests.trust.simulator import Files, Simulator
 
 TIMESTAMP = "metadata/timestamp.json"
 
@@ -147,3 +143,74 @@ def test_an_older_root_cannot_replace_a_newer_one(
         device.resolve()
     device.source = operator
     assert device.version() == "1"
+
+
+@pytest.mark.parametrize("back", [1, 2, 5])
+def test_a_whole_older_state_is_refused_however_consistent_it_is(
+    operator: Simulator, device: Device, back: int
+) -> None:
+    states = []
+    for number in range(2, 9):
+        operator.release(str(number), number)
+        states.append(dict(operator.files))
+    assert device.version() == "8"
+    device.source = Files(states[-1 - back])
+    with refused(device, r"timestamp\.json: version \d, older than version 9 accepted"):
+        device.resolve()
+    device.source = operator
+    assert device.version() == "8"
+
+
+@pytest.mark.parametrize("role", ["targets", "models", "stage-production"])
+def test_each_delegating_and_delegated_role_is_never_taken_back(
+    operator: Simulator, device: Device, role: str
+) -> None:
+    """With the keys of snapshot and timestamp in hand."""
+    operator.release("2", 2)
+    operator.offer("targets")
+    assert device.version() == "2"
+    operator.snapshot.meta[f"{role}.json"].version -= 1
+    operator.snapshot.meta[f"{role}.json"].length = None
+    operator.offer_snapshot()
+    operator.offer_timestamp()
+    with refused(device, f"{role}.* older than version", may_change=ANYTHING_SIGNED):
+        device.resolve()
+
+
+@pytest.mark.parametrize("role", ["targets", "models", "stage-production"])
+def test_a_role_that_the_snapshot_no_longer_lists_is_missed(
+    operator: Simulator, device: Device, role: str
+) -> None:
+    operator.release("2", 2)
+    assert device.version() == "2"
+    del operator.snapshot.meta[f"{role}.json"]
+    operator.offer_snapshot()
+    operator.offer_timestamp()
+    with refused(device, role, may_change=ANYTHING_SIGNED):
+        device.resolve()
+
+
+def test_another_timestamp_of_the_same_version_changes_nothing(
+    operator: Simulator, device: Device
+) -> None:
+    operator.release("2", 2)
+    assert device.version() == "2"
+    before = device.kept()
+    operator.release("3", 3)
+    operator.timestamp.version = 2  # offer_timestamp() counts it up to the known 3
+    operator.offer_timestamp()
+    assert device.version() == "2"
+    assert device.kept() == before
+
+
+def test_a_pointer_that_was_never_taken_back_is_not_dropped_silently(
+    operator: Simulator, device: Device
+) -> None:
+    """A stage without its pointer offers nothing: the device goes on with what it has."""
+    operator.roles["stage-production"].targets.clear()
+    operator.offer("stage-production")
+    assert device.resolve() is None
+    operator.release("2", 1)  # the rollout number must still be above the last one seen
+    assert device.version() == "2"
+    operator.release("3", 9)
+    assert device.version() == "3"

@@ -3,12 +3,8 @@
 import pytest
 
 from edgekit.errors import TransportError
-from tests.trust.simulator import (
-    Device,
-    Files,
-    Simulator,
-    refused,
-)
+from tests.trust.device import ANYTHING_SIGNED, Device, refused
+from tests.trust.simulator import Files, Simulator
 
 
 class Dead:
@@ -30,7 +26,8 @@ def test_a_withheld_file_is_waited_for(
 ) -> None:
     operator.release("2", 2)
     device.source = Files({n: d for n, d in operator.files.items() if n != name})
-    with pytest.raises(TransportError, match=f"{name}: not offered at present"):
+    reason = f"{name}: not offered at present"
+    with refused(device, reason, error=TransportError, may_change=ANYTHING_SIGNED):
         device.resolve()
     device.source = operator
     assert device.version() == "2"
