@@ -14,12 +14,14 @@ from edgekit import __version__
 from edgekit.errors import ConfigError, EdgekitError
 from edgekit_agent import client, config
 from edgekit_agent.config import CONFIG_VARIABLE, DEFAULT_PATH, Config, Environment
+from edgekit_agent.rules.hook import Answer, Hook
 from edgekit_agent.storage.store import Store
-from edgekit_agent.supervision import report
+from edgekit_agent.supervision import report, trial
 
 _EXIT_CODES = """\
-exit codes: 0 done, 1 the doctor found trouble, 2 usage, 3 configuration or unknown model,
-8 no agent or broker answers, 9 the rows do not fit the model's signature, 10 disk
+exit codes: 0 done, 1 the doctor found trouble or a hook did not agree, 2 usage,
+3 configuration or unknown model, 8 no agent or broker answers, 9 the rows do not fit
+the model's signature, 10 disk
 """
 _DESCRIPTION = """\
 Fetch the models this device is meant to run, prove them here, serve them, undo what
@@ -60,7 +62,17 @@ nothing, and the agent may run meanwhile. Run it as the agent's user.
 
 Exit code 1 when something stands in the way of an update.
 """
-_TROUBLE = 1  # the doctor's exit code
+_TRY_HOOK = """\
+Run a program of /etc/edgekit/hooks (see docs/hooks.md) as the agent would, with the
+variables of the model that serves now: to see what it prints, how long it takes, and
+what its end means to the agent. Nothing else happens. Run it as the agent's user.
+
+  sudo -u edgekit edgekit-agent try-hook pre-activate wine
+
+Exit code 1 when it does not say "go".
+"""
+_HOOKS = f"one of {', '.join(Hook)}"
+_TROUBLE = 1  # exit code of the doctor, and of a hook that does not agree
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -102,6 +114,10 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", dest="as_json", help="print JSON for a script"
     )
     status.set_defaults(command=_status)
+    hook = _command(commands, "try-hook", "run a hook as the agent would", _TRY_HOOK)
+    hook.add_argument("hook", metavar="HOOK", choices=list(Hook), type=Hook, help=_HOOKS)
+    hook.add_argument("model", metavar="MODEL", help="name of the registered model")
+    hook.set_defaults(command=_try_hook)
     doctor = _command(commands, "doctor", "say why nothing updates", _DOCTOR)
     doctor.add_argument(
         "--json", action="store_true", dest="as_json", help="print JSON for a script"
@@ -174,6 +190,15 @@ def _status(options: argparse.Namespace) -> None:
         sys.stdout.write("".join(f"{line}\n" for line in _lines(model)))
 
 
+def _try_hook(options: argparse.Namespace) -> None:
+    told = trial.run(_config(options), options.hook, options.model)
+    sys.stdout.write(told.output)
+    again = f", asked again after {told.again_s} s" if told.answer is Answer.NOT_NOW else ""
+    sys.stderr.write(f"{told.answer}: {told.reason} ({told.took_ms} ms{again})\n")
+    if told.answer is not Answer.GO:
+        sys.exit(_TROUBLE)
+
+
 def _doctor(options: argparse.Namespace) -> None:
     from edgekit_agent.diagnosis import doctor  # noqa: PLC0415 - needs tuf and a broker
     from edgekit_agent.diagnosis.finding import Level  # noqa: PLC0415 - only needed here
@@ -209,8 +234,14 @@ def _lines(model: dict[str, object]) -> list[str]:
             found.append(f"  {key:9} {words}")
     trouble = model["trouble"]
     if isinstance(trouble, dict):
-        words = f"{trouble['kind']}: {trouble['reason']} ({trouble['at']})"
+        again = trouble["again_s"]
+        when = "" if again is None else f", tried again after {again} s"
+        words = f"{trouble['kind']}: {trouble['reason']} ({trouble['at']}{when})"
         found.append(f"  {'trouble':9} {words}")
+    hook = model["hook"]
+    if isinstance(hook, dict):
+        words = f"{hook['hook']} said {hook['answer']} after {hook['took_ms']} ms"
+        found.append(f"  {'hook':9} {words} ({hook['at']})")
     return found
 
 

@@ -42,6 +42,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """Where the device's owner puts programs that are asked, and how long each may take."""
+
+    folder: Path
+    limit_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One device's provisioning file. `root` is the trusted root of its fleet, as JSON."""
 
@@ -56,6 +64,7 @@ class Config:
     root: bytes
     broker: BrokerAddress
     limits: Limits
+    hooks: Hooks
     models: tuple[Subscription, ...]
 
     @property
@@ -130,6 +139,7 @@ def parse(text: str, *, subject: str) -> Config:
         root=_root(reader),
         broker=BrokerAddress.from_table(broker.table, subject=broker.subject),
         limits=_limits(reader.child("limits")),
+        hooks=_hooks(reader.child("hooks", optional=True)),
         models=_models(reader),
     )
 
@@ -138,6 +148,8 @@ def _name(reader: Reader, key: str) -> str:
     name = reader.text(key)
     if not name.strip():
         reader.fail(key, "a text that is not empty")
+    if not name.isprintable():
+        reader.fail(key, "a text without line breaks and control characters")
     return name
 
 
@@ -185,6 +197,15 @@ def _limits(reader: Reader) -> Limits:
     return Limits(
         model_ram_bytes=reader.integer("model_ram_mb", least=1) * _MB,
         model_flash_bytes=reader.integer("model_flash_mb", least=1) * _MB,
+    )
+
+
+def _hooks(reader: Reader) -> Hooks:
+    known = {"dir", "time_limit_s"}
+    refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
+    return Hooks(
+        folder=_folder(reader, "dir", "/etc/edgekit/hooks"),
+        limit_s=reader.integer("time_limit_s", 60, least=1, most=3600),
     )
 
 

@@ -242,3 +242,23 @@ def test_a_stale_socket_file_is_no_daemon(folder: Path) -> None:
         stale.bind(str(folder / "agent.sock"))
     served(folder)
     assert run("status", "--config", str(provision(folder))) == 0
+
+
+def test_try_hook_runs_it_and_says_what_its_end_means(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = provision(folder)
+    text = path.read_text().replace("[limits]", f'[hooks]\ndir = "{folder}"\n[limits]')
+    path.write_text(text)
+    hook = folder / "pre-activate"
+    assert run("try-hook", "--config", str(path), "pre-activate", "wine") == 3
+    assert "no such file; this device has no such hook" in capsys.readouterr().err
+    hook.write_text('#!/bin/sh\necho "$1 $EDGEKIT_STAGE"\nexit 21\n')
+    hook.chmod(0o755)
+    assert run("try-hook", "--config", str(path), "pre-activate", "wine") == 1
+    said = capsys.readouterr()
+    assert said.out == "wine production\n"
+    assert said.err.startswith("not-now: pre-activate: wine production (")
+    assert said.err.endswith("asked again after 300 s)\n")
+    hook.write_text("#!/bin/sh\n")
+    assert run("try-hook", "--config", str(path), "pre-activate", "wine") == 0

@@ -1,9 +1,12 @@
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
-from edgekit_agent.diagnosis import system
+from edgekit_agent.config import load
+from edgekit_agent.diagnosis import hooks, system
 from edgekit_agent.diagnosis.finding import Level
+from tests.agent.test_cli import provision
 
 MB = 2**20
 
@@ -51,3 +54,19 @@ def test_a_clock_before_the_newest_signed_time_is_told() -> None:
     found = system.clock(datetime(1970, 1, 1, tzinfo=UTC), floor)
     assert found.level is Level.NOTE
     assert "1970-01-01 00:00, before the newest signed time 2026-03-01 12:00" in found.fact
+
+
+def test_a_hook_that_would_not_be_run_is_told(folder: Path) -> None:
+    path = provision(folder)
+    text = path.read_text().replace("[limits]", f'[hooks]\ndir = "{folder}"\n[limits]')
+    path.write_text(text)
+    settings = load(path)
+    assert list(hooks.look(settings)) == []
+    hook = folder / "pre-activate"
+    hook.write_text("#!/bin/sh\n")
+    (found,) = hooks.look(settings)
+    assert found.level is Level.TROUBLE
+    assert "not an executable file" in found.fact
+    hook.chmod(0o755)
+    (found,) = hooks.look(settings)
+    assert found.level is Level.OK

@@ -11,6 +11,7 @@ from edgekit_agent.rules.events import (
     Discard,
     Event,
     Fetched,
+    HookAnswered,
     Load,
     Loaded,
     LoadFailed,
@@ -22,6 +23,7 @@ from edgekit_agent.rules.events import (
     Prove,
     Proved,
     Resolved,
+    RunHook,
     Started,
     StartUpdate,
     StopUpdate,
@@ -30,6 +32,7 @@ from edgekit_agent.rules.events import (
     WorkerDied,
     WorkerReady,
 )
+from edgekit_agent.rules.hook import Answer, Hook
 from edgekit_agent.rules.record import Attempt, Phase, Record, Release, TroubleKind
 from edgekit_agent.rules.state import ModelState, Moment, Policy
 from edgekit_agent.rules.step import step
@@ -41,6 +44,8 @@ def release(letter: str, rollout: int) -> Release:
     return Release(version=letter, flavor="fp32", sha256=letter * 64, rollout=rollout)
 
 
+GO = HookAnswered(hook=Hook.PRE_ACTIVATE, sha256="b" * 64, answer=Answer.GO, ran=False)
+WELL = HookAnswered(hook=Hook.POST_ACTIVATE, sha256="b" * 64, answer=Answer.GO, ran=False)
 OLD = replace(release("a", 1), since="2026-01-01T00:00:00Z")
 NEW = release("b", 2)
 
@@ -106,12 +111,20 @@ def proving(**kwargs: Release | None) -> Device:
     return fetching(**kwargs).on(Fetched(sha256=NEW.sha256))
 
 
-def committing(**kwargs: Release | None) -> Device:
+def asking(**kwargs: Release | None) -> Device:
     return proving(**kwargs).on(Proved(sha256=NEW.sha256))
 
 
+def committing(**kwargs: Release | None) -> Device:
+    return asking(**kwargs).on(GO)
+
+
 def committed(**kwargs: Release | None) -> Device:
-    return committing(**kwargs).on(Loaded(sha256=NEW.sha256))
+    return committing(**kwargs).on(Loaded(sha256=NEW.sha256), WELL)
+
+
+def asked(hook: Hook, release: Release, instead_of: Release | None) -> RunHook:
+    return RunHook(hook=hook, release=release, instead_of=instead_of)
 
 
 def test_an_announced_release_is_checked_fetched_proved_and_committed() -> None:
@@ -119,11 +132,16 @@ def test_an_announced_release_is_checked_fetched_proved_and_committed() -> None:
     assert found.on(Announced()).actions == [StartUpdate()]
     assert found.on(Resolved(release=NEW, stored=False)).actions == [Proceed()]
     assert found.on(Fetched(sha256=NEW.sha256)).actions == [Prove(release=NEW)]
-    assert found.on(Proved(sha256=NEW.sha256)).actions == [Load(release=NEW)]
+    question = asked(Hook.PRE_ACTIVATE, NEW, OLD)
+    assert found.on(Proved(sha256=NEW.sha256)).actions == [question]
+    assert found.on(GO).actions == [Load(release=NEW)]
     assert found.record.current == OLD, "not before the worker answers with it"
-    assert found.on(Loaded(sha256=NEW.sha256)).actions == [Collect()]
+    new = replace(NEW, since="t100")
+    found.on(Loaded(sha256=NEW.sha256))
+    assert found.actions == [asked(Hook.POST_ACTIVATE, new, OLD), Collect()]
+    assert found.on(WELL).actions == []
     assert found.record.phase is Phase.SERVING
-    assert found.record.current == replace(NEW, since="t100")
+    assert found.record.current == new
     assert found.record.previous == OLD
 
 
@@ -148,7 +166,10 @@ def test_a_stage_without_a_release_is_no_trouble() -> None:
 def test_going_back_to_previous_needs_no_download_and_no_proof() -> None:
     found = checking(current=NEW, previous=OLD)
     found.on(Resolved(release=replace(OLD, rollout=3), stored=True))
-    assert found.actions[0] == Load(release=replace(OLD, rollout=3))
+    back = replace(OLD, rollout=3)
+    assert found.actions[0] == asked(Hook.PRE_ACTIVATE, back, NEW)
+    found.on(replace(GO, sha256=OLD.sha256))
+    assert found.actions == [Load(release=back)]
     assert found.record.phase is Phase.COMMITTING
     found.on(Loaded(sha256=OLD.sha256))
     assert found.record.current is not None
@@ -298,11 +319,11 @@ def test_two_releases_in_a_row_are_both_seen() -> None:
 def test_a_release_announced_while_proving_is_checked_afterwards() -> None:
     found = proving().on(Announced())
     assert found.actions == []
-    found.on(Proved(sha256=NEW.sha256), Loaded(sha256=NEW.sha256))
+    found.on(Proved(sha256=NEW.sha256), GO, Loaded(sha256=NEW.sha256))
     assert found.on(Ticked()).actions == [StartUpdate()]
 
 
-@pytest.mark.parametrize("busy", [checking, fetching, proving])
+@pytest.mark.parametrize("busy", [checking, fetching, proving, asking])
 def test_a_power_cut_before_the_commit_takes_the_error_path(busy: object) -> None:
     assert callable(busy)
     found: Device = busy().restarted()

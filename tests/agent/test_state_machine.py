@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from edgekit_agent.rules import events
+from edgekit_agent.rules.hook import Answer, Hook
 from edgekit_agent.rules.record import Phase, Record, Release
 from edgekit_agent.rules.state import ModelState, Moment, Policy, Step
 from edgekit_agent.rules.step import step
@@ -36,7 +37,8 @@ class Life(RuleBasedStateMachine):
         self.worker_up = False
         self.serving: str | None = None
         self.loads: list[str] = []
-        self.waiting = False
+        self.agreed: set[str] = set()
+        self.asked: list[events.RunHook] = []
         self._step(events.Started())
 
     # --- the doer ---------------------------------------------------------------------
@@ -48,12 +50,16 @@ class Life(RuleBasedStateMachine):
         assert persisted == result.state.record
         self._carry_out(result)
 
-    def _carry_out(self, result: Step) -> None:
+    def _carry_out(self, result: Step) -> None:  # noqa: C901 - one case for each action
         self.state = result.state
         for action in result.actions:
             match action:
+                case events.RunHook():
+                    assert action.release.sha256 in self.proven
+                    self.asked.append(action)
                 case events.Load(release=release):
                     assert release.sha256 in self.proven, "only a proven model may serve"
+                    assert release.sha256 in self.agreed, "and one the device agreed to"
                     if self.worker_up:
                         self.loads.append(release.sha256)
                 case events.Prove(release=release):
@@ -127,6 +133,31 @@ class Life(RuleBasedStateMachine):
     def proof_refuses(self, digest: str) -> None:
         self._step(events.ProofRefused(sha256=digest, error="ProofError", reason="so"))
 
+    @precondition(lambda self: self.asked)
+    @rule(answer=st.sampled_from(list(Answer)), again_s=st.sampled_from([5, 900, 86_400]))
+    def hook_answers(self, answer: Answer, again_s: int) -> None:
+        asked = self.asked.pop(0)
+        if answer is Answer.GO and asked.hook is Hook.PRE_ACTIVATE:
+            self.agreed.add(asked.release.sha256)
+        self._step(
+            events.HookAnswered(
+                hook=asked.hook,
+                sha256=asked.release.sha256,
+                answer=answer,
+                reason="so",
+                again_s=again_s,
+                output="it said so",
+            )
+        )
+
+    @rule(
+        hook=st.sampled_from([Hook.POST_ACTIVATE, Hook.POST_ROLLBACK]),
+        digest=st.sampled_from(DIGESTS),
+        answer=st.sampled_from(list(Answer)),
+    )
+    def hook_answers_unasked(self, hook: Hook, digest: str, answer: Answer) -> None:
+        self._step(events.HookAnswered(hook=hook, sha256=digest, answer=answer))
+
     @precondition(lambda self: not self.worker_up)
     @rule()
     def worker_starts(self) -> None:
@@ -160,6 +191,7 @@ class Life(RuleBasedStateMachine):
     @rule()
     def power_fails(self) -> None:
         self.worker_up, self.serving, self.loads = False, None, []
+        self.asked = []
         self.state = ModelState(record=self.state.record)
         self._step(events.Started())
 
@@ -230,6 +262,8 @@ class Life(RuleBasedStateMachine):
         }
         while self.loads:
             self.worker_loads()
+        while self.asked:
+            self.hook_answers(Answer.GO, 5)
         honest.get(self.state.record.phase, lambda: self.time_passes(1000.0))()
 
 

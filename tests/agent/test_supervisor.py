@@ -49,6 +49,9 @@ def configuration(folder: Path, models: tuple[str, ...]) -> Config:
         root = '{{"signed": {{"_type": "root", "x-edgekit-fleet": "demo"}}}}'
         [broker]
         url = "mqtt://localhost:1"
+        [hooks]
+        dir = "{folder}/hooks"
+        time_limit_s = 20
         [limits]
         model_ram_mb = 4096
         model_flash_mb = 100
@@ -135,6 +138,15 @@ class Agent:
         self._write_plan()
         if announce:
             self.announce()
+
+    def hook(self, name: str, text: str) -> None:
+        """Give the device a hook, in one step; "" takes it away."""
+        folder = self.config.hooks.folder
+        folder.mkdir(exist_ok=True)
+        beside = folder / f".{name}"
+        beside.write_text(f"#!/bin/sh\n{text}\n")
+        beside.chmod(0o755)
+        beside.replace(folder / name)
 
     def plans(self, plan: dict[str, object]) -> None:
         self.plan["wine"] = plan
@@ -441,3 +453,60 @@ def test_a_disk_that_refuses_writes_leaves_the_old_model_serving(
     agent.serves("1")
     monkeypatch.setattr(os, "fsync", real)
     agent.serves("2")
+
+
+def test_a_device_that_says_not_now_is_asked_again_and_serves_the_old_meanwhile(
+    agent: Agent,
+) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    busy = agent.folder / "busy"
+    busy.touch()
+    agent.hook(
+        "pre-activate",
+        f'echo "$EDGEKIT_FROM_VERSION -> $2: the pump runs"; echo retry-after: 5;'
+        f" test -e {busy} && exit 21; exit 0",
+    )
+    agent.release(V2)
+    trouble = agent.troubled("not-now", "HookNotNow")
+    assert trouble["reason"] == "pre-activate: 1 -> 2: the pump runs"
+    assert trouble["again_s"] == 5
+    agent.serves("1")
+    told = agent.reported()["hook"]
+    assert (told["hook"], told["answer"]) == ("pre-activate", "not-now")
+    assert "retry-after: 5" in told["output"]
+    busy.unlink()
+    agent.serves("2")
+    assert agent.reported()["trouble"] is None
+
+
+def test_a_device_that_refuses_keeps_the_old_until_something_else_is_released(
+    agent: Agent,
+) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    agent.hook("pre-activate", "echo this line is certified; exit 1")
+    agent.release(V2)
+    trouble = agent.troubled("failed", "HookError")
+    assert trouble["reason"] == "pre-activate: exit code 1: this line is certified"
+    agent.serves("1")
+    agent.hook("pre-activate", "exit 0")
+    agent.release(V2)  # signed anew: another rollout
+    agent.serves("2")
+
+
+def test_a_device_that_is_not_well_after_the_change_goes_back(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    noted = agent.folder / "noted"
+    agent.hook("post-activate", "echo too many alarms; exit 1")
+    agent.hook("post-rollback", f'echo "$EDGEKIT_FROM_VERSION -> $2" > {noted}')
+    agent.release(V2)
+    trouble = agent.troubled("failed", "HookError")
+    assert "too many alarms; returned to the previous version" in trouble["reason"]
+    agent.serves("1")
+    agent.until(lambda told: told["hook"]["hook"] == "post-rollback")
+    assert noted.read_text() == "2 -> 1\n"

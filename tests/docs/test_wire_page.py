@@ -18,6 +18,7 @@ from edgekit.wire import (
     Topics,
     Want,
 )
+from edgekit_agent.rules.hook import Answer, Hook, HookRun
 from edgekit_agent.rules.record import Record, Release, Trouble, TroubleKind
 from edgekit_agent.service import telemetry
 from edgekit_agent.supervision import report
@@ -125,6 +126,9 @@ def test_the_reported_state_on_the_page_is_what_an_agent_says_and_the_fleet_read
         stage="production",
         current=Release(version="2", flavor="int8", sha256=SHA, rollout=3),
         trouble=Trouble(kind=TroubleKind.FAILED, error="E", reason="r", at="a"),
+        hook=HookRun(
+            hook=Hook.PRE_ACTIVATE, answer=Answer.GO, output="", took_ms=0, at="a"
+        ),
     )
     assert keys(shown["models"]) == keys(report.model_table(record)) | {"loaded"}
     assert Report.from_json(json.dumps(shown).encode()).models[0].rollout == 3

@@ -7,7 +7,7 @@ from edgekit.errors import TransportError, TrustError
 from edgekit.trust.floor import EPOCH, Floor
 from edgekit_agent import client
 from edgekit_agent.config import Config
-from edgekit_agent.diagnosis import folder, offer, system
+from edgekit_agent.diagnosis import folder, hooks, offer, system
 from edgekit_agent.diagnosis.finding import Finding, fine, trouble
 from edgekit_agent.storage.store import Store
 
@@ -17,6 +17,7 @@ def examine(settings: Config) -> Iterator[Finding]:
     store = Store(settings.state_dir)
     yield from system.look(settings, _newest_signed_time(store))
     yield from folder.look(settings, store)
+    yield from hooks.look(settings)
     yield _daemon(settings)
     yield from offer.look(settings, store)
 

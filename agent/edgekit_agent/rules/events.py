@@ -6,6 +6,7 @@ the events and carries out the actions.
 
 from dataclasses import dataclass
 
+from edgekit_agent.rules.hook import Answer, Hook
 from edgekit_agent.rules.record import Release
 
 # --- what happens ----------------------------------------------------------------------
@@ -97,6 +98,24 @@ class ProofBroke:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookAnswered:
+    """A hook ended, or there is none (`ran` is false).
+
+    `sha256` is of the bundle it was asked about, `reason` its last line, `again_s` when a
+    "not now" wants to be asked again, `output` the end of all it printed.
+    """
+
+    hook: Hook
+    sha256: str
+    answer: Answer
+    reason: str = ""
+    again_s: int = 0
+    output: str = ""
+    took_ms: int = 0
+    ran: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerReady:
     """A worker runs and serves nothing yet."""
@@ -138,6 +157,7 @@ Event = (
     | Proved
     | ProofRefused
     | ProofBroke
+    | HookAnswered
     | WorkerReady
     | Loaded
     | LoadFailed
@@ -170,6 +190,19 @@ class Prove:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunHook:
+    """Run a program of the device's owner, if there is one, and bring its answer.
+
+    `release` is what is to serve, or serves now; `instead_of` what serves, or served.
+    """
+
+    hook: Hook
+    release: Release
+    instead_of: Release | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """Have the worker load a stored bundle and swap to it."""
 
@@ -188,4 +221,4 @@ class Collect:
     """Delete what no model needs any more."""
 
 
-Action = StartUpdate | Proceed | StopUpdate | Prove | Load | Discard | Collect
+Action = StartUpdate | Proceed | StopUpdate | Prove | RunHook | Load | Discard | Collect

@@ -4,9 +4,18 @@ Pure: (state, event, moment) to (state, actions). Whatever happens, a model that
 loaded is asked for.
 """
 
+import math
 from dataclasses import replace
 
-from edgekit_agent.rules.events import Collect, Discard, LoadFailed, StopUpdate
+from edgekit_agent.rules.events import (
+    Action,
+    Collect,
+    Discard,
+    LoadFailed,
+    RunHook,
+    StopUpdate,
+)
+from edgekit_agent.rules.hook import Hook
 from edgekit_agent.rules.record import (
     WITH_CANDIDATE,
     Attempt,
@@ -39,7 +48,9 @@ def loaded(state: ModelState, sha256: str, at: Moment, policy: Policy) -> Step:
         return _committed(now, at, policy)
     if record.probation and is_bundle(record.current, sha256):
         now = replace(now, probation_ends_s=at.s + policy.probation_s)
-    return reload(now)
+    if not is_bundle(record.current, sha256):
+        return reload(now)
+    return reload(replace(now, undone=None)).then(*_told(state), *_asked(state))
 
 
 def load_failed(state: ModelState, event: LoadFailed, at: Moment, policy: Policy) -> Step:
@@ -54,7 +65,7 @@ def load_failed(state: ModelState, event: LoadFailed, at: Moment, policy: Policy
     setback = _setback(event, at, record.current)
     if event.error == DAMAGED:
         return _heal(down, setback, at)
-    return _stumbled(down, record.current, setback, at, policy)
+    return stumbled(down, record.current, setback, at, policy)
 
 
 def worker_died(state: ModelState, reason: str, at: Moment, policy: Policy) -> Step:
@@ -66,7 +77,7 @@ def worker_died(state: ModelState, reason: str, at: Moment, policy: Policy) -> S
         return attempt_failed(down, setback, at, policy)
     if record.current is None or not record.probation:
         return Step(state=down)
-    counted = _stumbled(down, record.current, setback, at, policy)
+    counted = stumbled(down, record.current, setback, at, policy)
     return replace(counted, state=replace(counted.state, reload_at_s=None))
 
 
@@ -92,48 +103,83 @@ def _committed(state: ModelState, at: Moment, policy: Policy) -> Step:
         trouble=None,
         probation=True,
         crashes=0,
+        unconfirmed=True,
     )
     calm = replace(swapped, failures=0, probation_ends_s=at.s + policy.probation_s)
-    return Step(state=rest(later(calm, at, policy.poll_s)), actions=(Collect(),))
+    served = rest(later(calm, at, policy.poll_s))
+    return Step(state=served, actions=(*_asked(served), Collect()))
+
+
+def _asked(state: ModelState) -> tuple[Action, ...]:
+    """Ask the device whether it is well with what serves now, until it has said so."""
+    record = state.record
+    if not record.unconfirmed or record.current is None:
+        return ()
+    hook, before = Hook.POST_ACTIVATE, record.previous
+    return (RunHook(hook=hook, release=record.current, instead_of=before),)
+
+
+def _told(state: ModelState) -> tuple[Action, ...]:
+    """Tell the device that the agent went back, now that it is done."""
+    record = state.record
+    if state.undone is None or record.current is None:
+        return ()
+    told = RunHook(
+        hook=Hook.POST_ROLLBACK,
+        release=record.current,
+        instead_of=state.undone,
+        reason=record.trouble.reason if record.trouble else "",
+    )
+    return (told,)
 
 
 def _heal(state: ModelState, setback: Trouble, at: Moment) -> Step:
     """The disk damaged the current bundle: serve the previous one, fetch this again."""
     damaged = setback.sha256 or ""
     previous = state.record.previous
-    back = changed(state, current=previous, previous=None, trouble=setback)
-    back = replace(back, check_at_s=at.s, again=not back.at_rest)
+    back = changed(
+        state, current=previous, previous=None, trouble=setback, unconfirmed=False
+    )
+    damaged_one = state.record.current if previous else None
+    back = replace(
+        back, check_at_s=at.s, again=not back.at_rest, undone=damaged_one, proven=None
+    )
     if back.at_rest:
         back = rest(back)
     discarded = Step(state=back, actions=(Discard(sha256=damaged),))
     return discarded.then(*reload(back).actions)
 
 
-def _stumbled(
+def stumbled(
     state: ModelState, current: Release, setback: Trouble, at: Moment, policy: Policy
 ) -> Step:
     """Current crashed, or does not load: count it; return to previous when it repeats."""
     crashes = state.record.crashes + 1
     if crashes >= policy.crashes and state.record.previous is not None:
-        return _undo(state, current, setback, at, policy)
+        why = f"{setback.reason} ({crashes} times)"
+        return undo(state, current, replace(setback, reason=why), at, policy)
+    delay_s = policy.delay_s(crashes)
+    setback = replace(setback, again_s=math.ceil(delay_s))
     noted = changed(state, crashes=crashes, probation=True, trouble=setback)
-    return Step(state=replace(noted, reload_at_s=at.s + policy.delay_s(crashes)))
+    return Step(state=replace(noted, reload_at_s=at.s + delay_s))
 
 
-def _undo(
+def undo(
     state: ModelState, bad: Release, setback: Trouble, at: Moment, policy: Policy
 ) -> Step:
-    times = state.record.crashes + 1
-    why = f"{setback.reason} ({times} times); returned to the previous version"
-    verdict = replace(setback, kind=TroubleKind.FAILED, reason=why)
+    """Return to the previous version; the bad one is not tried again."""
+    why = f"{setback.reason}; returned to the previous version"
+    verdict = replace(setback, kind=TroubleKind.FAILED, reason=why, again_s=None)
     back = changed(
         state,
         current=state.record.previous,
         previous=None,
         probation=False,
         crashes=0,
+        unconfirmed=False,
         trouble=verdict,
     )
+    back = replace(back, undone=bad)
     if back.record.phase not in WITH_CANDIDATE:  # as far as is known, it is still asked for
         attempt = Attempt(rollout=bad.rollout, sha256=bad.sha256, verdict=verdict)
         back = changed(back, attempt=attempt)
@@ -154,6 +200,8 @@ def unpersisted(
         return intended  # after a power cut, an older record leads here again
     failures = before.failures + 1
     setback = trouble(TroubleKind.NOT_NOW, DAMAGED, reason, at, before.record.candidate)
+    delay_s = policy.delay_s(failures)
+    setback = replace(setback, again_s=math.ceil(delay_s))
     noted = replace(changed(before, trouble=setback), failures=failures)
-    back = rest(later(noted, at, policy.delay_s(failures)))
+    back = rest(later(noted, at, delay_s))
     return Step(state=back, actions=(StopUpdate(), *reload(back).actions))

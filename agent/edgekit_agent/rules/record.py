@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import StoreError
+from edgekit_agent.rules.hook import Answer, Hook, HookRun
 
 FORMAT = 1
 MAX_REASON_CHARS = 500
@@ -24,10 +25,11 @@ class Phase(StrEnum):
     CHECKING = "checking"  # asking what the stage points at
     FETCHING = "fetching"  # getting the candidate's bytes
     PROVING = "proving"  # trying the candidate on this device
-    COMMITTING = "committing"  # proven: the candidate becomes current, also after a kill
+    ASKING = "asking"  # proven: the device's own hook is asked
+    COMMITTING = "committing"  # agreed: the candidate becomes current, also after a kill
 
 
-WITH_CANDIDATE = (Phase.FETCHING, Phase.PROVING, Phase.COMMITTING)
+WITH_CANDIDATE = (Phase.FETCHING, Phase.PROVING, Phase.ASKING, Phase.COMMITTING)
 
 
 class TroubleKind(StrEnum):
@@ -61,13 +63,17 @@ class Release:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """The last setback: its kind, the error's class, why, when (UTC), with which digest."""
+    """The last setback: its kind, the error's class, why, when (UTC), with which digest.
+
+    `again_s`: it is tried again by itself so many seconds later, None where it is not.
+    """
 
     kind: TroubleKind
     error: str
     reason: str
     at: str
     sha256: str | None = None
+    again_s: int | None = None
 
     def to_table(self, reason_chars: int = MAX_REASON_CHARS) -> dict[str, object]:
         """Return the JSON object."""
@@ -77,6 +83,7 @@ class Trouble:
             "reason": self.reason[:reason_chars],
             "at": self.at,
             "sha256": self.sha256,
+            "again_s": self.again_s,
         }
 
 
@@ -114,7 +121,8 @@ class Record:
     """Everything persisted of one model.
 
     `probation`: current is new, or stumbled lately; crashes of the worker count against it
-    until it has served a while.
+    until it has served a while. `unconfirmed`: the device's hook has not said yet that all
+    is well with it. `hook`: the last run of any hook.
     """
 
     model: str
@@ -127,6 +135,8 @@ class Record:
     trouble: Trouble | None = None
     probation: bool = False
     crashes: int = 0
+    unconfirmed: bool = False
+    hook: HookRun | None = None
 
     @property
     def needed(self) -> frozenset[str]:
@@ -151,6 +161,8 @@ class Record:
                 "trouble": self.trouble and self.trouble.to_table(),
                 "probation": self.probation,
                 "crashes": self.crashes,
+                "unconfirmed": self.unconfirmed,
+                "hook": self.hook and self.hook.to_table(),
             }
         )
 
@@ -170,6 +182,8 @@ class Record:
             trouble=_trouble(reader, "trouble"),
             probation=reader.flag("probation"),
             crashes=reader.integer("crashes"),
+            unconfirmed=reader.flag("unconfirmed", default=False),
+            hook=_hook(reader),
         )
         if record.phase in WITH_CANDIDATE and record.candidate is None:
             reader.fail("candidate", f"a release in phase {record.phase}")
@@ -226,6 +240,20 @@ def _trouble(reader: Reader, key: str) -> Trouble | None:
         reason=inner.text("reason"),
         at=inner.text("at"),
         sha256=_optional_text(inner, "sha256"),
+        again_s=None if inner.table.get("again_s") is None else inner.integer("again_s"),
+    )
+
+
+def _hook(reader: Reader) -> HookRun | None:
+    if reader.table.get("hook") is None:
+        return None
+    inner = reader.child("hook")
+    return HookRun(
+        hook=_member(inner, "hook", Hook),
+        answer=_member(inner, "answer", Answer),
+        output=inner.text("output"),
+        took_ms=inner.integer("took_ms"),
+        at=inner.text("at"),
     )
 
 

@@ -62,6 +62,8 @@ class ModelState:
     `loaded` is the digest that the worker answers with. `attempt_at_s`: the same attempt
     is not repeated before, whatever is announced. `failures` of checks and fetches are
     those in a row. `again`: something was announced while a check was under way.
+    `proven` is the digest that was proven last: it need not be proven twice. `undone` is
+    what the agent went back from, until what was there before answers again.
     """
 
     record: Record
@@ -74,6 +76,8 @@ class ModelState:
     probation_ends_s: float | None = None
     failures: int = 0
     again: bool = False
+    proven: str | None = None
+    undone: Release | None = None
 
     @property
     def at_rest(self) -> bool:

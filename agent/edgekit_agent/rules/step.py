@@ -9,11 +9,12 @@ the commit had begun.
 from dataclasses import replace
 from typing import assert_never
 
-from edgekit_agent.rules import keeping, updating
+from edgekit_agent.rules import asking, keeping, updating
 from edgekit_agent.rules.events import (
     Announced,
     Event,
     Fetched,
+    HookAnswered,
     Loaded,
     LoadFailed,
     NothingReleased,
@@ -72,6 +73,8 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one case for each event, nothing els
             return updating.proof_refused(state, event, at, policy)
         case ProofBroke():
             return updating.proof_broke(state, event, at, policy)
+        case HookAnswered():
+            return asking.answered(state, event, at, policy)
         case WorkerReady():
             return reload(replace(state, loaded=None, reload_at_s=None))
         case Loaded(sha256=sha256):
@@ -86,10 +89,16 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one case for each event, nothing els
 
 def _started(state: ModelState, at: Moment, policy: Policy) -> Step:
     fresh = ModelState(record=state.record, check_at_s=at.s + policy.settle_s)
-    match state.record.phase:
+    counted = asking.unanswered(fresh, at, policy)
+    resumed = _resumed(replace(counted.state, reload_at_s=None), at, policy)
+    return replace(resumed, actions=(*counted.actions, *resumed.actions))
+
+
+def _resumed(fresh: ModelState, at: Moment, policy: Policy) -> Step:
+    match fresh.record.phase:
         case Phase.IDLE | Phase.SERVING | Phase.CHECKING:
             return Step(state=rest(fresh))
-        case Phase.FETCHING | Phase.PROVING:
+        case Phase.FETCHING | Phase.PROVING | Phase.ASKING:
             return updating.interrupted(fresh, at, policy)
         case Phase.COMMITTING:
             return updating.commit_again(fresh, at, policy)

@@ -4,6 +4,7 @@ Pure: (state, event, moment) to (state, actions). "Not now" is tried again by it
 verdict (REJECTED, FAILED) holds until the pointer changes.
 """
 
+import math
 from dataclasses import replace
 
 from edgekit_agent.rules.events import (
@@ -15,9 +16,11 @@ from edgekit_agent.rules.events import (
     ProofRefused,
     Prove,
     Resolved,
+    RunHook,
     StopUpdate,
     UpdateFailed,
 )
+from edgekit_agent.rules.hook import Hook
 from edgekit_agent.rules.record import Attempt, Phase, Trouble, TroubleKind
 from edgekit_agent.rules.state import (
     ModelState,
@@ -59,8 +62,9 @@ def resolved(state: ModelState, event: Resolved, at: Moment, policy: Policy) -> 
         waiting = replace(state, check_at_s=state.attempt_at_s, again=False)
         return Step(state=rest(waiting), actions=(StopUpdate(),))
     chosen = changed(state, candidate=release, attempt=attempt)
-    if event.stored and is_bundle(record.previous, release.sha256):
-        return commit(_started_once_more(chosen)).then(StopUpdate())
+    known = is_bundle(record.previous, release.sha256) or release.sha256 == state.proven
+    if event.stored and known:
+        return ask(_started_once_more(chosen)).then(StopUpdate())
     return Step(state=changed(chosen, phase=Phase.FETCHING), actions=(Proceed(),))
 
 
@@ -84,6 +88,7 @@ def failed(state: ModelState, event: UpdateFailed, at: Moment, policy: Policy) -
         return give_up(state, verdict, at, policy)
     failures = state.failures + 1
     delay_s = policy.poll_s if event.error == _UNFIT else policy.delay_s(failures)
+    setback = replace(setback, again_s=math.ceil(delay_s))
     noted = replace(changed(state, trouble=setback), failures=failures)
     return Step(state=rest(later(noted, at, delay_s)))
 
@@ -98,11 +103,11 @@ def fetched(state: ModelState, sha256: str) -> Step:
 
 
 def proved(state: ModelState, sha256: str) -> Step:
-    """The candidate is right: from here on it becomes current, also after a power cut."""
+    """The candidate is right: the device's own hook has the last word."""
     record = state.record
     if record.phase is not Phase.PROVING or not is_bundle(record.candidate, sha256):
         return Step(state=state)
-    return commit(state)
+    return ask(replace(state, proven=sha256))
 
 
 def proof_refused(
@@ -127,8 +132,19 @@ def proof_broke(state: ModelState, event: ProofBroke, at: Moment, policy: Policy
     return attempt_failed(state, setback, at, policy)
 
 
+def ask(state: ModelState) -> Step:
+    """Ask the device whether the candidate may serve now."""
+    asking = changed(state, phase=Phase.ASKING)
+    question = RunHook(
+        hook=Hook.PRE_ACTIVATE,
+        release=candidate_of(state.record),
+        instead_of=state.record.current,
+    )
+    return Step(state=asking, actions=(question,))
+
+
 def commit(state: ModelState) -> Step:
-    """Begin the point of no return."""
+    """Begin the point of no return: from here on it becomes current, also after a kill."""
     committing = changed(state, phase=Phase.COMMITTING)
     return Step(state=committing, actions=(Load(release=candidate_of(state.record)),))
 
@@ -141,8 +157,10 @@ def attempt_failed(state: ModelState, setback: Trouble, at: Moment, policy: Poli
     proofs = attempt_of(state.record).proofs
     if proofs >= policy.attempts:
         return give_up(state, _final(setback, proofs), at, policy).then(*damage)
-    waiting = hold(changed(state, trouble=setback), at, policy.delay_s(proofs))
-    return Step(state=rest(waiting), actions=damage)
+    delay_s = policy.delay_s(proofs)
+    setback = replace(setback, again_s=math.ceil(delay_s))
+    forgotten = replace(changed(state, trouble=setback), proven=None)
+    return Step(state=rest(hold(forgotten, at, delay_s)), actions=damage)
 
 
 def interrupted(state: ModelState, at: Moment, policy: Policy) -> Step:
@@ -156,8 +174,10 @@ def interrupted(state: ModelState, at: Moment, policy: Policy) -> Step:
     elif attempt.proofs >= policy.interruptions:
         setback = replace(setback, reason=f"cut off while {record.phase}")
         return give_up(state, _final(setback, attempt.proofs), at, policy)
+    delay_s = policy.delay_s(attempt.count)
+    setback = replace(setback, again_s=math.ceil(delay_s))
     noted = changed(state, attempt=attempt, trouble=setback)
-    return Step(state=rest(hold(noted, at, policy.delay_s(attempt.count))))
+    return Step(state=rest(hold(noted, at, delay_s)))
 
 
 def commit_again(state: ModelState, at: Moment, policy: Policy) -> Step:

@@ -72,7 +72,7 @@ class Child:
 
     def say(self, **document: object) -> None:
         """Send one object; a child that is gone hears nothing, its end is in the inbox."""
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError, ValueError):  # closed, or hung up
             stdin = _open(self._process.stdin)
             stdin.write(lines.encode(document))
             stdin.flush()
@@ -80,6 +80,11 @@ class Child:
     def kill(self) -> None:
         """End it now."""
         self._process.kill()
+
+    def hang_up(self) -> None:
+        """Say no more: it ends itself, and what it started."""
+        with contextlib.suppress(BrokenPipeError):
+            _open(self._process.stdin).close()
 
     def wait(self, timeout_s: float) -> None:
         """Wait for its end, then kill it."""

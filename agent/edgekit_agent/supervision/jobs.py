@@ -1,12 +1,12 @@
-"""Run updaters and proofs, one of each at a time, and turn what they say into events.
+"""Run updaters, proofs and hooks, one of each at a time: what they say becomes events.
 
-Knows how the two processes are started and what their lines mean; decides nothing.
+Knows how these processes are started and what their lines mean; decides nothing.
 """
 
 import logging
 import queue
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from edgekit.document import Reader
@@ -14,6 +14,7 @@ from edgekit.errors import TransportError
 from edgekit_agent.rules.events import (
     Event,
     Fetched,
+    HookAnswered,
     NothingReleased,
     ProofBroke,
     ProofRefused,
@@ -21,6 +22,7 @@ from edgekit_agent.rules.events import (
     Resolved,
     UpdateFailed,
 )
+from edgekit_agent.rules.hook import Answer, Hook
 from edgekit_agent.rules.record import release_from
 from edgekit_agent.supervision.child import Child, Ended, News, Said
 
@@ -37,6 +39,7 @@ class Job:
     model: str
     sha256: str  # of the bundle it is about, "" before that is known
     command: tuple[str, ...]
+    hook: Hook = Hook.PRE_ACTIVATE  # which one, where it is a hook
 
     @property
     def module(self) -> str:
@@ -52,10 +55,23 @@ class _Running:
     concluded: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """The event that a line stands for, if any, and whether the process is done with it."""
+
+    event: Event | None
+    last: bool = True
+
+
 @dataclass(slots=True)
 class Slot:
-    """Room for one process; the jobs that wait for it are started in order."""
+    """Room for one process; the jobs that wait for it are started in order.
 
+    `meaning` says what a job's line, or its silent end, stands for; it raises
+    TransportError for a line that means nothing.
+    """
+
+    meaning: Callable[[Job, Reader | str], Meaning]
     inbox: queue.SimpleQueue[News]
     silent_s: float  # a process that says nothing for so long hangs
     pass_fds: Collection[int] = ()
@@ -83,7 +99,7 @@ class Slot:
         """End everything, now."""
         self._waiting.clear()
         if self._running is not None:
-            self._running.child.kill()
+            self._running.child.hang_up()
             self._running.child.wait(1.0)
 
     def owns(self, child: Child) -> bool:
@@ -141,19 +157,8 @@ class Slot:
         self._running = _Running(job=job, child=child, heard_s=now_s)
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
-    """The event that a line stands for, if any, and whether the process is done with it."""
-
-    event: Event | None
-    last: bool = True
-
-
-def update_meaning(said: Reader | str) -> Meaning:
-    """Return what an updater's line, or its silent end, means.
-
-    Raises TransportError for a line that means nothing.
-    """
+def update_meaning(_job: Job, said: Reader | str) -> Meaning:
+    """Return what an updater's line, or its silent end, means."""
     if isinstance(said, str):
         reason = f"the updater ended without an answer: {said}"
         return Meaning(UpdateFailed(error="UpdaterEnded", reason=reason))
@@ -181,8 +186,9 @@ def _update_event(event: str, said: Reader) -> Event:
     return said.fail("event", "a known event")
 
 
-def proof_meaning(said: Reader | str, sha256: str) -> Meaning:
-    """Return what a proof's line, or its silent end, means, as update_meaning does."""
+def proof_meaning(job: Job, said: Reader | str) -> Meaning:
+    """Return what a proof's line, or its silent end, means."""
+    sha256 = job.sha256
     if isinstance(said, str):
         reason = f"the proof ended without a verdict: {said}"
         return Meaning(ProofBroke(sha256=sha256, error="ProofEnded", reason=reason))
@@ -194,3 +200,26 @@ def proof_meaning(said: Reader | str, sha256: str) -> Meaning:
             broke = ProofBroke if error == _DAMAGED else ProofRefused
             return Meaning(broke(sha256=sha256, error=error, reason=reason))
     return said.fail("event", "a known event")
+
+
+def hook_meaning(job: Job, said: Reader | str) -> Meaning:
+    """Return what a hook answered; its runner's silent end is no answer."""
+    if isinstance(said, str):
+        reason = f"{job.hook}: its run ended without an answer: {said}"
+        broke = HookAnswered(
+            hook=job.hook, sha256=job.sha256, answer=Answer.BROKE, reason=reason
+        )
+        return Meaning(broke)
+    if said.text("answer") not in {answer.value for answer in Answer}:
+        said.fail("answer", f"one of {', '.join(Answer)}")
+    return Meaning(
+        HookAnswered(
+            hook=job.hook,
+            sha256=job.sha256,
+            answer=Answer(said.text("answer")),
+            reason=said.text("reason"),
+            again_s=said.integer("again_s"),
+            output=said.text("output"),
+            took_ms=said.integer("took_ms"),
+        )
+    )

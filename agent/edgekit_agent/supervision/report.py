@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from edgekit import __version__
 from edgekit.document import canonical_json
 from edgekit_agent.config import Config
+from edgekit_agent.rules.hook import MAX_OUTPUT_CHARS
 from edgekit_agent.rules.record import MAX_REASON_CHARS, Record
 from edgekit_agent.rules.state import ModelState
 
 FORMAT = 1
-_REASONS_CHARS = 16_000  # of all models together: a report is at most 64 KiB
+_TEXT_CHARS = 16_000  # of all models together: a report is at most 64 KiB
 
 
-def model_table(
-    record: Record, *, reason_chars: int = MAX_REASON_CHARS
-) -> dict[str, object]:
+def model_table(record: Record, *, text_chars: int = MAX_OUTPUT_CHARS) -> dict[str, object]:
     """Return what is told of one model, from what is persisted."""
     current, setback = record.current, record.trouble
     return {
@@ -29,7 +28,8 @@ def model_table(
         "previous": record.previous and record.previous.to_table(),
         "candidate": record.candidate and record.candidate.to_table(),
         "attempts": record.attempt.count if record.attempt else 0,
-        "trouble": setback and setback.to_table(reason_chars),
+        "trouble": setback and setback.to_table(min(MAX_REASON_CHARS, text_chars)),
+        "hook": record.hook and record.hook.to_table(text_chars),
     }
 
 
@@ -43,7 +43,7 @@ def reported_state(  # noqa: PLR0913 - the parts of a report
     onnxruntime: str,
 ) -> bytes:
     """Return the retained report. `loaded`: the worker answers with current, right now."""
-    reason_chars = min(MAX_REASON_CHARS, _REASONS_CHARS // max(1, len(states)))
+    text_chars = min(MAX_OUTPUT_CHARS, _TEXT_CHARS // (2 * max(1, len(states))))
     return canonical_json(
         {
             "format": FORMAT,
@@ -56,7 +56,7 @@ def reported_state(  # noqa: PLR0913 - the parts of a report
             "at": at,
             "models": [
                 {
-                    **model_table(state.record, reason_chars=reason_chars),
+                    **model_table(state.record, text_chars=text_chars),
                     "loaded": _loaded(state),
                 }
                 for state in states

@@ -22,23 +22,34 @@ from edgekit_agent.rules.events import (
     Collect,
     Discard,
     Event,
+    HookAnswered,
     Load,
     Offline,
     Online,
     Proceed,
     Prove,
+    RunHook,
     Started,
     StartUpdate,
     StopUpdate,
     Ticked,
 )
+from edgekit_agent.rules.hook import Answer
 from edgekit_agent.rules.state import Moment, Policy
 from edgekit_agent.rules.watch import Patience
 from edgekit_agent.storage.store import Store
+from edgekit_agent.supervision import hook
 from edgekit_agent.supervision.attendant import Attendant, Notice, Stats
 from edgekit_agent.supervision.child import Ended, News, Said
-from edgekit_agent.supervision.jobs import Job, Slot, proof_meaning, update_meaning
+from edgekit_agent.supervision.jobs import (
+    Job,
+    Slot,
+    hook_meaning,
+    proof_meaning,
+    update_meaning,
+)
 from edgekit_agent.supervision.notify import Notifier
+from edgekit_agent.supervision.question import Question
 from edgekit_agent.supervision.reporter import Reporter
 from edgekit_agent.supervision.roster import Roster
 
@@ -47,6 +58,7 @@ log = logging.getLogger(__name__)
 TIMESTAMP = "timestamp.json"
 _MAX_ARRIVALS = 64  # that wait in the inbox; the transport's own queue is behind it
 _RECEIVE_S = 1.0
+_HOOK_GRACE_S = 30.0  # for its process to start, and to say how it ended
 _MAX_DEFECTS = 10  # then a fresh process may do better
 
 
@@ -105,9 +117,15 @@ class Supervisor:
         self._reporter = Reporter(config, transport, store.begin())
         self._worker = Attendant(*settings.worker, inbox=news, patience=settings.patience)
         self._updates = Slot(
-            inbox=news, silent_s=settings.updater_silent_s, pass_fds=(settings.lock,)
+            update_meaning,
+            inbox=news,
+            silent_s=settings.updater_silent_s,
+            pass_fds=(settings.lock,),
         )
-        self._proofs = Slot(inbox=news, silent_s=settings.proof_silent_s)
+        self._proofs = Slot(proof_meaning, inbox=news, silent_s=settings.proof_silent_s)
+        hook_silent_s = config.hooks.limit_s + _HOOK_GRACE_S
+        self._hooks = Slot(hook_meaning, inbox=news, silent_s=hook_silent_s)
+        self._slots = (self._updates, self._proofs, self._hooks)
         self._announced = b""  # digest of the newest timestamp seen
         self._reported = -1
         self._fed_s = 0.0
@@ -176,8 +194,8 @@ class Supervisor:
     def _tick(self) -> None:
         at = self._clock()
         self._worker.tick(at.s)
-        self._updates.check(at.s)
-        self._proofs.check(at.s)
+        for slot in self._slots:
+            slot.check(at.s)
         self._each(Ticked())
         if self._reporter.window_due(at):
             self._roster.save_again()
@@ -192,8 +210,8 @@ class Supervisor:
     def _end(self) -> None:
         log.info("stopping")
         self._notifier.stopping()
-        self._updates.stop()
-        self._proofs.stop()
+        for slot in self._slots:
+            slot.stop()
         self._worker.stop(self._settings.stop_s)
         self._reporter.goodbye()
         self._transport.close()
@@ -237,7 +255,7 @@ class Supervisor:
                 case _:
                     pass
             return
-        for slot in (self._updates, self._proofs):
+        for slot in self._slots:
             if slot.owns(news.child):
                 self._job(slot, news, now_s)
                 return
@@ -248,8 +266,7 @@ class Supervisor:
             return
         job, said = heard
         try:
-            updates = slot is self._updates
-            meaning = update_meaning(said) if updates else proof_meaning(said, job.sha256)
+            meaning = slot.meaning(job, said)
         except EdgekitError as error:
             log.error("%s", error)  # noqa: TRY400 - no traceback for users
             news.child.kill()  # its end is news, and stands for a failure
@@ -283,6 +300,8 @@ class Supervisor:
                 digest = release.sha256
                 command = (*self._settings.proof, "--sha256", digest)
                 self._proofs.submit(Job(model=model, sha256=digest, command=command), now_s)
+            case RunHook():
+                self._ask(model, action, now_s)
             case Load(release=release):
                 self._worker.load(model, release, now_s)
             case Discard(sha256=sha256):
@@ -291,6 +310,27 @@ class Supervisor:
                 self._roster.collect()
             case _ as never:
                 assert_never(never)
+
+    def _ask(self, model: str, asked: RunHook, now_s: float) -> None:
+        """Run a hook; where the device has none, it is a go at once."""
+        sha256, hooks = asked.release.sha256, self._config.hooks
+        path = hook.find(hooks.folder, asked.hook)
+        if path is None:
+            go = HookAnswered(hook=asked.hook, sha256=sha256, answer=Answer.GO, ran=False)
+            self._apply(model, go)
+            return
+        question = Question(
+            hook=asked.hook,
+            model=model,
+            release=asked.release,
+            instead_of=asked.instead_of,
+            reason=asked.reason,
+        )
+        told = question.variables(self._config, self._store.bundle(sha256))
+        command = [hook.__name__, str(path), "--limit-s", str(hooks.limit_s)]
+        command += [f"--variable={key}={value}" for key, value in told.items()]
+        job = Job(model=model, sha256=sha256, command=tuple(command), hook=asked.hook)
+        self._hooks.submit(job, now_s)
 
     # --- what is told -----------------------------------------------------------------
 
