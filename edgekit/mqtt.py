@@ -31,6 +31,7 @@ __all__ = ["Backoff", "BrokerAddress", "LastWill", "MqttTransport", "SessionOpti
 logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 5.0
+MAX_PACKET_BYTES = 2 * MAX_PAYLOAD_BYTES  # a message, its topic, and as much again
 MAX_FILTERS_A_REQUEST = 8  # AWS IoT Core refuses a SUBSCRIBE with more
 _MAX_UNSENT = 1000  # QoS 1 messages that wait for the broker
 _MAX_IN_FLIGHT = 100
@@ -87,6 +88,26 @@ class _Session:
     trouble: str = ""
     failures: int = 0
     decided: threading.Event = field(default_factory=threading.Event)
+
+
+class _BoundedClient(paho.Client):
+    """Reads no packet longer than edgekit's are.
+
+    A packet's header may promise 256 MB, and paho makes room for them: more than a small
+    device has. It has no setting for this in MQTT 3.1.1, so a protected method is bounded;
+    tests/core/test_mqtt_hostile.py notices when paho no longer calls it.
+    """
+
+    refused = ""
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > MAX_PACKET_BYTES:
+            self.refused = (
+                f"the broker sends a packet of {bufsize} bytes, up to {MAX_PACKET_BYTES}"
+                " are read"
+            )
+            raise ConnectionAbortedError(self.refused)
+        return bytes(super()._sock_recv(bufsize))
 
 
 class MqttTransport:
@@ -226,7 +247,8 @@ class MqttTransport:
             return f"the broker sent a malformed packet: {error}"
         except OSError as error:
             return error.strerror or str(error)
-        return self._session.trouble or paho.error_string(code)
+        refused, self._client.refused = self._client.refused, ""
+        return refused or self._session.trouble or paho.error_string(code)
 
     def _say_goodbye(self) -> None:
         self._client.disconnect()
@@ -273,8 +295,8 @@ class MqttTransport:
 
     # --- paho ------------------------------------------------------------------------
 
-    def _new_client(self, client_id: str, will: LastWill | None) -> paho.Client:
-        client = paho.Client(
+    def _new_client(self, client_id: str, will: LastWill | None) -> _BoundedClient:
+        client = _BoundedClient(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             clean_session=True,

@@ -4,6 +4,10 @@ Each test asserts both halves: it is refused and reported with its reason, and t
 model still serves. The last lines show that the device recovers when the attack ends.
 """
 
+import itertools
+import threading
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from edgekit.trust.payload import CryptoSigner
@@ -149,6 +153,110 @@ def test_nonsense_on_every_topic_of_the_fleet_changes_nothing(serving: Household
         transport.publish(serving.topics.blob(SECOND.sha256), b"\x01", qos=0)
     assert serving.answer() == [6.0]
     recovers(serving, 2)
+
+
+# --- each promise of TUF, once more on a running device --------------------------------
+
+
+def test_a_freeze_is_reported_when_the_signatures_expire(serving: Household) -> None:
+    signing = serving.signing
+    signing.timestamp.expires = datetime.now(UTC) - timedelta(minutes=1)
+    serving.release(SECOND, 2)
+    refused(serving, "rejected", "expired")
+    signing.timestamp.expires = datetime.now(UTC) + timedelta(days=30)
+    recovers(serving, 2)
+
+
+def test_files_of_two_states_are_not_mixed(serving: Household) -> None:
+    older = serving.signing.files["2.models.json"]
+    serving.store(SECOND)
+    serving.vouch(SECOND)
+    serving.point(SECOND, 2)
+    serving.signing.offer("models", "stage-production")
+    serving.offer({**serving.signing.files, "3.models.json": older})
+    refused(serving, "rejected", "3.models.json")
+    recovers(serving, 3)
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "3.snapshot.json", "3.models.json"])
+def test_a_file_longer_than_was_signed_for_is_refused(
+    serving: Household, name: str
+) -> None:
+    serving.store(SECOND)
+    serving.vouch(SECOND)
+    serving.point(SECOND, 2)
+    serving.signing.offer("models", "stage-production")
+    padded = serving.signing.files[name] + b" " * 120_000
+    serving.offer({**serving.signing.files, name: padded})
+    refused(serving, "rejected", f"{name}: more than")
+    recovers(serving, 3)
+
+
+def test_another_fleet_with_the_same_keys_is_refused(serving: Household) -> None:
+    named = serving.signing.timestamp.unrecognized_fields
+    honest, named["x-edgekit-fleet"] = named["x-edgekit-fleet"], "other"
+    serving.release(SECOND, 2)
+    refused(serving, "rejected", "signed for fleet 'other'")
+    named["x-edgekit-fleet"] = honest
+    recovers(serving, 2)
+
+
+def test_one_stolen_key_of_two_releases_nothing(serving: Household) -> None:
+    signing = serving.signing
+    signing.rotate("stage-production", count=2, threshold=2)
+    serving.offer()
+    both = signing.signers["stage-production"]
+    signing.signers["stage-production"] = both[:1]
+    serving.release(SECOND, 2)
+    refused(serving, "rejected", "stage-production was signed by 1/2 keys")
+    signing.signers["stage-production"] = both
+    recovers(serving, 2)
+
+
+def test_every_key_is_replaced_while_a_device_is_off_and_the_old_ones_are_refused(
+    serving: Household,
+) -> None:
+    signing = serving.signing
+    serving.stop("agent")
+    stolen = dict(signing.signers)
+    for role in ("root", "root", "timestamp", "snapshot", "targets", "models", "root"):
+        signing.rotate(role)
+    signing.rotate("stage-production", count=3, threshold=2)
+    serving.offer()
+    serving.start_agent()
+    serving.until(lambda: serving.serves("1"), "version 1 is served")
+    own, signing.signers = signing.signers, {**signing.signers, "models": stolen["models"]}
+    serving.release(SECOND, 2)
+    refused(serving, "rejected", "models was signed by 0/1 keys")
+    signing.signers = own
+    recovers(serving, 2)
+
+
+def test_a_flood_on_every_topic_delays_an_update_and_no_more(serving: Household) -> None:
+    """Somebody who may write keeps writing while version 2 is released."""
+    stop = threading.Event()
+
+    def rage() -> None:
+        with serving.connected("flooder") as transport:
+            for number in itertools.count():
+                if stop.is_set():
+                    return
+                topics = serving.topics
+                transport.publish(topics.blob(SECOND.sha256), b"\1" * 60_000, qos=0)
+                transport.publish(topics.file(f"{number % 99}.root.json"), b"{}", qos=0)
+                transport.publish(topics.file("timestamp.json"), b"{%d}" % number, qos=0)
+                stop.wait(0.01)
+
+    raging = threading.Thread(target=rage)
+    raging.start()
+    try:
+        serving.release(SECOND, 2)
+        for _ in range(20):
+            assert serving.answer() in ([6.0], [9.0])
+    finally:
+        stop.set()
+        raging.join()
+    serving.until(lambda: serving.serves("2"), "version 2 is served in the end")
 
 
 def flood(house: Household, what: Made) -> None:

@@ -1,5 +1,8 @@
 """A fleet in memory and a device that follows it, before somebody interferes."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,3 +39,11 @@ def keys() -> Keys:
 def repository(tmp_path: Path, keys: Keys) -> Repository:
     """A new fleet's repository."""
     return create(tmp_path / "repository", keys)
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """An empty folder with a path short enough for an agent's socket."""
+    path = Path(tempfile.mkdtemp(prefix="ek-"))
+    yield path
+    shutil.rmtree(path)
