@@ -31,8 +31,9 @@ class Predictions:
 def feeds(binding: Binding, table: Table) -> dict[str, Array]:
     """Return the ONNX inputs, [rows, ...] each, that a checked table stands for.
 
-    Columns of one input are cast to its dtype and laid side by side; a tensor is cast and
-    brought to the input's rank. SchemaError when a column is missing or cannot be cast.
+    Columns of one input are cast to its dtype and laid side by side; a tensor, or a column
+    of lists, is cast and brought to the input's rank. SchemaError when a column is missing
+    or cannot be cast.
     """
     return {tensor.name: _feed(tensor, table) for tensor in binding.inputs}
 
@@ -78,6 +79,8 @@ def _packed(tensor: TensorInput, columns: Sequence[Array]) -> Array:
 
 
 def _cast(tensor: TensorInput, name: str, column: Array) -> Array:
+    if _holds_lists(column):
+        column = _stacked(name, column)
     if tensor.dtype == "str":
         return _texts(name, column)
     try:
@@ -85,6 +88,24 @@ def _cast(tensor: TensorInput, name: str, column: Array) -> Array:
     except (TypeError, ValueError) as error:
         raise SchemaError(
             f"column {name}: {column.dtype} cannot become {tensor.dtype}: {error}"
+        ) from error
+
+
+def _holds_lists(column: Array) -> bool:
+    return bool(
+        column.dtype == object
+        and column.size
+        and isinstance(column.flat[0], list | tuple | np.ndarray)
+    )
+
+
+def _stacked(name: str, column: Array) -> Array:
+    """Lay cells that are lists of one shape out as [rows, ...]."""
+    try:
+        return np.array(column.tolist())
+    except ValueError as error:
+        raise SchemaError(
+            f"column {name}: its lists are of different lengths, the model takes one shape"
         ) from error
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgekit.errors import SchemaError
 from edgekit.schema import instant
 from edgekit.schema.column import Column, dtype_name, is_missing, objects
-from edgekit.schema.spec import ColumnType
+from edgekit.schema.datatypes import ColumnType
 
 _MISSING_INTEGERS_HINT = (
     " Hint: the type mismatch is likely caused by missing values. Integer columns in python"

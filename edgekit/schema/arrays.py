@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from edgekit.errors import RequestError
+from edgekit.errors import RequestError, SchemaError
+from edgekit.schema import nesting
+from edgekit.schema.datatypes import ArrayType, ColumnType
 from edgekit.schema.frame import Converted, Frame
 from edgekit.schema.policy import Limits
 from edgekit.schema.spec import ColumnSpec, TensorSpec
@@ -64,12 +66,20 @@ def convert(value: object, spec: Spec | None) -> Converted:
                 return Converted(value=np.array(value), origin=value)
             if isinstance(spec, TensorSpec):
                 return Converted(value=np.array(value, dtype=spec.dtype), origin=value)
+            if not isinstance(spec.type, ColumnType):
+                return Converted(value=_nested(value, spec), origin=value)
             if isinstance(value, list):
                 array = np.array(value, spec.type.dtype)
                 return Converted(value=array, origin=value)
             return Converted(value=np.array([value], spec.type.dtype)[0], origin=value)
-    except _CAST_FAILURES as cause:
+    except (SchemaError, *_CAST_FAILURES) as cause:
         raise RequestError(f"Invalid input. {cause}") from cause
+
+
+def _nested(value: object, spec: ColumnSpec) -> object:
+    """Enforce a type of lists or objects; MLflow makes arrays of lists."""
+    found = nesting.enforce(value, spec.type, required=spec.required)
+    return np.array(found) if isinstance(spec.type, ArrayType) else found
 
 
 def _bare_scalar(content: object, specs: Sequence[Spec]) -> Converted:
@@ -84,37 +94,46 @@ def _bare_scalar(content: object, specs: Sequence[Spec]) -> Converted:
 
 
 def _from_objects(rows: list[Any], specs: Sequence[Spec]) -> dict[str, Converted]:
-    for row in rows:
-        if not isinstance(row, dict):
-            raise _no_json(f"'{type(row).__name__}' object has no attribute 'items'")
     by_name = {spec.name: spec for spec in specs if spec.name is not None}
+    if not all(isinstance(row, dict) for row in rows):
+        return _one_by_one(rows, by_name)
     columns: dict[str, list[Any]] = {}
     for row in rows:
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
-    if columns.keys() <= by_name.keys() and not _holds_lists(columns):
+    if columns.keys() <= by_name.keys() and not _holds_lists(columns, by_name):
         try:
             return {name: convert(vs, by_name[name]) for name, vs in columns.items()}
         except RequestError:
             pass  # one by one names the first value in the order of the rows
-    return _one_by_one(rows, columns, by_name)
+    return _one_by_one(rows, by_name)
 
 
-def _holds_lists(columns: Mapping[str, list[Any]]) -> bool:
+def _holds_lists(columns: Mapping[str, list[Any]], by_name: Mapping[str, Spec]) -> bool:
+    if any(_is_nested(by_name[name]) for name in columns):
+        return True
     return any(isinstance(v, list | dict) for values in columns.values() for v in values)
 
 
-def _one_by_one(
-    rows: list[Any], columns: Mapping[str, list[Any]], by_name: Mapping[str, Spec]
-) -> dict[str, Converted]:
-    parts: dict[str, list[Any]] = {name: [] for name in columns}
+def _is_nested(spec: Spec) -> bool:
+    return isinstance(spec, ColumnSpec) and not isinstance(spec.type, ColumnType)
+
+
+def _one_by_one(rows: list[Any], by_name: Mapping[str, Spec]) -> dict[str, Converted]:
+    """Convert in the order of the rows: the first value to fail is the one named."""
+    parts: dict[str, list[Converted]] = {}
     for row in rows:
+        if not isinstance(row, dict):
+            raise _no_json(f"'{type(row).__name__}' object has no attribute 'items'")
         for name, value in row.items():
-            parts[name].append(convert(value, by_name.get(name)).value)
+            parts.setdefault(name, []).append(convert(value, by_name.get(name)))
     try:
         return {
-            name: Converted(value=np.array(parts[name]), origin=values)
-            for name, values in columns.items()
+            name: Converted(
+                value=np.array([one.value for one in cells]),
+                origin=[one.origin for one in cells],
+            )
+            for name, cells in parts.items()
         }
     except _CAST_FAILURES as cause:
         raise _no_json(repr(cause)) from cause
@@ -163,12 +182,12 @@ def refuse_wide_text(content: object, limits: Limits) -> None:
 
 
 def _check_lengths(data: Mapping[str, Converted], specs: Sequence[Spec]) -> None:
-    required = [s.name for s in specs if isinstance(s, TensorSpec) or s.required]
+    required = [s.name for s in specs if isinstance(s, TensorSpec) or _is_counted(s)]
     named = any(spec.name is not None for spec in specs)
     lengths = set()
     for name, one in data.items():
-        if isinstance(one.value, np.ndarray) and (name in required or not named):
-            if one.value.ndim == 0:
+        if isinstance(one.value, np.ndarray | list) and (name in required or not named):
+            if isinstance(one.value, np.ndarray) and one.value.ndim == 0:
                 raise _no_json("TypeError('len() of unsized object')")
             lengths.add(len(one.value))
     if len(lengths) > 1:
@@ -176,3 +195,7 @@ def _check_lengths(data: Mapping[str, Converted], specs: Sequence[Spec]) -> None
             "Invalid input. The length of values for each input/column name are not the"
             " same"
         )
+
+
+def _is_counted(spec: ColumnSpec) -> bool:
+    return spec.required and not isinstance(spec.type, ArrayType)

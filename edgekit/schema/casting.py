@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import RequestError
-from edgekit.schema import instant
+from edgekit.errors import RequestError, SchemaError
+from edgekit.schema import instant, nesting
 from edgekit.schema.column import Column, objects
-from edgekit.schema.spec import ColumnType
+from edgekit.schema.datatypes import AnyType, ColumnType, Nested
 
 _CAST_FAILURES = (ValueError, TypeError, OverflowError, IndexError)
 
@@ -32,7 +32,19 @@ def cast_column(name: object, column: Column, kind: ColumnType) -> Column:
             case _:
                 return column.holding(_cast(column.values, kind.dtype))
     except _CAST_FAILURES as cause:
-        raise _failure(name, kind.frame_name, cause) from cause
+        raise _failure(name, kind.frame_name, repr(cause)) from cause
+
+
+def cast_nested(name: object, column: Column, kind: Nested, *, required: bool) -> Column:
+    """Enforce the type of every cell, or raise RequestError."""
+    if isinstance(kind, AnyType):
+        return column
+    try:
+        cells = [nesting.enforce(v, kind, required=required) for v in column.cells]
+    except SchemaError as cause:
+        told = f"MlflowException({str(cause)!r})"
+        raise _failure(name, str(kind), told) from cause
+    return Column.from_list(cells, column.origin)
 
 
 def cast_tensor_column(name: object, column: Column, dtype: np.dtype[Any]) -> Column:
@@ -48,13 +60,13 @@ def cast_tensor_column(name: object, column: Column, dtype: np.dtype[Any]) -> Co
             return column if column.is_text else _to_text(column)
         return column.holding(_cast(column.values, dtype))
     except _CAST_FAILURES as cause:
-        raise _failure(name, str(dtype), cause) from cause
+        raise _failure(name, str(dtype), repr(cause)) from cause
 
 
-def _failure(name: object, target: str, cause: Exception) -> RequestError:
+def _failure(name: object, target: str, cause: str) -> RequestError:
     return RequestError(
         "Invalid input. Data is not compatible with model signature. Failed to convert"
-        f" column {name} to type '{target}'. Error: '{cause!r}'"
+        f" column {name} to type '{target}'. Error: '{cause}'"
     )
 
 
@@ -78,6 +90,8 @@ def _to_text(column: Column) -> Column:
 
 
 def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if values.dtype == dtype:
+        return values
     if values.dtype.kind == "f" and dtype.kind in "iu":
         if not np.isfinite(values).all():
             raise ValueError("Cannot convert non-finite values (NA or inf) to integer")

@@ -49,6 +49,11 @@ class Column:
         return self.dtype == OBJECT
 
     @property
+    def cells(self) -> list[Any]:
+        """The values one by one, as a data frame gives them; instants stay numpy's."""
+        return list(self.values) if self.values.dtype.kind in "mM" else self.values.tolist()
+
+    @property
     def zone(self) -> str | None:
         """The time zone of instants that carry one ("UTC", "UTC+02:00")."""
         return self.dtype[len(_AWARE) : -1] if self.dtype.startswith(_AWARE) else None

@@ -9,15 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import SchemaError
 from edgekit.schema import frame as frames
-from edgekit.schema import loss
+from edgekit.schema import loss, nesting
 from edgekit.schema.admission import admit
 from edgekit.schema.arrays import Data
-from edgekit.schema.casting import cast_column
-from edgekit.schema.frame import Converted, Frame, Label, Wanted
+from edgekit.schema.casting import cast_column, cast_nested
+from edgekit.schema.column import Column
+from edgekit.schema.datatypes import ArrayType, ColumnType, DataType, ObjectType
+from edgekit.schema.frame import Converted, Frame, Label
 from edgekit.schema.missing import refuse_missing
 from edgekit.schema.spec import ColumnSpec
 
@@ -48,29 +51,66 @@ class ColumnSchema:
     def cast(self, frame: Frame) -> Frame:
         """Convert a frame from JSON as MLflow's scoring server does, before enforcement."""
         columns = {
-            label: cast_column(label, frame.columns[label], spec.type)
+            label: self._cast(label, frame.columns[label], spec)
             for spec, label in self._pairs(frame.labels)
         }
         return replace(frame, columns=columns)
+
+    def _cast(self, label: Label, column: Column, spec: ColumnSpec) -> Column:
+        if isinstance(spec.type, ColumnType):
+            return cast_column(label, column, spec.type)
+        required = spec.required and self.is_named  # MLflow looks for the name
+        return cast_nested(label, column, spec.type, required=required)
 
     def check(self, data: Data, *, exact: bool) -> Admitted:
         """Admit data in the signature's types, or raise SchemaError.
 
         With `exact`, a column that MLflow altered on the way is refused as well.
         """
-        frame = _framed(data, self.wanted)
+        frame = self._framed(data)
         notes = self._refuse_missing(frame.labels)
         admitted = [
-            (spec, label, admit(label, frame.columns[label], spec.type))
+            (spec, label, self._admit(label, frame.columns[label], spec))
             for spec, label in self._pairs(frame.labels)
         ]
         table: dict[str, NDArray[Any]] = {}
         for position, (spec, label, column) in enumerate(admitted):
             name = str(position) if spec.name is None else spec.name
-            table[name] = (
-                loss.exact_column(label, column, spec.type) if exact else column.values
-            )
+            table[name] = _exact(label, column, spec.type) if exact else column.values
         return Admitted(table=table, notes=notes)
+
+    def _admit(self, label: Label, column: Column, spec: ColumnSpec) -> Column:
+        if isinstance(spec.type, ColumnType):
+            return admit(label, column, spec.type)
+        required = spec.required or not self.is_named  # as MLflow has it without names
+        cells = [nesting.enforce(v, spec.type, required=required) for v in column.cells]
+        return Column.from_list(cells, column.origin)
+
+    def _framed(self, data: Data) -> Frame:
+        try:
+            match data:
+                case Frame():
+                    return data
+                case Converted():
+                    return frames.from_bare(data)
+                case Mapping() if self._is_one_row(data):
+                    return frames.from_converted_rows([data], self.wanted)
+                case Mapping():
+                    return frames.from_named(data, self.wanted)
+                case _:
+                    return frames.from_converted_rows(data, self.wanted)
+        except ValueError as cause:
+            raise frames.no_frame(str(cause)) from cause
+
+    def _is_one_row(self, data: Mapping[str, Converted]) -> bool:
+        """Whether MLflow takes values by name as one row, lists in cells."""
+        if any(isinstance(spec.type, ArrayType | ObjectType) for spec in self.specs):
+            return True
+        return all(
+            isinstance(one.value, str | float | int | np.generic | None)
+            or (isinstance(one.value, list) and all(isinstance(v, str) for v in one.value))
+            for one in data.values()
+        )
 
     def _pairs(self, labels: Sequence[Label]) -> list[tuple[ColumnSpec, Label]]:
         if not self.is_named:
@@ -93,16 +133,7 @@ class ColumnSchema:
         return ()
 
 
-def _framed(data: Data, wanted: Wanted) -> Frame:
-    try:
-        match data:
-            case Frame():
-                return data
-            case Converted():
-                return frames.from_bare(data)
-            case Mapping():
-                return frames.from_named(data, wanted)
-            case _:
-                return frames.from_converted_rows(data, wanted)
-    except ValueError as cause:
-        raise frames.no_frame(str(cause)) from cause
+def _exact(label: Label, column: Column, kind: DataType) -> NDArray[Any]:
+    if isinstance(kind, ColumnType):
+        return loss.exact_column(label, column, kind)
+    return loss.exact_nested(label, column, kind)

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import RequestError, SchemaError
-from edgekit.schema.column import Column, Origin, dtype_name
+from edgekit.schema.column import Column, Origin, dtype_name, objects
 from edgekit.schema.policy import Limits
+
+_NO_ROWS = "objects by name are no rows here; dataframe_records are expected"
 
 Label = Hashable
 Wanted = Callable[[Sequence[Label]], Sequence[Label]]  # which of the labels are needed
@@ -35,9 +37,12 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Converted:
-    """A value as numpy holds it, and as the caller sent it (nested lists, or the same)."""
+    """A value as numpy holds it, and as the caller sent it (nested lists, or the same).
 
-    value: Any  # an array, or a numpy scalar
+    Values of columns of lists and objects may also be those, and Python's own scalars.
+    """
+
+    value: Any
     origin: Any
 
 
@@ -172,9 +177,9 @@ def _build(
 
 def from_named(named: Mapping[str, Converted], wanted: Wanted) -> Frame:
     """Build from arrays by name; scalars are repeated beside arrays."""
-    if named and all(isinstance(one.value, np.generic) for one in named.values()):
-        return from_converted_rows([dict(named)], wanted)
-    lengths = {len(one.value) for one in named.values() if np.ndim(one.value)}
+    if any(isinstance(one.value, dict) for one in named.values()):
+        raise SchemaError(f"inputs: {_NO_ROWS}")
+    lengths = {len(one.value) for one in named.values() if _is_listed(one.value)}
     if len(lengths) > 1:
         raise no_frame("All arrays must be of the same length")
     if named and not lengths:
@@ -184,7 +189,7 @@ def from_named(named: Mapping[str, Converted], wanted: Wanted) -> Frame:
     columns: dict[Label, Column] = {
         label: _column(one, rows)
         for label, one in named.items()
-        if label in chosen or np.ndim(one.value)  # an array must be usable anyway
+        if label in chosen or _is_listed(one.value)  # an array must be usable anyway
     }
     return Frame(labels=tuple(named), rows=rows, columns=columns)
 
@@ -197,7 +202,25 @@ def no_frame(fact: str) -> SchemaError:
     )
 
 
+def from_table(table: Mapping[str, NDArray[Any]]) -> Frame:
+    """Build from columns [rows, ...] in memory; rows of more dimensions are cells."""
+    lengths = {len(array) if array.ndim else 0 for array in table.values()}
+    if len(lengths) > 1 or any(not array.ndim for array in table.values()):
+        raise no_frame("All arrays must be of the same length")
+    columns: dict[Label, Column] = {
+        name: Column.from_array(array if array.ndim == 1 else objects(list(array)), array)
+        for name, array in table.items()
+    }
+    return Frame(labels=tuple(table), rows=max(lengths, default=0), columns=columns)
+
+
+def _is_listed(value: object) -> bool:
+    return isinstance(value, list) or bool(isinstance(value, np.ndarray) and value.ndim)
+
+
 def _column(one: Converted, rows: int) -> Column:
+    if isinstance(one.value, list):
+        return Column.from_list(one.value, one.origin)
     if np.ndim(one.value) == 0:
         value = one.value[()] if isinstance(one.value, np.ndarray) else one.value
         cell = Column.from_list([value])
@@ -229,7 +252,11 @@ def from_converted_rows(rows: Sequence[Mapping[str, Converted]], wanted: Wanted)
 
 def from_bare(bare: Converted) -> Frame:
     """Build from one array without names, or from one scalar."""
-    if isinstance(bare.value, np.generic):
+    if isinstance(bare.value, list):
+        return _from_rows(bare.value, None, lambda labels: labels, Limits())
+    if isinstance(bare.value, dict):
+        raise SchemaError(f"inputs: {_NO_ROWS}")
+    if not isinstance(bare.value, np.ndarray):
         column = Column.from_list([bare.value], [bare.origin])
         return Frame(labels=(0,), rows=1, columns={0: column})
     array = bare.value

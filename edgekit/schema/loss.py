@@ -20,7 +20,8 @@ from edgekit.errors import SchemaError
 from edgekit.schema import instant
 from edgekit.schema.admission import incompatible
 from edgekit.schema.column import Column, Origin, is_missing
-from edgekit.schema.spec import ColumnType, TensorSpec
+from edgekit.schema.datatypes import AnyType, ColumnType, Nested
+from edgekit.schema.spec import TensorSpec
 
 _EXACT_IN_DOUBLE = 2**53
 
@@ -39,6 +40,38 @@ def exact_column(label: object, column: Column, kind: ColumnType) -> NDArray[Any
     raise SchemaError(
         f"{incompatible(label, source, kind)} {_fact(f'Row {row}', before, after[row])}"
     )
+
+
+def exact_nested(label: object, column: Column, kind: Nested) -> NDArray[Any]:
+    """Return cells [N] of lists or objects, or raise for the first altered one."""
+    for row, (before, after) in enumerate(zip(column.origin, column.cells, strict=True)):
+        if not isinstance(kind, AnyType) and not _cell_kept(before, after):
+            raise SchemaError(
+                f"Incompatible input types for column {label}. Can not safely convert to"
+                f" {kind}. {_fact(f'Row {row}', before, after)}"
+            )
+    return column.values
+
+
+def _cell_kept(before: object, after: object) -> bool:
+    match before:
+        case dict():
+            return (
+                isinstance(after, dict)
+                and before.keys() == after.keys()
+                and all(_cell_kept(one, after[name]) for name, one in before.items())
+            )
+        case list() | np.ndarray():
+            return (
+                isinstance(after, list | np.ndarray)
+                and len(before) == len(after)
+                and all(map(_cell_kept, before, after))
+            )
+        case str():
+            return bool(before == after) or before.encode() == after
+    if is_missing(before):
+        return is_missing(after)
+    return type(before == after) in (bool, np.bool_) and bool(before == after)
 
 
 def _in_own_dtype(label: object, column: Column, kind: ColumnType) -> NDArray[Any]:
@@ -156,6 +189,8 @@ def _all_equal(before: Origin, after: NDArray[Any]) -> bool:
         kinds = set(map(type, before))
         if len(kinds) != 1 or not kinds <= {int, float, bool}:
             return not before
+        if kinds == {float} and after.dtype == np.float64:
+            return True  # numpy's own reading of such a list
         sent = np.array(before)
     if sent.dtype.kind not in "biuf" or after.dtype.kind not in "biuf":
         return False

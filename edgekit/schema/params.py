@@ -12,7 +12,8 @@ import numpy as np
 
 from edgekit.document import Reader
 from edgekit.errors import SchemaError
-from edgekit.schema.spec import ColumnType
+from edgekit.schema import nesting
+from edgekit.schema.datatypes import ColumnType, ObjectType, read_object
 
 _PYTHON_TYPES: Mapping[ColumnType, type] = {
     ColumnType.BOOLEAN: bool,
@@ -30,14 +31,14 @@ class ParamSpec:
     """One parameter; `listed` where its value is a one-dimensional list."""
 
     name: str
-    type: ColumnType
+    type: ColumnType | ObjectType
     default: Any
     listed: bool
 
     def __str__(self) -> str:
         """Return the words MLflow uses in its sentences."""
         shape = " (shape: (-1,))" if self.listed else ""
-        return f"{self.name!r}: {self.type.label} (default: {self.default}){shape}"
+        return f"{self.name!r}: {self.type} (default: {self.default}){shape}"
 
     def accept(self, value: object) -> object:
         """Return the value in the parameter's type, or raise SchemaError."""
@@ -47,6 +48,9 @@ class ParamSpec:
                 f" {type(value).__name__} with ndim {np.array(value).ndim}"
             )
         try:
+            if isinstance(self.type, ObjectType):
+                nesting.enforce(value, self.type, required=True)
+                return value  # MLflow checks an object and keeps the caller's own
             if isinstance(value, list) and self.listed:
                 return [_scalar(one, self.type) for one in value]
             return _scalar(value, self.type)
@@ -74,12 +78,13 @@ def read_params(entries: Sequence[dict[str, object]]) -> tuple[ParamSpec, ...]:
 
 def _param(reader: Reader) -> ParamSpec:
     key = "type" if reader.table.get("type") else "dtype"  # MLflow 2.x wrote dtype
-    kind = ColumnType.named(reader.text(key), subject=reader.subject)
+    kind = _type(reader, reader.text(key))
     shape = reader.table.get("shape")
     if kind is ColumnType.BINARY or "default" not in reader.table:
         reader.fail("type and default", "a type other than binary, and a default")
-    if shape is not None and (not isinstance(shape, list | tuple) or list(shape) != [-1]):
-        reader.fail("shape", "null or [-1]")
+    is_list = isinstance(shape, list | tuple) and list(shape) == [-1]
+    if shape is not None and not (is_list and isinstance(kind, ColumnType)):
+        reader.fail("shape", "null, or [-1] for a list of scalars,")
     spec = ParamSpec(
         name=reader.text("name"),
         type=kind,
@@ -87,6 +92,10 @@ def _param(reader: Reader) -> ParamSpec:
         listed=shape is not None,
     )
     return replace(spec, default=spec.accept(spec.default))
+
+
+def _type(reader: Reader, label: str) -> ColumnType | ObjectType:
+    return read_object(reader) if label == "object" else ColumnType.named(label)
 
 
 def accept(specs: Sequence[ParamSpec] | None, given: object) -> Accepted:

@@ -7,6 +7,7 @@ A body is a JSON object with exactly one of `dataframe_split`, `dataframe_record
 import json
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from edgekit.errors import RequestError
 from edgekit.schema.policy import Limits
@@ -22,6 +23,7 @@ class Form(StrEnum):
 
 
 _CHAT_KEYS = ("messages", "prompt", "input")
+_CONTAINERS = frozenset({list, dict})
 _REQUIRED = (
     "The input must be a JSON dictionary with exactly one of the input fields"
     f" {{{', '.join(repr(form.value) for form in Form)}}}"
@@ -80,8 +82,9 @@ def _refuse_deep(value: object, limits: Limits) -> None:
     for _ in range(limits.nesting + 1):
         inner: list[object] = []
         for one in level:
-            parts = one.values() if isinstance(one, dict) else one
-            inner.extend(p for p in parts if isinstance(p, list | dict))  # type: ignore[attr-defined]  # a list
+            parts: Any = one.values() if isinstance(one, dict) else one
+            if not _CONTAINERS.isdisjoint(map(type, parts)):
+                inner.extend(p for p in parts if isinstance(p, list | dict))
         if not inner:
             return
         level = inner

@@ -11,11 +11,13 @@ from edgekit.manifest import Signature
 from edgekit.schema import arrays, frame, params
 from edgekit.schema.arrays import Data
 from edgekit.schema.columns import Admitted, ColumnSchema
+from edgekit.schema.datatypes import ColumnType
 from edgekit.schema.frame import Converted, Frame, Label
+from edgekit.schema.outputs import OutputSchema
 from edgekit.schema.params import ParamSpec, read_params
 from edgekit.schema.policy import Enforcement, Limits
 from edgekit.schema.request import Form, Request, read_request
-from edgekit.schema.spec import ColumnSpec, TensorSpec, read_inputs
+from edgekit.schema.spec import ColumnSpec, TensorSpec, read_specs
 from edgekit.schema.tensors import TensorSchema
 
 Table = dict[str, NDArray[Any]]
@@ -40,24 +42,29 @@ class _Inputs(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schema:
-    """The inputs and parameters of one model.
+    """The inputs, parameters and outputs of one model.
 
     `inputs` is None where the model was logged without a signature: nothing is checked.
+    `outputs` is None where the signature promises none.
     """
 
     inputs: tuple[ColumnSpec, ...] | tuple[TensorSpec, ...] | None
     params: tuple[ParamSpec, ...] | None
+    outputs: OutputSchema | None
     limits: Limits
     _enforcer: _Inputs | None
 
     @classmethod
     def from_signature(cls, signature: Signature, limits: Limits | None = None) -> Self:
         """Compile, or raise SchemaError for what a device cannot enforce."""
-        inputs = None if signature.inputs is None else read_inputs(signature.inputs)
+        inputs = None if signature.inputs is None else read_specs(signature.inputs)
         specs = None if signature.params is None else read_params(signature.params)
         return cls(
             inputs=inputs,
             params=specs,
+            outputs=(
+                OutputSchema(read_specs(signature.outputs)) if signature.outputs else None
+            ),
             limits=limits or Limits(),
             _enforcer=None if inputs is None else _enforcer(inputs),
         )
@@ -70,9 +77,12 @@ class Schema:
         """
         if self._enforcer is None or mode is Enforcement.OFF:
             return table
+        exact = mode is Enforcement.STRICT
+        if self._is_nested and list(table) != [""]:
+            return self._enforcer.check(frame.from_table(table), exact=exact).table
         given = {name: Converted(value=a, origin=a) for name, a in table.items()}
         data: Data = given[""] if list(given) == [""] else given
-        return self._enforcer.check(data, exact=mode is Enforcement.STRICT).table
+        return self._enforcer.check(data, exact=exact).table
 
     def parse(self, body: bytes, *, mode: Enforcement) -> Payload:
         """Read a scoring request in JSON, or raise SchemaError.
@@ -91,6 +101,15 @@ class Schema:
             table=admitted.table,
             params=accepted.params,
             notes=admitted.notes + accepted.notes,
+        )
+
+    @property
+    def _is_nested(self) -> bool:
+        """Whether a column holds lists or objects: a table is then a data frame."""
+        specs = self.inputs or ()
+        return any(
+            isinstance(spec, ColumnSpec) and not isinstance(spec.type, ColumnType)
+            for spec in specs
         )
 
     def _admitted(self, request: Request, *, exact: bool) -> Admitted:

@@ -1,56 +1,19 @@
-"""The inputs of a model signature as frozen values. Knows the signature's JSON, no data.
+"""The inputs or outputs of a model signature as frozen values. Knows its JSON, no data.
 
-The rules of what makes a signature are MLflow 3.17's (mlflow/types/schema.py). Column
-types whose values are lists or objects are refused here, once, at compile time: a device
-that cannot enforce a type must not pretend to.
+The rules of what makes a signature are MLflow 3.17's (mlflow/types/schema.py).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
 
 from edgekit.document import Reader
 from edgekit.errors import SchemaError
+from edgekit.schema.datatypes import ColumnType, DataType, read_type
 
-NESTED_TYPES = frozenset({"array", "object", "map", "any", "sparkml_vector"})
 _TENSOR_KINDS = frozenset("biufcUSO")
-
-
-class ColumnType(Enum):
-    """MLflow's scalar types: (name in a signature, numpy dtype, dtype in a data frame)."""
-
-    BOOLEAN = ("boolean", "bool", "bool")
-    INTEGER = ("integer", "int32", "int32")
-    LONG = ("long", "int64", "int64")
-    FLOAT = ("float", "float32", "float32")
-    DOUBLE = ("double", "float64", "float64")
-    STRING = ("string", "str", "<class 'object'>")
-    BINARY = ("binary", "bytes", "<class 'object'>")
-    DATETIME = ("datetime", "datetime64[ns]", "datetime64[ns]")
-
-    def __init__(self, label: str, numpy_name: str, frame_name: str) -> None:
-        self.label = label
-        self.dtype: np.dtype[Any] = np.dtype(numpy_name)
-        self.frame_name = frame_name
-
-    @classmethod
-    def named(cls, label: str, *, subject: str) -> "ColumnType":
-        """Return the type that a signature calls `label`, or raise SchemaError."""
-        for known in cls:
-            if known.label == label:
-                return known
-        if label in NESTED_TYPES:
-            raise SchemaError(
-                f"{subject}: type {label} cannot be enforced on a device yet;"
-                f" {', '.join(known.label for known in cls)} or a tensor is expected"
-            )
-        raise SchemaError(
-            f"Unsupported type '{label}', expected instance of DataType or one of"
-            f" {[known.label for known in cls]}"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +21,13 @@ class ColumnSpec:
     """One column; `name` is None where the signature names none."""
 
     name: str | None
-    type: ColumnType
+    type: DataType
     required: bool = True
 
     def __str__(self) -> str:
         """Return the words MLflow uses in its sentences."""
         need = "required" if self.required else "optional"
-        label = f"{self.type.label} ({need})"
+        label = f"{self.type} ({need})"
         return label if self.name is None else f"{self.name!r}: {label}"
 
 
@@ -82,10 +45,10 @@ class TensorSpec:
         return label if self.name is None else f"{self.name!r}: {label}"
 
 
-def read_inputs(
+def read_specs(
     entries: Sequence[dict[str, object]],
 ) -> tuple[ColumnSpec, ...] | tuple[TensorSpec, ...]:
-    """Parse a signature's list of inputs, or raise SchemaError."""
+    """Parse a signature's list of inputs or outputs, or raise SchemaError."""
     if not entries:
         raise SchemaError("Creating Schema with empty inputs is not allowed.")
     readers = [
@@ -122,20 +85,21 @@ def _name(reader: Reader) -> str | None:
 
 
 def _columns(readers: list[Reader]) -> tuple[ColumnSpec, ...]:
-    columns = tuple(
-        ColumnSpec(
-            name=_name(reader),
-            type=ColumnType.named(reader.text("type"), subject=reader.subject),
-            required=reader.flag("required", default=True),
-        )
-        for reader in readers
-    )
-    if columns[0].name is None and not all(column.required for column in columns):
+    columns = tuple(_column(reader) for reader in readers)
+    optional = [reader.table.get("required") is False for reader in readers]
+    if columns[0].name is None and any(optional):
         raise SchemaError(
             "Creating Schema with unnamed optional inputs is not supported. Please name all"
             " inputs or make all inputs required."
         )
     return columns
+
+
+def _column(reader: Reader) -> ColumnSpec:
+    """Read one column; MLflow takes one of lists or objects as optional unless told."""
+    kind = read_type(reader)
+    required = reader.flag("required", default=isinstance(kind, ColumnType))
+    return ColumnSpec(name=_name(reader), type=kind, required=required)
 
 
 def _tensors(readers: list[Reader]) -> tuple[TensorSpec, ...]:

@@ -192,10 +192,11 @@ def column_requests(draw: st.DrawFn) -> tuple[Entries, bytes]:
         name: _json_column(draw, kinds.get(name, "long"), rows)
         for name in _given_names(draw, signature)
     }
-    return signature, _body(draw, columns, rows)
+    return signature, request_body(draw, columns, rows)
 
 
-def _body(draw: st.DrawFn, columns: dict[str, list[object]], rows: int) -> bytes:
+def request_body(draw: st.DrawFn, columns: dict[str, list[object]], rows: int) -> bytes:
+    """Columns in any of the forms of a scoring request."""
     names = list(columns)
     records = [{name: columns[name][i] for name in names} for i in range(rows)]
     lists = [list(record.values()) for record in records]
@@ -254,7 +255,7 @@ def tensor_requests(draw: st.DrawFn) -> tuple[Entries, bytes]:
     for name in _given_names(draw, signature):
         entry = next((e for e in signature if e.get("name") == name), signature[0])
         columns[name] = _nested(draw, entry["tensor-spec"], rows)
-    return signature, _body(draw, columns, rows)
+    return signature, request_body(draw, columns, rows)
 
 
 def _nested(draw: st.DrawFn, spec: Any, rows: int) -> list[object]:  # noqa: ANN401

@@ -24,6 +24,7 @@ with warnings.catch_warnings():
     from mlflow.types import Schema as MlflowSchema
 
 Entries = list[dict[str, object]]
+NESTED = ("array", "object", "map", "any", "sparkml_vector")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,11 @@ def mlflow_on_table(inputs: Entries, table: Table) -> Verdict:
     """Ask `_enforce_schema`, the heart of `PyFuncModel.predict`."""
     schema = MlflowSchema.from_json(json.dumps(inputs))
     data: Any = table[""] if list(table) == [""] else dict(table)
+    if any(entry["type"] in NESTED for entry in inputs) and isinstance(data, dict):
+        kinds = {name: "object" if a.dtype == "O" else None for name, a in table.items()}
+        data = pd.DataFrame(
+            {n: pd.Series(list(a), dtype=kinds[n]) for n, a in table.items()}
+        )
     return _judged(lambda: (_enforce_schema(data, schema), {}))
 
 
@@ -111,14 +117,20 @@ def same(one: object, other: object) -> bool:
         return one == other or (math.isnan(one) and math.isnan(other))
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
     if isinstance(one, bytes) and isinstance(other, bytes):
         return bytes(one) == bytes(other)
     return type(one) is type(other) and repr(one) == repr(other)
 
 
 def _unwrapped(value: object) -> object:
-    lone = isinstance(value, np.ndarray) and value.ndim == 0
-    return value.item() if lone else value  # type: ignore[attr-defined]  # an array
+    match value:
+        case pd.Timestamp() | np.datetime64():
+            return int(pd.Timestamp(value).value)
+        case np.ndarray() | np.generic():
+            return value.tolist()
+    return value
 
 
 def _judged(ask: Any) -> Verdict:  # noqa: ANN401 - a question to an untyped library

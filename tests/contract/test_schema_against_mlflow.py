@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
 from edgekit.schema import Enforcement, Table
+from tests.contract.nested_cases import nested_requests, nested_tables, object_params
 from tests.contract.schema_cases import (
     Entries,
     column_requests,
@@ -57,6 +58,7 @@ def _refuses_more_on_purpose(refusal: Verdict) -> bool:
         "is not convertible to datetime",  # numbers or text among instants
         "Invalid object type at position",  # lists among the numbers of an object array
         "from type object to DataType.double",  # text among the numbers of one
+        "are no rows here",  # objects where pandas would take their names as rows
         "not a valid dataframe",  # what only pandas' constructor knows
     )
     return any(purpose in sentence for purpose in purposes)
@@ -104,6 +106,30 @@ def test_column_requests_get_the_scoring_servers_verdict(
 
 
 @often
+@given(nested_tables())
+def test_columns_of_lists_and_objects_get_mlflows_verdict(
+    case: tuple[Entries, Table],
+) -> None:
+    signature, table = case
+    mlflow = mlflow_on_table(signature, table)
+    _agree(mlflow, edgekit_on_table(signature, table))
+    strict = edgekit_on_table(signature, table, Enforcement.STRICT)
+    _strict_accepts_no_more(mlflow, strict)
+
+
+@often
+@given(nested_requests())
+def test_requests_of_lists_and_objects_get_the_scoring_servers_verdict(
+    case: tuple[Entries, bytes],
+) -> None:
+    signature, body = case
+    mlflow = mlflow_on_request(signature, body)
+    _agree(mlflow, edgekit_on_request(signature, body))
+    strict = edgekit_on_request(signature, body, mode=Enforcement.STRICT)
+    _strict_accepts_no_more(mlflow, strict)
+
+
+@often
 @given(tensor_tables())
 def test_tensors_get_mlflows_verdict(case: tuple[Entries, Table]) -> None:
     signature, table = case
@@ -137,3 +163,17 @@ def test_parameters_get_mlflows_verdict(case: tuple[Entries | None, object]) -> 
     edgekit = edgekit_on_request(inputs, body, params)
     _agree(mlflow, edgekit)
     assert same(sorted(edgekit.params.items()), sorted((mlflow.params or {}).items()))
+
+
+@often
+@given(object_params())
+def test_parameters_that_are_objects_get_mlflows_verdict(
+    case: tuple[Entries, object],
+) -> None:
+    params, given_params = case
+    inputs: Entries = [{"type": "long", "name": "a", "required": True}]
+    body = json.dumps({"inputs": {"a": [1]}, "params": given_params}).encode()
+    mlflow = mlflow_on_request(inputs, body, params)
+    edgekit = edgekit_on_request(inputs, body, params)
+    _agree(mlflow, edgekit)
+    assert same(dict(edgekit.params), mlflow.params or {})

@@ -48,6 +48,20 @@ def objects(*values: object) -> np.ndarray[Any, Any]:
     return np.fromiter(values, dtype=object, count=len(values))
 
 
+def nested(kind: str, name: str = "a", **rest: object) -> dict[str, object]:
+    return {"type": kind, "name": name, "required": True, **rest}
+
+
+DOUBLES = nested("array", items={"type": "double"})
+TEXTS = nested("array", items={"type": "string"})
+PERSON = nested(
+    "object",
+    properties={
+        "age": {"type": "long", "required": True},
+        "nick": {"type": "string", "required": False},
+    },
+)
+SHARES = nested("map", values={"type": "double"})
 A_B = [column("double", "a"), column("double", "b")]
 A_OPTIONAL_B = [column("double", "a"), column("double", "b", required=False)]
 UNNAMED = [column("double", None)] * 3
@@ -243,6 +257,74 @@ TABLE_RULES = (
         sentence="Model is missing inputs ['x', 'y'].",
     ),
     Rule(
+        name="lists of one type",
+        inputs=[DOUBLES],
+        table={"a": objects([1.5, 2.0], [])},
+        values={"a": [[1.5, 2.0], []]},
+    ),
+    Rule(
+        name="rows of an array are lists",
+        inputs=[DOUBLES],
+        table={"a": np.array([[0.5, 1.5], [2.5, 3.5]])},
+        dtypes={"a": "object"},
+    ),
+    Rule(
+        name="whole numbers in a list of doubles",
+        inputs=[DOUBLES],
+        table={"a": objects([1, 2])},
+        sentence="Incompatible input types for column . Can not safely convert int64 to"
+        " float64.",
+    ),
+    Rule(
+        name="None where a list is due",
+        inputs=[DOUBLES],
+        table={"a": objects(None)},
+        sentence="Expected data to be list or numpy array, got NoneType",
+    ),
+    Rule(
+        name="None where a list is optional, as in signatures that do not say",
+        inputs=[{"type": "array", "items": {"type": "double"}, "name": "a"}],
+        table={"a": objects(None, [1.5])},
+        values={"a": [None, [1.5]]},
+    ),
+    Rule(
+        name="an object with a property too many",
+        inputs=[PERSON],
+        table={"a": objects({"age": 1, "extra": 2})},
+        sentence="Invalid properties not defined in the schema found: {'extra'}",
+    ),
+    Rule(
+        name="an object with a property missing",
+        inputs=[PERSON],
+        table={"a": objects({"nick": "x"})},
+        sentence="Missing required properties: {'age'}",
+    ),
+    Rule(
+        name="an object with a property of another type",
+        inputs=[PERSON],
+        table={"a": objects({"age": "x"})},
+        sentence="Failed to enforce schema for key `age`. Expected type long, received"
+        " type str",
+    ),
+    Rule(
+        name="a map of numbers, some of them text",
+        inputs=[SHARES],
+        table={"a": objects({"p": 0.5, "q": "x"})},
+        sentence="Failed to enforce schema of data `x` with dtype `double`",
+    ),
+    Rule(
+        name="a list where a map is due",
+        inputs=[SHARES],
+        table={"a": objects([1.5])},
+        sentence="Expected data to be a dict, got list",
+    ),
+    Rule(
+        name="any takes anything",
+        inputs=[nested("any")],
+        table={"a": objects({"p": [1]}, None, "x")},
+        values={"a": [{"p": [1]}, None, "x"]},
+    ),
+    Rule(
         name="named tensors of different batches, one too many",
         inputs=[tensor("float32", [-1], "x"), tensor("int64", [-1], "y")],
         table={
@@ -362,6 +444,43 @@ REQUEST_RULES = (
         " timezone-naive datetime objects. Error: Cannot use .astype to convert from"
         " timezone-aware dtype to timezone-naive dtype. Use obj.tz_localize(None) or"
         " obj.tz_convert('UTC').tz_localize(None) instead.",
+    ),
+    Rule(
+        name="a list, a row",
+        inputs=[DOUBLES],
+        body=records([1.5, 2.5]),
+        values={"a": [[1.5, 2.5]]},
+    ),
+    Rule(
+        name="null in a list of doubles is NaN",
+        inputs=[DOUBLES],
+        body=records([1.5, None]),
+        values={"a": [[1.5, float("nan")]]},
+    ),
+    Rule(
+        name="text in a list of doubles",
+        inputs=[DOUBLES],
+        body=records(["1.5"]),
+        sentence="Invalid input. Data is not compatible with model signature. Failed to"
+        " convert column a to type 'Array(double)'.",
+    ),
+    Rule(
+        name="a number in a list of text is written out",
+        inputs=[TEXTS],
+        body=records([1, "b"]),
+        values={"a": [["1", "b"]]},
+    ),
+    Rule(
+        name="an object, a row",
+        inputs=[PERSON],
+        body=records({"age": 7}),
+        values={"a": [{"age": 7}]},
+    ),
+    Rule(
+        name="inputs of a column of lists are one row",
+        inputs=[DOUBLES],
+        body={"inputs": {"a": [1.5, 2.5, 3.5]}},
+        values={"a": [[1.5, 2.5, 3.5]]},
     ),
     Rule(
         name="instances of different lengths",

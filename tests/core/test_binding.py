@@ -105,3 +105,16 @@ def test_named_outputs_stay_named() -> None:
     answer = results(binding, raw)
     assert isinstance(answer.prediction, dict)
     assert sorted(answer.prediction) == ["left", "right"]
+
+
+def test_a_column_of_lists_becomes_a_tensor() -> None:
+    spectrum = TensorInput(name="x", dtype="float32", columns=("s",), shape=(-1, 2))
+    cells = np.fromiter([[0.5, 1.5], np.array([2.5, 3.5])], dtype=object, count=2)
+    assert feeds(bound(spectrum), {"s": cells})["x"].tolist() == [[0.5, 1.5], [2.5, 3.5]]
+
+
+def test_lists_of_different_lengths_are_refused_by_the_columns_name() -> None:
+    spectrum = TensorInput(name="x", dtype="float32", columns=("s",), shape=(-1, 2))
+    cells = np.fromiter([[0.5, 1.5], [2.5]], dtype=object, count=2)
+    with pytest.raises(SchemaError, match="column s: its lists are of different lengths"):
+        feeds(bound(spectrum), {"s": cells})

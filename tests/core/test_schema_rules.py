@@ -55,14 +55,18 @@ def test_what_mlflow_accepts_arrives_with_its_values(rule: Rule) -> None:
     if rule.dtypes is not None:
         assert {n: str(a.dtype) for n, a in table.items()} == rule.dtypes
     for name, values in (rule.values or {}).items():
-        expected = [None if _is_nan(v) else v for v in values]
-        assert [None if _is_nan(v) else v for v in table[name].tolist()] == expected
+        assert plain(table[name]) == plain(values)
     order = list(rule.dtypes or rule.values or {})
     assert list(table) == order
 
 
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def plain(value: object) -> object:
+    """Lists and Python's own values, None for NaN."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 @pytest.mark.parametrize("mode", [MLFLOW, STRICT])

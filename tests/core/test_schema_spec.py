@@ -3,7 +3,7 @@ import pytest
 from edgekit.errors import SchemaError
 from edgekit.manifest import Signature
 from edgekit.schema import Enforcement, Schema
-from tests.core.schema_rules import Entries, column, tensor
+from tests.core.schema_rules import Entries, column, nested, tensor
 
 
 @pytest.mark.parametrize(
@@ -30,11 +30,48 @@ def test_what_is_no_signature_does_not_compile(inputs: Entries, sentence: str) -
     assert sentence in str(refusal.value)
 
 
-@pytest.mark.parametrize("kind", ["array", "object", "map", "any", "sparkml_vector"])
-def test_types_that_cannot_be_enforced_here_do_not_compile(kind: str) -> None:
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        (nested("array"), "items: an object is expected"),
+        (nested("array", items={"type": "decimal"}), "Unsupported type 'decimal'"),
+        (nested("map", values={}), "type: a text is expected"),
+        (nested("object", properties={}), "empty properties is not allowed"),
+        (nested("object", properties={"x": 5}), "x: an object is expected"),
+        (
+            nested("object", properties={"x": {"type": "sparkml_vector"}}),
+            "Expected values to be instance of Property",
+        ),
+    ],
+)
+def test_what_is_no_type_does_not_compile(entry: dict[str, object], sentence: str) -> None:
     with pytest.raises(SchemaError) as refusal:
-        Schema.from_signature(Signature(inputs=[column(kind)]))
-    assert f"type {kind} cannot be enforced on a device yet" in str(refusal.value)
+        Schema.from_signature(Signature(inputs=[entry]))
+    assert sentence in str(refusal.value)
+
+
+def test_types_as_deep_as_no_request_may_be_do_not_compile() -> None:
+    kind: dict[str, object] = {"type": "long"}
+    for _ in range(100):
+        kind = {"type": "array", "items": kind}
+    with pytest.raises(SchemaError, match="more than 32 deep"):
+        Schema.from_signature(Signature(inputs=[{**kind, "name": "a"}]))
+
+
+def test_types_are_called_as_mlflow_calls_them() -> None:
+    properties = {
+        "y": {"type": "any"},
+        "x": {"type": "array", "items": {"type": "sparkml_vector"}, "required": False},
+    }
+    inputs: Entries = [
+        nested("object", properties=properties),
+        {"type": "map", "values": {"type": "double"}, "name": "b"},
+    ]
+    schema = Schema.from_signature(Signature(inputs=inputs))
+    assert [str(spec) for spec in schema.inputs or ()] == [
+        "'a': {x: Array(SparkML vector) (optional), y: Any (required)} (required)",
+        "'b': Map(str -> DataType.double) (optional)",
+    ]
 
 
 def test_a_signature_of_mlflow_1_without_required_means_required() -> None:

@@ -4,21 +4,25 @@ Knows bundles, schemas and sessions; no HTTP and no processes. A model is comple
 and checked before it answers its first request; the one it replaces answers its last.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgekit import binding, golden
 from edgekit.errors import ConfigError, ProofError, SchemaError
 from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Binding
 from edgekit.runtime import Session, give_back_memory
-from edgekit.schema import Enforcement, Schema, encode_predictions
+from edgekit.schema import Enforcement, OutputSchema, Schema, encode_predictions
+from edgekit.schema.outputs import Answer
 from edgekit.table import rows, take
 from edgekit_agent.service.telemetry import Counts
 from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
+
+log = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
 
@@ -45,6 +49,7 @@ class Served:
     schema: Schema
     binding: Binding
     session: Session
+    outputs: OutputSchema | None = None
 
     @classmethod
     def load(cls, store: Store, identity: Identity) -> "Served":
@@ -55,28 +60,50 @@ class Served:
         """
         manifest = bundles.read(store, identity.sha256)
         folder = store.bundle(identity.sha256)
+        schema = Schema.from_signature(manifest.signature)
         served = cls(
             identity=identity,
-            schema=Schema.from_signature(manifest.signature),
+            schema=schema,
             binding=manifest.binding,
             session=Session.load(folder / MODEL_NAME, manifest.runtime),
         )
         if GOLDEN_NAME in manifest.files:
             known = golden.decode((folder / GOLDEN_NAME).read_bytes())
             first = take(known.inputs, [0]) if rows(known.inputs) else known.inputs
-            served.session.run(binding.feeds(manifest.binding, first))
+            raw = served.session.run(binding.feeds(manifest.binding, first))
+            answer = binding.results(manifest.binding, raw).prediction
+            return replace(served, outputs=_promised(identity, schema, answer))
         return served
 
     def answer(self, body: bytes, mode: Enforcement) -> tuple[bytes, int]:
         """Return the response to a scoring request, and how many rows it had.
 
         Raises SchemaError for rows that the signature refuses, ProofError when the model
-        fails on rows that it should take.
+        fails on rows that it should take, or answers what its signature rules out.
         """
         payload = self.schema.parse(body, mode=mode)
         raw = self.session.run(binding.feeds(self.binding, payload.table))
         found = binding.results(self.binding, raw)
+        if self.outputs is not None and mode is not Enforcement.OFF:
+            self.outputs.check(found.prediction)
         return encode_predictions(found.prediction), rows(payload.table)
+
+
+def _promised(identity: Identity, schema: Schema, answer: Answer) -> OutputSchema | None:
+    """Return the output schema if the model's own golden answer keeps it."""
+    if schema.outputs is None:
+        return None
+    try:
+        schema.outputs.check(answer)
+    except ProofError as error:
+        log.warning(
+            "model %s %s: answers are not checked: %s",
+            identity.model,
+            identity.version,
+            error,
+        )
+        return None
+    return schema.outputs
 
 
 @dataclass(slots=True, eq=False)
