@@ -104,6 +104,7 @@ class Inspection:
     largest: tuple[Tensor, ...]
     memory: Memory
     min_onnxruntime: str  # "" where none known here runs it
+    contributed: tuple[str, ...]  # operators that ONNX does not have, but a runtime may
     remarks: tuple[str, ...]
     fits: tuple[Fit, ...]
 

@@ -38,6 +38,11 @@ def version() -> str:
     return str(onnxruntime.__version__)
 
 
+def operators() -> frozenset[tuple[str, str]]:
+    """Return (domain, name) of every operator that this onnxruntime knows."""
+    return frozenset((one.domain, one.name) for one in state.get_all_operator_schema())
+
+
 class Session:
     """One loaded graph. Calls of run may come from several threads."""
 

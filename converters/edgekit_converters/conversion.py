@@ -18,7 +18,7 @@ from edgekit_converters.encoding import decode
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.flavors import LOSSLESS
 from edgekit_converters.native.extract import extract
-from edgekit_converters.needs.contract import domains_beyond
+from edgekit_converters.needs.contract import beyond_onnx
 from edgekit_converters.outcome import python_function, shelf
 from edgekit_converters.outcome.page import page
 from edgekit_converters.outcome.records import Written, tools, write
@@ -168,7 +168,7 @@ def _need(written: Written) -> Need:
         peak_rss_bytes=cost.peak_rss_bytes,
         min_onnxruntime=written.judged.needs.min_onnxruntime,
         sure=written.judged.verdict.enough or written.judged.flavor in LOSSLESS,
-        domains=domains_beyond(decode(written.judged.model)),
+        contributed=beyond_onnx(decode(written.judged.model)),
     )
 
 

@@ -75,7 +75,7 @@ def _lines(found: Inspection) -> Iterator[str]:
         "operators",
         (
             f"{o.count:>6,}  {o.domain}.{o.name}  "
-            + (f"since {o.since}" if o.since else "?")
+            + (f"since {o.since}" if o.since else "no operator of ONNX")
             for o in found.operators
         ),
     )
@@ -99,7 +99,9 @@ def _lines(found: Inspection) -> Iterator[str]:
 def _runtime(found: Inspection) -> str:
     if not found.min_onnxruntime:
         return _UNKNOWN
-    return f"onnxruntime {found.min_onnxruntime} or newer"
+    beyond = ", ".join(found.contributed)
+    which = f", one that has {beyond}" if beyond else ""
+    return f"onnxruntime {found.min_onnxruntime} or newer{which}"
 
 
 def _section(heading: str, lines: Iterator[str] | tuple[str, ...]) -> Iterator[str]:

@@ -4,7 +4,7 @@ Opset, inputs and output names stay: what comes out answers as what came in, and
 change is told in a note. Runs no code of the model's; refuses data outside its folder.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,11 @@ from onnx import (
 )
 from onnx.checker import ValidationError
 
+from edgekit import runtime
 from edgekit.binding import Predictions
 from edgekit.errors import ConversionError
-from edgekit.manifest import Binding, OutputRole, Signature, TensorOutput
-from edgekit.table import Array
+from edgekit.manifest import Binding, OutputRole, Signature, TensorInput, TensorOutput
+from edgekit.table import Array, Table
 from edgekit_converters.encoding import decode
 from edgekit_converters.extraction import Extraction, Task
 from edgekit_converters.frameworks import finishing, onnx_sparse, onnx_whole
@@ -31,6 +32,7 @@ from edgekit_converters.intake.inputs import TEXT, Field, Inputs
 from edgekit_converters.intake.labels import as_answers
 from edgekit_converters.job import Job
 from edgekit_converters.needs.functions import check_functions
+from edgekit_converters.needs.operators import shown, strange, unregistered
 from edgekit_converters.passes.chatter import drop_unused_opsets
 from edgekit_converters.passes.walk import graphs, nodes
 from edgekit_converters.runtimes import Supported
@@ -66,7 +68,7 @@ def convert(job: Job) -> Extraction:
     given = samples.read(job.samples, source.example, takes, job.target)
     finishing.tidy(graph)
     notes += _settle_ir(name, graph, own_ir, job.supported)
-    answers = finishing.run(graph, tensors, given.table)
+    answers = _answers(name, graph, tensors, given.table)
     outputs, named = _outputs(graph, answers, lone=not source.configuration)
     by_role = {output.role: output for output in outputs}
     beside = by_role.get(OutputRole.PROBABILITY)
@@ -93,6 +95,23 @@ def convert(job: Job) -> Extraction:
         tools=installed("onnx"),
         notes=notes,
     )
+
+
+def _answers(
+    name: str, graph: ModelProto, tensors: Sequence[TensorInput], table: Table
+) -> dict[str, Array]:
+    """Run the graph; where it does not run, name the operator that the runtime lacks."""
+    try:
+        return finishing.run(graph, tensors, table)
+    except ConversionError as error:
+        said = " ".join(str(error.__cause__ or error).split())
+        for one in (*strange(graph), *unregistered(graph)):
+            raise ConversionError(
+                f"{name}: it uses {shown(one.domain)}.{one.name}, which onnxruntime"
+                f" {runtime.version()} does not have; export it with ONNX's own operators"
+                " of another opset, or put its function into the model"
+            ) from error
+        raise ConversionError(f"{name}: it does not run: {said}") from error
 
 
 def _load(path: Path) -> ModelProto:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from onnx import ModelProto, TensorProto, TypeProto, ValueInfoProto
 
+from edgekit import runtime
 from edgekit.board import Board
 from edgekit.errors import ConversionError
 from edgekit.inspection import (
@@ -24,9 +25,16 @@ from edgekit.inspection import (
 )
 from edgekit_converters import runtimes
 from edgekit_converters.inspection.reading import Graph, read
-from edgekit_converters.needs.contract import Clash, clashes, hungry
+from edgekit_converters.needs.contract import Clash, beyond_onnx, clashes, hungry
 from edgekit_converters.needs.memory import MemoryEstimate, estimate
-from edgekit_converters.needs.operators import census, opsets, schema_trouble, shown
+from edgekit_converters.needs.operators import (
+    census,
+    opsets,
+    schema_trouble,
+    shown,
+    strange,
+    unregistered,
+)
 from edgekit_converters.needs.sizes import tensor_bytes
 from edgekit_converters.passes.walk import graphs
 
@@ -57,7 +65,8 @@ def inspect(path: Path, boards: Sequence[Board]) -> Inspection:
         weights=_weights(model),
         largest=_largest(model),
         memory=_memory(told),
-        min_onnxruntime=_oldest(model),
+        min_onnxruntime="" if strange(model) or unregistered(model) else _oldest(model),
+        contributed=beyond_onnx(model),
         remarks=tuple(_remarks(graph, told)),
         fits=tuple(_fit(graph, told, board) for board in boards),
     )
@@ -93,6 +102,11 @@ def _not_plain(graph: Graph) -> Iterator[Clash]:
 
 
 def _remarks(graph: Graph, told: MemoryEstimate) -> Iterator[str]:
+    for one in strange(graph.model):
+        yield (
+            f"{shown(one.domain)}.{one.name}: onnxruntime {runtime.version()} has no such"
+            " operator"
+        )
     trouble = schema_trouble(graph.model)
     if trouble:
         yield f"against ONNX's schemas: {trouble}"

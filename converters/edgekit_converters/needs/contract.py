@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 from onnx import ModelProto
 
+from edgekit import runtime
 from edgekit.board import Board
 from edgekit_converters.needs.operators import (
     Used,
     contributed,
     opsets,
     shown,
+    strange,
     unregistered,
 )
 from edgekit_converters.runtimes import supported
@@ -70,9 +72,9 @@ def hungry(*, peak_bytes: int, file_bytes: int, board: Board) -> tuple[Clash, ..
     return tuple(found)
 
 
-def domains_beyond(model: ModelProto) -> tuple[str, ...]:
-    """Return the domains of contributed operators that a board must allow, sorted."""
-    return tuple(sorted({one.domain for one in contributed(model)}))
+def beyond_onnx(model: ModelProto) -> tuple[str, ...]:
+    """Return the contributed operators ("com.microsoft.Gelu") that a board must allow."""
+    return tuple(map(_name, contributed(model)))
 
 
 def _versions(model: ModelProto, board: Board) -> Iterator[Clash]:
@@ -95,8 +97,16 @@ def _versions(model: ModelProto, board: Board) -> Iterator[Clash]:
 
 
 def _contributed(model: ModelProto, board: Board) -> Iterator[Clash]:
+    unknown = strange(model)
     for one in contributed(model)[:_SHOWN]:
-        if one.domain not in board.allow_domains:
+        if one in unknown:
+            yield Clash(
+                fact=f"{_name(one)}: no operator of ONNX, nor of onnxruntime"
+                f" {runtime.version()}",
+                remedy="replace it by ONNX's own operators, or export the function that it"
+                " stands for with the model",
+            )
+        elif one.domain not in board.allow_domains:
             yield Clash(
                 fact=f"{_name(one)}: no operator of ONNX, and {board.name} allows none of"
                 f" {one.domain}",

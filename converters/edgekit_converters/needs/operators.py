@@ -1,4 +1,4 @@
-"""Which operators a graph uses, and whether they are ONNX's. Pure; loads no runtime.
+"""Which operators a graph uses, and whether they are ONNX's. Pure; loads no graph.
 
 ONNX's own operators are those of ai.onnx and ai.onnx.ml that the onnx package has a schema
 of at the opset the model names. Others are contributed: one onnxruntime knows them, the
@@ -8,10 +8,12 @@ next may not. A function that the model brings along is neither.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from onnx import ModelProto, checker, defs
 from onnx import shape_inference as inference
 
+from edgekit import runtime
 from edgekit_converters.needs.sizes import lightened
 from edgekit_converters.passes.walk import nodes
 
@@ -74,6 +76,21 @@ def unregistered(model: ModelProto) -> tuple[Used, ...]:
     return tuple(
         one for one in census(model) if not one.since and one not in contributed(model)
     )
+
+
+def strange(model: ModelProto) -> tuple[Used, ...]:
+    """Return the contributed operators that the onnxruntime installed here does not know.
+
+    Others may; a model that brings them along as functions does not need it.
+    """
+    return tuple(
+        one for one in contributed(model) if (one.domain, one.name) not in _offered()
+    )
+
+
+@cache
+def _offered() -> frozenset[tuple[str, str]]:
+    return runtime.operators()
 
 
 def schema_trouble(model: ModelProto) -> str:

@@ -21,8 +21,8 @@ _MB = 2**20
 class Need:
     """What an accepted flavor asks of a board. The model is stored beside its bundle.
 
-    `sure` when it is lossless or proven. `domains` are those of operators that ONNX does
-    not have, which a board must allow.
+    `sure` when it is lossless or proven. `contributed` are operators that ONNX does not
+    have ("com.microsoft.Gelu"), whose domain a board must allow.
     """
 
     flavor: str
@@ -31,7 +31,7 @@ class Need:
     peak_rss_bytes: int
     min_onnxruntime: str
     sure: bool = True
-    domains: tuple[str, ...] = ()
+    contributed: tuple[str, ...] = ()
 
     @property
     def flash_bytes(self) -> int:
@@ -55,11 +55,17 @@ def misfits(board: Board, need: Need) -> tuple[str, ...]:
         found.append(
             f"onnxruntime {need.min_onnxruntime}, the board runs {board.onnxruntime}"
         )
-    beyond = [domain for domain in need.domains if domain not in board.allow_domains]
+    beyond = {
+        operator: domain
+        for operator in need.contributed
+        for domain in [operator.rpartition(".")[0]]
+        if domain not in board.allow_domains
+    }
     if beyond:
         found.append(
-            f"operators of {', '.join(beyond)}, the board's profile allows"
-            f" {', '.join(board.allow_domains) or 'only those of ONNX'}"
+            f"{', '.join(beyond)}, which ONNX does not have; allow_domains ="
+            f" {_listed(*board.allow_domains, *dict.fromkeys(beyond.values()))} in the"
+            " board's profile allows such operators, if its onnxruntime has them"
         )
     return tuple(found)
 
@@ -110,6 +116,11 @@ def _trouble(board: Board, needs: Sequence[Need], refused: Sequence[str]) -> str
         f"board {board.name}: no flavor fits; the nearest, {nearest.flavor},"
         f" needs {reasons}"
     )
+
+
+def _listed(*names: str) -> str:
+    """Write a TOML list."""
+    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
 
 
 def _megabytes(size: int) -> str:
