@@ -76,6 +76,7 @@ def networks() -> dict[str, tuple[Any, list[Array]]]:
             network((None, 3), layers.GRU(4, return_sequences=True)),
             [SERIES],
         ),
+        "recurrent": (recurrent(), [SERIES]),
         "signals": (
             network(
                 (5, 3),
@@ -104,6 +105,21 @@ def networks() -> dict[str, tuple[Any, list[Array]]]:
 
 def network(shape: tuple[int | None, ...], *steps: Any) -> Any:  # noqa: ANN401 - Keras has no types
     return keras.Sequential([keras.Input(shape), *steps])
+
+
+def recurrent() -> Any:  # noqa: ANN401 - Keras has no types
+    """All that can be said of a recurrent layer, one after another."""
+    series = keras.Input((None, 3))
+    both = layers.Bidirectional(layers.GRU(3, return_sequences=True))(series)
+    before = layers.GRU(4, reset_after=False, return_sequences=True)(both)
+    plain = layers.SimpleRNN(4, return_sequences=True, go_backwards=True)(before)
+    relu = layers.GRU(3, activation="relu", use_bias=False, return_sequences=True)(plain)
+    ends = [
+        layers.GRU(4)(relu),
+        layers.GRU(2, go_backwards=True)(relu),
+        layers.Bidirectional(layers.LSTM(3))(relu),
+    ]
+    return keras.Model(series, layers.Concatenate()(ends))
 
 
 def padded() -> Any:  # noqa: ANN401 - Keras has no types

@@ -127,8 +127,12 @@ NETWORK_MODELS: tuple[NetworkModel, ...] = (
             ("two inputs and outputs", "two_ways", "keras"),
             ("LSTM", "series", "keras"),
             ("GRU, any length, every step", "every_step", "keras"),
+            ("GRU, SimpleRNN, LSTM: both ways, backwards, stacked", "recurrent", "keras"),
+            ("LSTM that skips padding", "padded", "keras"),
+            ("multi-head attention, causal", "attention", "keras"),
             ("Embedding", "words", "keras"),
             ("SavedModel export", "series", "export"),
+            ("GRU and others, SavedModel export", "recurrent", "export"),
         )
     ),
     *(

@@ -1,6 +1,8 @@
 """Keras models against their ONNX form, from every file Keras has written."""
 
 import zipfile
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,9 @@ import pytest
 from edgekit.errors import ConversionError
 from edgekit.table import Array
 from edgekit_converters import tables
-from edgekit_converters.encoding import decode
+from edgekit_converters.encoding import decode, encode
 from edgekit_converters.extraction import Extraction, Task
+from edgekit_converters.passes import simplify
 from tests.converters.natives import answers, assert_alike, assert_same, extracted
 
 pytestmark = pytest.mark.slow  # TensorFlow takes ten seconds to import
@@ -19,6 +22,7 @@ NETWORKS = [
     "attention",
     "curved",
     "padded",
+    "recurrent",
     "signals",
     "classifier",
     "never_built",
@@ -87,6 +91,21 @@ def test_an_answer_as_long_as_its_question_stays_so(keras_files: Path) -> None:
     long = answers(extraction, {"": np.zeros((2, 50, 3), dtype=np.float32)})
     assert isinstance(long.prediction, np.ndarray)
     assert long.prediction.shape == (2, 50, 4)
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5", "exported"])
+def test_recurrent_layers_become_operators(suffix: str, keras_files: Path) -> None:
+    extraction = taken(keras_files, "recurrent", suffix)
+    simple = simplify(decode(extraction.model))
+    kinds = Counter(node.op_type for node in simple.graph.node)
+    assert {name: kinds[name] for name in ("GRU", "LSTM", "RNN", "Loop")} == {
+        "GRU": 6,
+        "LSTM": 1,
+        "RNN": 1,
+        "Loop": 0,
+    }
+    simplified = replace(extraction, model=encode(simple))
+    assert_same(answers(simplified), extraction.original)
 
 
 def test_gelu_leaves_no_operator_that_onnx_does_not_know(keras_files: Path) -> None:

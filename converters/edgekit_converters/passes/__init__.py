@@ -20,9 +20,12 @@ from edgekit_converters.passes.constants import (
 from edgekit_converters.passes.defaults import drop_defaults
 from edgekit_converters.passes.folding import fold_constants
 from edgekit_converters.passes.gemm import merge_bias
+from edgekit_converters.passes.invariants import read_outside
 from edgekit_converters.passes.linear import fold_after_linear, fold_before_dense
 from edgekit_converters.passes.names import short_names, shorten_names
 from edgekit_converters.passes.no_ops import drop_no_ops
+from edgekit_converters.passes.recurrent import loops_to_recurrent
+from edgekit_converters.passes.recurrent_ends import trim_recurrent
 from edgekit_converters.passes.transposes import cancel_transposes
 from edgekit_converters.passes.trees import drop_tree_defaults, merge_subtrees
 
@@ -32,7 +35,9 @@ SHORTENING = "shorten-names"  # the last, so that the others see the names they 
 
 PASSES: Mapping[str, Pass] = {
     "lift-constants": lift_constants,
+    "read-outside": read_outside,
     "fold-constants": fold_constants,
+    "trim-recurrent": trim_recurrent,
     "drop-no-ops": drop_no_ops,
     "cancel-transposes": cancel_transposes,
     "merge-bias": merge_bias,
@@ -48,6 +53,7 @@ PASSES: Mapping[str, Pass] = {
 }
 
 FOLDS: Mapping[str, Pass] = {
+    "loops-to-recurrent": loops_to_recurrent,
     "fold-after-linear": fold_after_linear,
     "fold-before-dense": fold_before_dense,
 }

@@ -74,6 +74,11 @@ def reread(graph: GraphProto, names: dict[str, str]) -> None:
                 value.name = names.get(value.name, value.name)
 
 
+def opset_of(model: ModelProto) -> int:
+    """Return the version of ONNX's own operator set, 0 where none is declared."""
+    return max((o.version for o in model.opset_import if not o.domain), default=0)
+
+
 def standard(node: NodeProto) -> bool:
     """Whether the node is of ONNX's own operator set."""
     return node.domain in {"", "ai.onnx"}
