@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.manifest import Signature
-from edgekit.schema import arrays, frame, params
+from edgekit.schema import arrays, delimited, frame, params
 from edgekit.schema.arrays import Data
 from edgekit.schema.columns import Admitted, ColumnSchema
 from edgekit.schema.datatypes import ColumnType
@@ -102,6 +102,34 @@ class Schema:
             params=accepted.params,
             notes=admitted.notes + accepted.notes,
         )
+
+    def parse_csv(self, body: bytes, *, mode: Enforcement) -> Payload:
+        """Read a scoring request in comma-separated text, or raise SchemaError.
+
+        As in MLflow it has no parameters but their defaults, and fits columns of scalars.
+        """
+        labels = _all if self._enforcer is None else self._enforcer.wanted
+        if self._enforcer is None or mode is Enforcement.OFF:
+            return Payload(table=_values(delimited.from_text(body, {}, _all, self.limits)))
+        table = delimited.from_text(body, self._csv_types(), labels, self.limits)
+        admitted = self._enforcer.check(table, exact=mode is Enforcement.STRICT)
+        accepted = params.accept(self.params, None)
+        return Payload(table=admitted.table, params=accepted.params, notes=admitted.notes)
+
+    def _csv_types(self) -> dict[Label, ColumnType]:
+        types: dict[Label, ColumnType] = {}
+        for position, spec in enumerate(self.inputs or ()):
+            if isinstance(spec, TensorSpec):
+                raise delimited.unusable(
+                    "TensorSpec only supports numpy types, use numpy_types() instead"
+                )
+            if not isinstance(spec.type, ColumnType):
+                raise delimited.unusable(
+                    "Failed to get pandas types as some of the inputs types are not"
+                    " DataType."
+                )
+            types[position if spec.name is None else spec.name] = spec.type
+        return types
 
     @property
     def _is_nested(self) -> bool:

@@ -276,6 +276,62 @@ def _filled(draw: st.DrawFn, shape: list[int], cell: st.SearchStrategy[Any]) -> 
     return [_filled(draw, shape[1:], cell) for _ in range(shape[0])]
 
 
+CSV_CELLS = {
+    "boolean": st.sampled_from(["True", "false", "TRUE", "1", "0"]),
+    "integer": st.integers(-9, 9).map(str),
+    "long": st.one_of(st.integers(-(2**63), 2**63 - 1).map(str), st.just("2.0")),
+    "float": st.floats(-99, 99, width=16).map(str),
+    "double": st.floats(-99, 99, width=16).map(repr),
+    "string": st.text("abé ", max_size=3),
+    "binary": st.text("ab", max_size=3),
+    "datetime": st.just("2020-01-01"),
+}
+ODD_CELLS = st.sampled_from(
+    [
+        "",
+        "NA",
+        "nan",
+        "2",
+        "1.5",
+        "abc",
+        "True",
+        " 3 ",
+        "1e3",
+        "inf",
+        '"a,b"',
+        '"a""b"',
+        "-",
+    ]
+)
+LONG_CELLS = st.sampled_from(["9223372036854775808", "9" * 30, "1_0", "2020-01-01"])
+
+
+@st.composite
+def csv_requests(draw: st.DrawFn) -> tuple[Entries, str]:
+    """Rows as `to_csv` writes them, some with an index, a cell too many or too few."""
+    signature = draw(column_signatures())
+    kinds = {
+        str(entry.get("name", f"u{i}")): str(entry["type"])
+        for i, entry in enumerate(signature)
+    }
+    names = _given_names(draw, signature)
+    rows = []
+    for _ in range(draw(st.integers(0 if "name" in signature[0] else 1, 4))):
+        cells = [CSV_CELLS[kinds.get(name, "long")] for name in names]
+        row = [
+            draw(draw(st.sampled_from([c, c, c, c, c, ODD_CELLS, LONG_CELLS])))
+            for c in cells
+        ]
+        rows.append(",".join(row))
+    if "name" in signature[0] and not draw(st.integers(0, 4)):
+        names = ["", *names]
+        rows = [f"{i},{row}" for i, row in enumerate(rows)]
+    if rows and not draw(st.integers(0, 9)):
+        rows[draw(st.integers(0, len(rows) - 1))] += draw(st.sampled_from([",9", '"', " "]))
+    end = draw(st.sampled_from(["\n", "\n", "\r\n"]))
+    return signature, end.join([",".join(names), *rows]) + end
+
+
 PARAM_VALUES = st.one_of(
     st.none(),
     st.booleans(),

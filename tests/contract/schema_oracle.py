@@ -1,5 +1,6 @@
 """What the installed MLflow says of a table or a scoring request, in comparable form."""
 
+import io
 import json
 import math
 import re
@@ -19,7 +20,11 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*Any type hint", category=UserWarning)
     from mlflow.exceptions import MlflowException
     from mlflow.models.utils import _enforce_params_schema, _enforce_schema
-    from mlflow.pyfunc.scoring_server import _split_data_and_params, infer_and_parse_data
+    from mlflow.pyfunc.scoring_server import (
+        _split_data_and_params,
+        infer_and_parse_data,
+        parse_csv_input,
+    )
     from mlflow.types import ParamSchema
     from mlflow.types import Schema as MlflowSchema
 
@@ -66,6 +71,29 @@ def mlflow_on_request(
         return enforced, _enforce_params_schema(given, specs)
 
     return _judged(scored)
+
+
+def mlflow_on_csv(inputs: Entries | None, text: str) -> Verdict:
+    """Ask the scoring server's reader of CSV, then what `PyFuncModel.predict` asks."""
+    schema = None if inputs is None else MlflowSchema.from_json(json.dumps(inputs))
+
+    def scored() -> tuple[Any, Any]:
+        parsed = parse_csv_input(io.StringIO(text), schema)
+        return (parsed if schema is None else _enforce_schema(parsed, schema)), {}
+
+    return _judged(scored)
+
+
+def edgekit_on_csv(
+    inputs: Entries | None, text: str, mode: Enforcement = Enforcement.MLFLOW
+) -> Verdict:
+    """Ask edgekit the same question."""
+    try:
+        schema = Schema.from_signature(Signature(inputs=inputs))
+        found = schema.parse_csv(text.encode(), mode=mode)
+    except SchemaError as refusal:
+        return Verdict(accepted=False, sentence=comparable(str(refusal)))
+    return Verdict(accepted=True, values=_plain(found.table))
 
 
 def edgekit_on_table(

@@ -16,14 +16,17 @@ from tests.contract.schema_cases import (
     Entries,
     column_requests,
     column_tables,
+    csv_requests,
     param_requests,
     tensor_requests,
     tensor_tables,
 )
 from tests.contract.schema_oracle import (
     Verdict,
+    edgekit_on_csv,
     edgekit_on_request,
     edgekit_on_table,
+    mlflow_on_csv,
     mlflow_on_request,
     mlflow_on_table,
     same,
@@ -102,6 +105,16 @@ def test_column_requests_get_the_scoring_servers_verdict(
     mlflow = mlflow_on_request(signature, body)
     _agree(mlflow, edgekit_on_request(signature, body))
     strict = edgekit_on_request(signature, body, mode=Enforcement.STRICT)
+    _strict_accepts_no_more(mlflow, strict)
+
+
+@often
+@given(csv_requests())
+def test_csv_gets_the_scoring_servers_verdict(case: tuple[Entries, str]) -> None:
+    signature, text = case
+    mlflow = mlflow_on_csv(signature, text)
+    _agree(mlflow, edgekit_on_csv(signature, text))
+    strict = edgekit_on_csv(signature, text, Enforcement.STRICT)
     _strict_accepts_no_more(mlflow, strict)
 
 
