@@ -27,15 +27,20 @@ _MB = 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """A registered model this device serves, and the stage it follows."""
+    """A registered model this device serves, and the stage it follows.
+
+    `ram_bytes` and `flash_bytes` are what it may take of the device's limits, None: all.
+    """
 
     model: str
     stage: str
+    ram_bytes: int | None = None
+    flash_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What models may take here: RAM of the process that serves, flash of all bundles."""
+    """What all models may take here: RAM of the process that serves, flash of bundles."""
 
     model_ram_bytes: int
     model_flash_bytes: int
@@ -66,6 +71,16 @@ class Config:
     limits: Limits
     hooks: Hooks
     models: tuple[Subscription, ...]
+
+    def ram_bytes(self, model: str) -> int:
+        """Return what a process may take that serves this model alone."""
+        own = self.subscription(model).ram_bytes
+        return min(own or self.limits.model_ram_bytes, self.limits.model_ram_bytes)
+
+    def flash_bytes(self, model: str) -> int:
+        """Return what the bundles of this model may take."""
+        own = self.subscription(model).flash_bytes
+        return min(own or self.limits.model_flash_bytes, self.limits.model_flash_bytes)
 
     @property
     def socket(self) -> Path:
@@ -220,6 +235,15 @@ def _models(reader: Reader) -> tuple[Subscription, ...]:
 
 
 def _subscription(reader: Reader) -> Subscription:
-    known = {"name", "stage"}
+    known = {"name", "stage", "ram_mb", "flash_mb"}
     refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
-    return Subscription(model=_name(reader, "name"), stage=_name(reader, "stage"))
+    return Subscription(
+        model=_name(reader, "name"),
+        stage=_name(reader, "stage"),
+        ram_bytes=_optional_mb(reader, "ram_mb"),
+        flash_bytes=_optional_mb(reader, "flash_mb"),
+    )
+
+
+def _optional_mb(reader: Reader, key: str) -> int | None:
+    return reader.integer(key, least=1) * _MB if key in reader.table else None

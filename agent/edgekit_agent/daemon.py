@@ -74,12 +74,11 @@ def spread(device: str) -> float:
 
 def _settings(path: Path, config: Config, environment: Environment, lock: int) -> Settings:
     state_dir = ("--state-dir", str(config.state_dir))
-    limit = str(config.limits.model_ram_bytes)
     socket = ("--socket", str(config.socket))
     enforcement = ("--enforcement", config.enforcement)
     return Settings(
         updater=("edgekit_agent.update.updater", str(path.absolute())),
-        proof=("edgekit_agent.proof", *state_dir, "--max-rss-bytes", limit),
+        proof=("edgekit_agent.proof", *state_dir),
         worker=("edgekit_agent.service.worker", *state_dir, *socket, *enforcement),
         lock=lock,
         policy=Policy(spread=spread(config.device)),

@@ -1,6 +1,7 @@
 """Make small real bundles: y = scale * (a + b), with golden vectors and a signature."""
 
 import hashlib
+import io
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -93,6 +94,8 @@ def scaler(scale: float, *, opset: int = OPSET, padding_bytes: int = 0) -> bytes
 def made(  # noqa: PLR0913 - each knob breaks one thing
     *,
     version: str = "1",
+    flavor: str = "fp32",
+    peak_rss_bytes: int = 60 * 2**20,
     scale: float = 2.0,
     model: str = "wine",
     golden_scale: float | None = None,
@@ -118,12 +121,12 @@ def made(  # noqa: PLR0913 - each knob breaks one thing
         model=ModelIdentity(
             name=model, version=version, run_id="run", source_sha256="0" * 64
         ),
-        flavor="fp32",
+        flavor=flavor,
         files={name: bundle.describe(content) for name, content in members.items()},
         runtime=RuntimeNeeds(opsets={"": opset}, ir_version=8, min_onnxruntime="1.16"),
         footprint=Footprint(
             model_bytes=len(onnx_file),
-            peak_rss_bytes=60 * 2**20,
+            peak_rss_bytes=peak_rss_bytes,
             load_us=1000,
             one_row_p50_us=20,
             one_row_p95_us=30,
@@ -151,6 +154,15 @@ def made(  # noqa: PLR0913 - each knob breaks one thing
         ),
         tolerance=Tolerance(rtol=1e-5, atol=1e-6),
     )
+    return Made(manifest=manifest, data=bundle.pack(manifest, members))
+
+
+def repacked(what: Made, onnx_file: bytes, **changes: object) -> Made:
+    """The same bundle with another model inside, properly described and packed."""
+    (_, members) = bundle.read_members(io.BytesIO(what.data))
+    members[MODEL_NAME] = onnx_file
+    files = {name: bundle.describe(content) for name, content in members.items()}
+    manifest: Manifest = replace(what.manifest, files=files, **changes)  # type: ignore[arg-type]  # Manifest's own fields
     return Made(manifest=manifest, data=bundle.pack(manifest, members))
 
 

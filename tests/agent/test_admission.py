@@ -112,6 +112,45 @@ def test_what_does_not_fit_at_the_moment_is_not_now(
     assert sentence in str(error)
 
 
+@pytest.mark.parametrize(
+    ("room", "sentence"),
+    [
+        (
+            {"own_ram_bytes": 64 * MB},
+            "fp32: RAM: it takes 100.0 MB, 64.0 MB is allowed for this model",
+        ),
+        (
+            {"own_flash_bytes": 16 * MB},
+            "fp32: flash: it takes 30.0 MB, 16.0 MB is allowed for this model",
+        ),
+    ],
+)
+def test_a_models_own_budget_is_kept_for_good(room: dict[str, int], sentence: str) -> None:
+    error = refused(entry(), room=replace(ROOM, **room))  # type: ignore[arg-type]  # Room's own fields
+    assert not isinstance(error, NoRoomNow)
+    assert sentence in str(error)
+
+
+def test_the_memory_of_all_models_together_is_kept_within_the_limit() -> None:
+    room = replace(ROOM, neighbours={"beer": 60 * MB, "tea": 50 * MB})
+    error = refused(entry(), room=room)
+    assert isinstance(error, NoRoomNow), "the others may shrink"
+    assert (
+        "RAM: it takes 100.0 MB, 90.0 MB is left beside beer 60.0 MB, tea 50.0 MB"
+        in str(error)
+    )
+    assert chosen(entry(), entry("int8", peak_rss_bytes=80 * MB, boards=()), room=room) == (
+        "int8"
+    )
+
+
+def test_a_models_own_flash_is_counted_with_what_it_has_here() -> None:
+    room = replace(ROOM, own_flash_bytes=64 * MB, own_used_bytes=40 * MB)
+    error = refused(entry(), room=room)
+    assert isinstance(error, NoRoomNow)
+    assert "24.0 MB is left beside this model's stored bundles" in str(error)
+
+
 def test_what_is_here_already_needs_no_room_again() -> None:
     room = replace(ROOM, used_bytes=90 * MB, held={"f" * 64: 25 * MB})
     assert chosen(entry(), room=room) == "fp32"

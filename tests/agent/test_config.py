@@ -45,6 +45,20 @@ def test_a_provisioning_file_is_read_whole() -> None:
     assert config.subscription("wine").stage == "production"
 
 
+def test_a_model_has_its_own_budget_within_the_devices() -> None:
+    text = GOOD + "ram_mb = 64\nflash_mb = 4096\n"
+    config = parse(text, subject="agent.toml")
+    assert config.ram_bytes("wine") == 64 * 2**20
+    assert config.flash_bytes("wine") == 1024 * 2**20
+    assert parse(GOOD, subject="agent.toml").ram_bytes("wine") == 512 * 2**20
+
+
+def test_hooks_may_lie_elsewhere() -> None:
+    text = GOOD + '[hooks]\ndir = "/opt/hooks"\ntime_limit_s = 5\n'
+    assert parse(text, subject="agent.toml").hooks.folder == Path("/opt/hooks")
+    assert parse(GOOD, subject="agent.toml").hooks.limit_s == 60
+
+
 @pytest.mark.parametrize(
     ("good", "bad", "sentence"),
     [
@@ -54,6 +68,9 @@ def test_a_provisioning_file_is_read_whole() -> None:
         ('"strict"', '"strickt"', "enforcement: one of strict, mlflow, off is expected"),
         ("= 30", "= 0", "telemetry_interval_s: a whole number from 1 to 86400"),
         ("format = 1", "format = 2", "format: a whole number from 1 to 1 is expected"),
+        ('"pi-7"', '"pi\\n7"', "device: a text without line breaks"),
+        ('"wine"', '"wine"\nram_mb = 0', "ram_mb: a whole number from 1"),
+        ("[limits]", "[hooks]\ntime_limit_s = 0\n[limits]", "time_limit_s: a whole"),
         ('"pi-7"', '" "', "device: a text that is not empty is expected"),
         ('"/run/edgekit"', '"run"', "runtime_dir: an absolute path is expected"),
         ('"/run/edgekit"', f'"/{"r" * 87}"', "runtime_dir: a path of at most 87 bytes"),

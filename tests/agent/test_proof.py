@@ -4,7 +4,6 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -13,21 +12,12 @@ from onnx import TensorProto, helper
 
 from edgekit import bundle
 from edgekit.errors import ProofError, SchemaError, StoreError
-from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Manifest, Signature
+from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Signature
 from edgekit_agent.proof import prove
 from edgekit_agent.storage.store import Store
-from tests.agent.making import Made, made, stored
+from tests.agent.making import Made, made, repacked, stored
 
 ENOUGH = 4 * 2**30
-
-
-def repacked(what: Made, onnx_file: bytes, **changes: object) -> Made:
-    """The same bundle with another model inside, properly described and packed."""
-    (_, members) = bundle.read_members(io.BytesIO(what.data))
-    members[MODEL_NAME] = onnx_file
-    files = {name: bundle.describe(content) for name, content in members.items()}
-    manifest: Manifest = replace(what.manifest, files=files, **changes)  # type: ignore[arg-type]  # Manifest's own fields
-    return Made(manifest=manifest, data=bundle.pack(manifest, members))
 
 
 def slow_model() -> bytes:

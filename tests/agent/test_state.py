@@ -464,3 +464,33 @@ def test_attempts_are_reported_as_one_number() -> None:
 
 def test_devices_of_a_fleet_do_not_retry_in_step() -> None:
     assert Policy(spread=1.0).delay_s(1) == 1.5 * Policy(spread=0.0).delay_s(1)
+
+
+INT8 = Release(version="b", flavor="int8", sha256="e" * 64, rollout=2)
+
+
+def test_after_a_refused_flavor_another_is_looked_for_and_the_refusal_is_kept() -> None:
+    found = proving().on(ProofRefused(sha256=NEW.sha256, error="ProofError", reason="NaN"))
+    assert found.after(POLICY.gap_s).actions == [StartUpdate()]
+    found.on(Resolved(release=INT8, stored=False), Fetched(sha256=INT8.sha256))
+    found.on(Proved(sha256=INT8.sha256), replace(GO, sha256=INT8.sha256))
+    found.on(Loaded(sha256=INT8.sha256))
+    assert found.record.current == replace(INT8, since="t101")
+    (refusal,) = found.record.refused
+    assert (refusal.flavor, refusal.reason) == ("fp32", "NaN")
+    found.announced(Resolved(release=replace(NEW, rollout=3), stored=False))
+    assert found.record.refused == (), "another pointer is another matter"
+
+
+def test_where_no_other_flavor_fits_the_verdict_stands() -> None:
+    found = proving().on(ProofRefused(sha256=NEW.sha256, error="ProofError", reason="NaN"))
+    found.after(POLICY.gap_s).on(Resolved(release=NEW, stored=False))
+    assert found.kind is TroubleKind.REJECTED
+    assert found.record.phase is Phase.SERVING
+    assert found.after(POLICY.gap_s).actions == [], "it is not looked for for ever"
+
+
+def test_a_version_the_device_refuses_is_not_tried_in_another_flavor() -> None:
+    found = asking().on(replace(GO, answer=Answer.FAILED, reason="no"))
+    assert found.record.refused == ()
+    assert found.after(POLICY.gap_s).actions == []

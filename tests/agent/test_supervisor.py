@@ -94,7 +94,7 @@ class Agent:
                     str(self.folder / "plan.json"),
                     str(self.config.state_dir),
                 ),
-                proof=("edgekit_agent.proof", *state_dir, "--max-rss-bytes", str(2**32)),
+                proof=("edgekit_agent.proof", *state_dir),
                 worker=("edgekit_agent.service.worker", *state_dir, *socket),
                 lock=self._lock,
                 policy=policy,

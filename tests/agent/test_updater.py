@@ -14,15 +14,17 @@ from edgekit.errors import AdmissionError, StoreError, TransportError, TrustErro
 from edgekit.statement import BundleEntry, ReleaseRecord, StagePointer
 from edgekit.trust.vouched import Vouched
 from edgekit.wire import Topics
-from edgekit_agent.config import Config, parse
-from edgekit_agent.rules.record import Attempt, Phase, Record, Release
+from edgekit_agent.config import Config, Subscription, parse
+from edgekit_agent.rules.record import Attempt, Phase, Record, Refusal, Release
 from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
 from edgekit_agent.update import updater
+from edgekit_agent.update.admission import RUNTIME_BYTES
 from edgekit_agent.update.fetch import fetch_bundle
+from edgekit_agent.update.room import measured
 from edgekit_agent.update.standstill import Patience
 from edgekit_agent.update.updater import UnfitBundleError, Update
-from tests.agent.making import Made, made
+from tests.agent.making import Made, made, stored
 from tests.fakes import FakeBroker
 from tests.trust.simulator import Simulator
 
@@ -267,3 +269,47 @@ def test_a_choice_once_made_is_kept_while_the_pointer_stands(
         )
     )
     assert one.choose(vouched).flavor == "fp32"
+
+
+def test_a_flavor_found_wrong_here_is_not_chosen_again_and_stands_where_no_other_fits(
+    one: Update, operator: Operator, store: Store
+) -> None:
+    small = replace(V1.entry, flavor="int8", sha256="b" * 64, peak_rss_bytes=1)
+    operator.release(V1, entries=(V1.entry, small))
+    vouched = resolved(one)
+    wrong = [
+        Refusal(rollout=1, flavor="int8", sha256=small.sha256, reason="NaN"),
+        Refusal(rollout=1, flavor="fp32", sha256=V1.sha256, reason="slow"),
+    ]
+    tried = Attempt(rollout=1, sha256=small.sha256)
+    record = Record(model="wine", stage="production", attempt=tried, refused=(wrong[0],))
+    store.save(record)
+    assert one.choose(vouched).flavor == "fp32"
+    tried = replace(tried, sha256=V1.sha256)
+    store.save(replace(record, attempt=tried, refused=tuple(wrong)))
+    assert one.choose(vouched).flavor == "fp32", "its verdict is told"
+
+
+def test_what_other_models_take_is_counted(
+    folder: Path, store: Store, operator: Operator
+) -> None:
+    text = configuration(folder, operator.signing.trusted_root)
+    beer = Subscription(model="beer", stage="production")
+    config = replace(text, models=(*text.models, beer))
+    neighbour = made(model="beer")
+    current = Release(
+        version="1", flavor="fp32", sha256=stored(store, neighbour), rollout=1
+    )
+    store.save(
+        Record(model="beer", stage="production", phase=Phase.SERVING, current=current)
+    )
+    pointer = StagePointer(
+        model="wine", stage="production", version="1", rollout=1, bundles={}
+    )
+    said = ReleaseRecord(
+        model="wine", version="1", run_id="", source_sha256="0" * 64, bundles=()
+    )
+    room = measured(config, store, Vouched(pointer=pointer, record=said, entries=()))
+    peak = neighbour.manifest.footprint.peak_rss_bytes
+    assert room.neighbours == {"beer": peak - RUNTIME_BYTES}
+    assert room.own_used_bytes == 0

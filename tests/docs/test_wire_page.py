@@ -13,13 +13,15 @@ from edgekit.wire import (
     CHUNK_HEADER_BYTES,
     MAX_BUNDLE_BYTES,
     MAX_CHUNKS,
+    MAX_MIXED,
     MAX_PAYLOAD_BYTES,
     Chunk,
+    Repair,
     Topics,
     Want,
 )
 from edgekit_agent.rules.hook import Answer, Hook, HookRun
-from edgekit_agent.rules.record import Record, Release, Trouble, TroubleKind
+from edgekit_agent.rules.record import Record, Refusal, Release, Trouble, TroubleKind
 from edgekit_agent.service import telemetry
 from edgekit_agent.supervision import report
 
@@ -74,6 +76,15 @@ def test_a_chunk_lies_as_the_page_says() -> None:
     assert layout("Chunk")[13] == f"1 to {MAX_CHUNK_BYTES:,}"
 
 
+def test_a_repair_lies_as_the_page_says() -> None:
+    payload = Repair(epoch=0x01020304, sequence=5, numbers=(6, 7), data=b"data").encode()
+    assert list(layout("Repair")) == [0, 1, 5, 9, 10]
+    assert payload[:5] == b"\x01\x01\x02\x03\x04"
+    assert struct.unpack(">IBHH", payload[5:14]) == (5, 2, 6, 7)
+    assert payload[14:] == b"data"
+    assert f"2 to {MAX_MIXED}" in section("Repair")
+
+
 def test_a_want_lies_as_the_page_says() -> None:
     payload = Want(
         sha256=SHA,
@@ -110,6 +121,7 @@ def test_the_topics_are_the_codes() -> None:
         topics.index,
         topics.file("<name>"),
         topics.blob("<sha256>"),
+        topics.repair("<sha256>"),
         topics.want("<device>"),
         topics.state("<device>"),
         topics.presence("<device>"),

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -73,6 +73,14 @@ class Household:
         return self.folder / "run" / "agent.sock"
 
     @property
+    def hooks(self) -> Path:
+        return self.folder / "hooks"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "agent.toml"
+
+    @property
     def log(self) -> str:
         return (self.folder / "agent.log").read_text("utf-8", errors="replace")
 
@@ -86,34 +94,37 @@ class Household:
         index.write_bytes(chunk_index(made.data))
         return path
 
-    def vouch(self, made: Made) -> None:
-        """Let the models role vouch for a bundle; it is not offered yet."""
+    def vouch(self, made: Made, *others: Made) -> None:
+        """Let the models role vouch for a version's bundles; nothing is offered yet."""
+        model = made.manifest.model.name
         version = made.manifest.model.version
         said = ReleaseRecord(
-            model=MODEL,
+            model=model,
             version=version,
             run_id="run",
             source_sha256="0" * 64,
-            bundles=(made.entry,),
+            bundles=tuple(one.entry for one in (made, *others)),
         )
-        self.signing.put("models", record_path(MODEL, version), said.to_json())
+        self.signing.put("models", record_path(model, version), said.to_json())
 
-    def point(self, made: Made, rollout: int) -> None:
-        """Let the stage's role point at a bundle; it is not offered yet."""
+    def point(self, made: Made, rollout: int, *others: Made) -> None:
+        """Let the stage's role point at a version's bundles; nothing is offered yet."""
+        model = made.manifest.model.name
         said = StagePointer(
-            model=MODEL,
+            model=model,
             stage=STAGE,
             version=made.manifest.model.version,
             rollout=rollout,
-            bundles={made.entry.flavor: made.sha256},
+            bundles={one.entry.flavor: one.sha256 for one in (made, *others)},
         )
-        self.signing.put(stage_role(STAGE), pointer_path(STAGE, MODEL), said.to_json())
+        self.signing.put(stage_role(STAGE), pointer_path(STAGE, model), said.to_json())
 
-    def release(self, made: Made, rollout: int) -> None:
-        """Sign and offer a bundle, as it should be."""
-        self.store(made)
-        self.vouch(made)
-        self.point(made, rollout)
+    def release(self, made: Made, rollout: int, *others: Made) -> None:
+        """Sign and offer a version in one or more flavors, as it should be."""
+        for one in (made, *others):
+            self.store(one)
+        self.vouch(made, *others)
+        self.point(made, rollout, *others)
         self.signing.offer("models", stage_role(STAGE))
         self.offer()
 
@@ -125,6 +136,15 @@ class Household:
             path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write_bytes(path, files[name])
 
+    def hook(self, name: str, text: str) -> None:
+        """Give the device a hook, in one step."""
+        path = self.hooks / name
+        path.parent.mkdir(exist_ok=True)
+        beside = path.with_name(f".{name}")
+        beside.write_text(f"#!/bin/sh\n{text}\n", "ascii")
+        beside.chmod(0o755)
+        beside.replace(path)
+
     # --- processes ---------------------------------------------------------------------
 
     def start_depot(self, *options: str) -> None:
@@ -132,7 +152,7 @@ class Household:
         self._start("depot", "edgekit", "depot", "--fleet", fleet, *options)
 
     def start_agent(self, **environment: str) -> None:
-        config = str(self.folder / "agent.toml")
+        config = str(self.config)
         self._start("agent", "edgekit-agent", "run", "--config", config, **environment)
 
     def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
@@ -174,6 +194,14 @@ class Household:
         """Return the process id of the worker, 0 while there is none."""
         return self._child("edgekit_agent.service.worker")
 
+    def proof(self) -> int:
+        """Return the process id of the proof, 0 while there is none."""
+        return self._child("edgekit_agent.proof")
+
+    def asked(self) -> int:
+        """Return the process id of what runs a hook, 0 while there is none."""
+        return self._child("edgekit_agent.supervision.hook")
+
     def updater(self) -> int:
         """Return the process id of the updater, 0 while there is none."""
         return self._child("edgekit_agent.update.updater")
@@ -199,20 +227,20 @@ class Household:
 
     # --- what can be seen --------------------------------------------------------------
 
-    def ask(self) -> Prediction:
-        """Ask the model for one row."""
-        return predict(self.socket, MODEL, ROWS)
+    def ask(self, model: str = MODEL) -> Prediction:
+        """Ask a model for one row."""
+        return predict(self.socket, model, ROWS)
 
-    def serves(self, version: str) -> bool:
+    def serves(self, version: str, model: str = MODEL) -> bool:
         """Whether the agent answers, and with this version."""
         try:
-            return self.ask().version == version
+            return self.ask(model).version == version
         except EdgekitError:
             return False
 
-    def answer(self) -> list[float]:
+    def answer(self, model: str = MODEL) -> list[float]:
         """Return the predictions for one row: scale * 3."""
-        found: list[float] = json.loads(self.ask().body)["predictions"]
+        found: list[float] = json.loads(self.ask(model).body)["predictions"]
         return found
 
     def persisted(self) -> State:
@@ -224,11 +252,12 @@ class Household:
             return {}
         return found
 
-    def reported(self) -> State:
-        """Return the model's state as the device reports it, {} when it has not."""
+    def reported(self, model: str = MODEL) -> State:
+        """Return a model's state as the device reports it, {} when it has not."""
         found = self._retained(self.topics.state(DEVICE))
         models = found["models"] if found else None
-        return models[0] if isinstance(models, list) else {}
+        told = models if isinstance(models, list) else []
+        return next((one for one in told if one["model"] == model), {})
 
     def _retained(self, topic: str) -> State | None:
         with self.connected("observer") as transport:
@@ -246,10 +275,15 @@ class Household:
         found = self._retained(self.topics.presence(DEVICE))
         return None if found is None else bool(found["online"])
 
-    def trouble(self) -> dict[str, str]:
+    def trouble(self, model: str = MODEL) -> dict[str, str]:
         """Return the reported trouble, {} without one."""
-        found = self.reported().get("trouble")
+        found = self.reported(model).get("trouble")
         return found if isinstance(found, dict) else {}
+
+    def refused(self) -> list[dict[str, str]]:
+        """Return the flavors that the device reports as found wrong."""
+        found = self.reported().get("refused")
+        return found if isinstance(found, list) else []
 
     @contextmanager
     def connected(self, name: str) -> Iterator[MqttTransport]:
@@ -274,7 +308,7 @@ class Household:
         raise AssertionError(f"it never came that {what}; the agent says:\n{self.log}")
 
 
-def settle(folder: Path) -> Household:
+def settle(folder: Path, models: Sequence[str]) -> Household:
     """Found a fleet with one device; nothing runs yet but the broker."""
     broker = embedded_broker.start(folder / "broker")
     address = BrokerAddress(url=broker.url)
@@ -292,22 +326,23 @@ def settle(folder: Path) -> Household:
         board=board.load("generic-x86-64"),
         broker=address,
         root=signing.trusted_root,
-        models=[(MODEL, STAGE)],
+        models=[(model, STAGE) for model in models],
         state_dir=str(folder / "state"),
         runtime_dir=str(folder / "run"),
         telemetry_interval_s=1,
     )
-    (folder / "agent.toml").write_text(provision.to_toml(), "utf-8")
+    hooks = f'\n[hooks]\ndir = "{folder}/hooks"\n'
+    (folder / "agent.toml").write_text(provision.to_toml() + hooks, "utf-8")
     house = Household(folder=folder, broker=broker, repository=repository, signing=signing)
     house.offer()
     return house
 
 
 @contextmanager
-def household() -> Iterator[Household]:
+def household(*models: str) -> Iterator[Household]:
     """Found a fleet in a folder with a short path, start its depot; end all afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="ek-"))
-    found = settle(folder)
+    found = settle(folder, models or (MODEL,))
     try:
         found.start_depot()
         yield found

@@ -1,62 +1,180 @@
-"""Power cuts: the agent is killed in every persisted state and must serve and go on."""
+"""Deaths: whatever dies in whatever state, a whole model serves and the update goes on."""
 
-import json
 import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 
 from edgekit_agent.rules.record import Phase
 from tests.agent.making import made
-from tests.e2e.household import Household
+from tests.e2e.household import Household, household
+from tests.e2e.stuck import Moment, Stuck, released
 
 pytestmark = [pytest.mark.slow, pytest.mark.broker]
 
-# Large enough to be caught while it is fetched.
-SECOND = made(version="2", scale=3.0, padding_bytes=8_000_000)
-UPDATE_PHASES = (Phase.CHECKING, Phase.FETCHING, Phase.PROVING, Phase.COMMITTING)
+FIRST = released("1", 2.0)
+SECOND = released("2", 3.0)
+ENDLESS = released("2", 3.0, endless=True)
+THIRD = released("3", 4.0)
+NEIGHBOUR = made(model="beer", version="7", scale=10.0)
+ANSWERS = {"1": [6.0], "2": [9.0], "3": [12.0]}
 
 
-def catch(house: Household, phase: Phase, kill: Callable[[], None]) -> bool:
-    """Kill in the instant when a phase is on disk; False when the update went by."""
-    path = house.folder / "state" / "models" / "wine" / "state.json"
-    end = time.monotonic() + 60
-    wanted = phase.value
-    while time.monotonic() < end:
-        state = json.loads(path.read_bytes())
-        if state["phase"] == wanted and (state.get("candidate") or phase is Phase.CHECKING):
-            kill()
-            return True
-        current = state.get("current")
-        if current and current["version"] == "2" and state["phase"] == Phase.SERVING:
-            return False
-    raise AssertionError(f"neither {wanted} nor the end came; the agent says:\n{house.log}")
+@dataclass(frozen=True)
+class Victim:
+    """Who dies; `agent_gone`: it must be started again."""
+
+    name: str
+    kill: Callable[[Household, Stuck], None]
+    agent_gone: bool = False
 
 
-def kill_supervisor(house: Household) -> None:
+def _kill_job(_house: Household, stuck: Stuck) -> None:
+    os.kill(stuck.job(), signal.SIGKILL)
+
+
+def _kill_worker(house: Household, _stuck: Stuck) -> None:
+    os.kill(house.worker(), signal.SIGKILL)
+
+
+def _kill_supervisor(house: Household, _stuck: Stuck) -> None:
     house.stop("agent", signal.SIGKILL)
 
 
-def power_cut(house: Household) -> None:
+def _power_cut(house: Household, _stuck: Stuck) -> None:
     house.power_cut()
 
 
-@pytest.mark.parametrize("how", [kill_supervisor, power_cut])
-@pytest.mark.parametrize("phase", UPDATE_PHASES)
-def test_killed_in_a_state_it_serves_whole_and_finishes_the_update(
-    serving: Household, phase: Phase, how: Callable[[Household], None]
-) -> None:
-    serving.release(SECOND, 2)
-    assert catch(serving, phase, lambda: how(serving)), f"{phase} was too short to catch"
-    serving.start_agent()
-    serving.until(
-        lambda: serving.serves("1") or serving.serves("2"), "a whole model is served"
+JOB = Victim("job", _kill_job)  # the updater, the proof or the hook of that moment
+WORKER = Victim("worker", _kill_worker)
+SUPERVISOR = Victim("supervisor", _kill_supervisor, agent_gone=True)
+POWER = Victim("power", _power_cut, agent_gone=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One death. `scenario`: what the update is; `moment`: where it is held meanwhile."""
+
+    scenario: str
+    moment: Moment
+    victim: Victim
+
+    def __str__(self) -> str:
+        return f"{self.scenario}-{self.moment}-{self.victim.name}"
+
+    @property
+    def target(self) -> str:
+        """The version that is being released when something dies."""
+        return {"first": "2", "second": "2", "rollback": "1", "two-models": "2"}[
+            self.scenario
+        ]
+
+    @property
+    def ends_with(self) -> str:
+        """The version that serves in the end.
+
+        A model that never ends its proof is superseded by the third; one whose confirming
+        hook was killed is undone, where there is something to go back to.
+        """
+        if self.moment is Moment.PROVING:
+            return "3"
+        undone = self.moment is Moment.CONFIRMING and self.victim is JOB
+        if undone and self.scenario != "first":
+            return {"1": "2", "2": "1"}[self.target]
+        return self.target
+
+
+_UNCHANGED = (Moment.CHECKING, Moment.ASKING, Moment.COMMITTING, Moment.CONFIRMING)
+CASES = [
+    case
+    for case in (
+        *(Case("second", m, v) for m in Moment for v in (SUPERVISOR, POWER, WORKER, JOB)),
+        *(Case("first", m, v) for m in Moment for v in (SUPERVISOR, POWER)),
+        *(Case("rollback", m, v) for m in _UNCHANGED for v in (SUPERVISOR, POWER)),
+        *(Case("two-models", m, v) for m in _UNCHANGED for v in (POWER, WORKER)),
+        *(Case("first", m, JOB) for m in (Moment.ASKING, Moment.CONFIRMING)),
     )
-    assert serving.answer() in ([6.0], [9.0])
-    serving.until(lambda: serving.serves("2"), "the update is finished")
-    assert serving.answer() == [9.0]
+    # while it commits, the worker is the job
+    if (case.moment, case.victim) != (Moment.COMMITTING, JOB)
+]
+
+
+def prepare(house: Household, case: Case) -> None:
+    """Bring the device to where the update of this case begins."""
+    if case.scenario == "two-models":
+        house.release(NEIGHBOUR, 1)
+    if case.scenario != "first":
+        house.release(FIRST, 1)
+    house.start_agent()
+    if case.scenario == "first":
+        house.until(lambda: house.persisted().get("phase") == Phase.IDLE, "it looked")
+        house.until(lambda: bool(house.worker()), "a worker runs")
+        return
+    calm(house, "1")
+    if case.scenario == "rollback":
+        house.release(SECOND, 2)
+        calm(house, "2")
+    if case.scenario == "two-models":
+        house.until(lambda: house.serves("7", "beer"), "the neighbour is served")
+
+
+def calm(house: Household, version: str) -> None:
+    """Wait until a version serves and nothing is left to do."""
+
+    def rests() -> bool:
+        record = house.persisted()
+        current = record.get("current") or {}
+        at_rest = record.get("phase") == Phase.SERVING and not record.get("unconfirmed")
+        return at_rest and current["version"] == version and house.serves(version)  # type: ignore[index]  # JSON
+
+    house.until(rests, f"version {version} serves, and all is at rest")
+
+
+def release(house: Household, case: Case) -> None:
+    """Begin the update of this case."""
+    if case.scenario == "rollback":
+        house.point(FIRST, 3)
+        house.signing.offer("stage-production")
+        house.offer()
+    else:
+        house.release(ENDLESS if case.moment is Moment.PROVING else SECOND, 2)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_after_a_death_a_whole_model_serves_and_the_update_goes_on(case: Case) -> None:
+    models = ("wine", "beer") if case.scenario == "two-models" else ("wine",)
+    with household(*models) as house:
+        prepare(house, case)
+        stuck = Stuck(house, case.moment)
+        release(house, case)
+        house.until(lambda: stuck.reached(case.target), f"it is {case.moment}")
+        case.victim.kill(house, stuck)
+        stuck.let_go()
+        if case.moment is Moment.PROVING:
+            house.release(THIRD, 3)
+        if case.victim.agent_gone:
+            house.start_agent()
+        before = {"first": case.ends_with, "rollback": "2"}.get(case.scenario, "1")
+        lawful = {before, case.target, case.ends_with}
+        house.until(
+            lambda: any(house.serves(version) for version in lawful), "a model serves"
+        )
+        answered = house.ask()
+        assert answered.version in lawful
+        assert house.answer() in [ANSWERS[version] for version in lawful]
+        calm(house, case.ends_with)
+        assert house.answer() == ANSWERS[case.ends_with]
+        if case.scenario == "two-models":
+            house.until(lambda: house.serves("7", "beer"), "the neighbour serves, too")
+            assert house.answer("beer") == [30.0]
+        assert list((house.folder / "state" / "incoming").iterdir()) == []
+
+
+def test_there_are_enough_cases_and_each_has_its_own_name() -> None:
+    assert len({str(case) for case in CASES}) == len(CASES) >= 40
 
 
 @pytest.mark.parametrize("phase", [Phase.IDLE, Phase.SERVING])

@@ -14,6 +14,7 @@ from edgekit_agent.rules.hook import Answer, Hook, HookRun
 
 FORMAT = 1
 MAX_REASON_CHARS = 500
+MAX_REFUSED = 8  # the last ones: a pointer offers a few flavors
 E = TypeVar("E", bound=StrEnum)
 
 
@@ -88,6 +89,25 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A flavor that one pointer offered and that was found wrong here."""
+
+    rollout: int
+    flavor: str
+    sha256: str
+    reason: str
+
+    def to_table(self, reason_chars: int = MAX_REASON_CHARS) -> dict[str, object]:
+        """Return the JSON object."""
+        return {
+            "rollout": self.rollout,
+            "flavor": self.flavor,
+            "sha256": self.sha256,
+            "reason": self.reason[:reason_chars],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """How often one pointer's bundle was tried; a loop ends because this is persisted.
 
@@ -122,7 +142,8 @@ class Record:
 
     `probation`: current is new, or stumbled lately; crashes of the worker count against it
     until it has served a while. `unconfirmed`: the device's hook has not said yet that all
-    is well with it. `hook`: the last run of any hook.
+    is well with it. `hook`: the last run of any hook. `refused`: flavors that the newest
+    pointer offers and that are not chosen here again.
     """
 
     model: str
@@ -137,6 +158,7 @@ class Record:
     crashes: int = 0
     unconfirmed: bool = False
     hook: HookRun | None = None
+    refused: tuple[Refusal, ...] = ()
 
     @property
     def needed(self) -> frozenset[str]:
@@ -163,6 +185,7 @@ class Record:
                 "crashes": self.crashes,
                 "unconfirmed": self.unconfirmed,
                 "hook": self.hook and self.hook.to_table(),
+                "refused": [refusal.to_table() for refusal in self.refused],
             }
         )
 
@@ -184,6 +207,7 @@ class Record:
             crashes=reader.integer("crashes"),
             unconfirmed=reader.flag("unconfirmed", default=False),
             hook=_hook(reader),
+            refused=tuple(map(_refusal, reader.children("refused", optional=True))),
         )
         if record.phase in WITH_CANDIDATE and record.candidate is None:
             reader.fail("candidate", f"a release in phase {record.phase}")
@@ -254,6 +278,15 @@ def _hook(reader: Reader) -> HookRun | None:
         output=inner.text("output"),
         took_ms=inner.integer("took_ms"),
         at=inner.text("at"),
+    )
+
+
+def _refusal(reader: Reader) -> Refusal:
+    return Refusal(
+        rollout=reader.integer("rollout", least=1),
+        flavor=reader.text("flavor"),
+        sha256=reader.sha256("sha256"),
+        reason=reader.text("reason"),
     )
 
 

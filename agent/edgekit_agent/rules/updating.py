@@ -21,7 +21,14 @@ from edgekit_agent.rules.events import (
     UpdateFailed,
 )
 from edgekit_agent.rules.hook import Hook
-from edgekit_agent.rules.record import Attempt, Phase, Trouble, TroubleKind
+from edgekit_agent.rules.record import (
+    MAX_REFUSED,
+    Attempt,
+    Phase,
+    Refusal,
+    Trouble,
+    TroubleKind,
+)
 from edgekit_agent.rules.state import (
     ModelState,
     Moment,
@@ -61,7 +68,8 @@ def resolved(state: ModelState, event: Resolved, at: Moment, policy: Policy) -> 
     if attempt.count and at.s < state.attempt_at_s:
         waiting = replace(state, check_at_s=state.attempt_at_s, again=False)
         return Step(state=rest(waiting), actions=(StopUpdate(),))
-    chosen = changed(state, candidate=release, attempt=attempt)
+    refused = tuple(r for r in record.refused if r.rollout == release.rollout)
+    chosen = changed(state, candidate=release, attempt=attempt, refused=refused)
     known = is_bundle(record.previous, release.sha256) or release.sha256 == state.proven
     if event.stored and known:
         return ask(_started_once_more(chosen)).then(StopUpdate())
@@ -119,7 +127,7 @@ def proof_refused(
         return Step(state=state)
     kind = TroubleKind.REJECTED
     verdict = trouble(kind, event.error, event.reason, at, record.candidate)
-    return give_up(state, verdict, at, policy)
+    return refuse(state, verdict, at, policy)
 
 
 def proof_broke(state: ModelState, event: ProofBroke, at: Moment, policy: Policy) -> Step:
@@ -150,13 +158,18 @@ def commit(state: ModelState) -> Step:
 
 
 def attempt_failed(state: ModelState, setback: Trouble, at: Moment, policy: Policy) -> Step:
-    """The candidate broke without a verdict: again later, but not for ever."""
+    """The candidate broke without a verdict: again later, but not for ever.
+
+    Then another flavor may do, unless it is the device's own hook that keeps breaking.
+    """
     candidate = candidate_of(state.record)
     damaged = setback.error == DAMAGED
     damage = (Discard(sha256=candidate.sha256),) if damaged else ()
     proofs = attempt_of(state.record).proofs
     if proofs >= policy.attempts:
-        return give_up(state, _final(setback, proofs), at, policy).then(*damage)
+        asking = state.record.phase is Phase.ASKING
+        end = give_up if asking else refuse
+        return end(state, _final(setback, proofs), at, policy).then(*damage)
     delay_s = policy.delay_s(proofs)
     setback = replace(setback, again_s=math.ceil(delay_s))
     forgotten = replace(changed(state, trouble=setback), proven=None)
@@ -185,6 +198,20 @@ def commit_again(state: ModelState, at: Moment, policy: Policy) -> Step:
     if attempt_of(state.record).proofs >= policy.interruptions:
         return interrupted(state, at, policy)
     return Step(state=_started_once_more(state))
+
+
+def refuse(state: ModelState, verdict: Trouble, at: Moment, policy: Policy) -> Step:
+    """End the attempt, and look at once whether another flavor of this version fits."""
+    candidate = candidate_of(state.record)
+    refusal = Refusal(
+        rollout=candidate.rollout,
+        flavor=candidate.flavor,
+        sha256=candidate.sha256,
+        reason=verdict.reason,
+    )
+    refused = (*state.record.refused, refusal)[-MAX_REFUSED:]
+    ended = give_up(changed(state, refused=refused), verdict, at, policy)
+    return replace(ended, state=later(ended.state, at, policy.gap_s))
 
 
 def give_up(state: ModelState, verdict: Trouble, at: Moment, policy: Policy) -> Step:

@@ -9,7 +9,7 @@ from edgekit import __version__
 from edgekit.document import canonical_json
 from edgekit_agent.config import Config
 from edgekit_agent.rules.hook import MAX_OUTPUT_CHARS
-from edgekit_agent.rules.record import MAX_REASON_CHARS, Record
+from edgekit_agent.rules.record import MAX_REASON_CHARS, MAX_REFUSED, Record
 from edgekit_agent.rules.state import ModelState
 
 FORMAT = 1
@@ -30,6 +30,7 @@ def model_table(record: Record, *, text_chars: int = MAX_OUTPUT_CHARS) -> dict[s
         "attempts": record.attempt.count if record.attempt else 0,
         "trouble": setback and setback.to_table(min(MAX_REASON_CHARS, text_chars)),
         "hook": record.hook and record.hook.to_table(text_chars),
+        "refused": [r.to_table(text_chars // MAX_REFUSED) for r in record.refused],
     }
 
 

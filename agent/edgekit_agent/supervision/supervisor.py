@@ -298,7 +298,9 @@ class Supervisor:
                 self._updates.cancel(model)
             case Prove(release=release):
                 digest = release.sha256
-                command = (*self._settings.proof, "--sha256", digest)
+                limit = str(self._config.ram_bytes(model))
+                limits = ("--max-rss-bytes", limit)
+                command = (*self._settings.proof, *limits, "--sha256", digest)
                 self._proofs.submit(Job(model=model, sha256=digest, command=command), now_s)
             case RunHook():
                 self._ask(model, action, now_s)

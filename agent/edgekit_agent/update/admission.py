@@ -10,6 +10,7 @@ from edgekit.errors import AdmissionError
 from edgekit.statement import BundleEntry
 
 _MB = 2**20
+RUNTIME_BYTES = 48 * _MB  # onnxruntime and numpy, imported once for all models: measured
 
 
 class NoRoomNow(AdmissionError):  # noqa: N818 - a state that passes, not an error
@@ -22,7 +23,9 @@ class Room:
 
     `held` says for some digests how much of them that is: it need not be found twice.
     `model_ram_bytes` and `model_flash_bytes` are the limits of the provisioning file,
-    `free_bytes` and `available_bytes` what disk and memory have left right now.
+    `free_bytes` and `available_bytes` what disk and memory have left right now. `own_...`
+    are this model's limits and what its bundles take; `neighbours` what each other model
+    takes in the process that serves them all, onnxruntime not counted.
     """
 
     board: str
@@ -33,6 +36,10 @@ class Room:
     used_bytes: int
     free_bytes: int
     available_bytes: int
+    own_ram_bytes: int = 2**63
+    own_flash_bytes: int = 2**63
+    own_used_bytes: int = 0
+    neighbours: Mapping[str, int] = field(default_factory=dict)
     held: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -68,30 +75,42 @@ def _never(entry: BundleEntry, room: Room) -> str | None:
         return f"it needs {' or '.join(entry.isas)}, this processor has {has}"
     if _version(room.onnxruntime) < _version(entry.min_onnxruntime):
         return f"it needs onnxruntime {entry.min_onnxruntime}, {room.onnxruntime} is here"
-    if entry.peak_rss_bytes > room.model_ram_bytes:
-        return _short("RAM", entry.peak_rss_bytes, "is allowed", room.model_ram_bytes)
-    flash_bytes = entry.length + entry.unpacked_bytes
-    if flash_bytes > room.model_flash_bytes:
-        return _short("flash", flash_bytes, "is allowed", room.model_flash_bytes)
-    return None
+    ram_bytes, flash_bytes = entry.peak_rss_bytes, entry.length + entry.unpacked_bytes
+    own = "is allowed for this model"
+    return _first_over(
+        ("RAM", ram_bytes, room.model_ram_bytes, "is allowed"),
+        ("flash", flash_bytes, room.model_flash_bytes, "is allowed"),
+        ("RAM", ram_bytes, room.own_ram_bytes, own),
+        ("flash", flash_bytes, room.own_flash_bytes, own),
+    )
 
 
 def _not_now(entry: BundleEntry, room: Room) -> str | None:
     """Return why the entry does not fit at the moment, with numbers."""
     held_bytes = room.held.get(entry.sha256, 0)
     flash_bytes = max(0, entry.length + entry.unpacked_bytes - held_bytes)
-    unused_bytes = room.model_flash_bytes - room.used_bytes
-    if flash_bytes > unused_bytes:
-        return _short("flash", flash_bytes, "is left beside stored bundles", unused_bytes)
-    if flash_bytes > room.free_bytes:
-        return _short("disk", flash_bytes, "is free", room.free_bytes)
-    if entry.peak_rss_bytes > room.available_bytes:
-        return _short("RAM", entry.peak_rss_bytes, "is free", room.available_bytes)
+    ram_bytes = entry.peak_rss_bytes
+    left_bytes = room.model_flash_bytes - room.used_bytes
+    own_left_bytes = room.own_flash_bytes - room.own_used_bytes
+    others = ", ".join(f"{m} {n / _MB:.1f} MB" for m, n in room.neighbours.items())
+    beside_bytes = room.model_ram_bytes - sum(room.neighbours.values())
+    own = "is left beside this model's stored bundles"
+    return _first_over(
+        ("flash", flash_bytes, left_bytes, "is left beside stored bundles"),
+        ("flash", flash_bytes, own_left_bytes, own),
+        ("disk", flash_bytes, room.free_bytes, "is free"),
+        ("RAM", ram_bytes, beside_bytes, f"is left beside {others}"),
+        ("RAM", ram_bytes, room.available_bytes, "is free"),
+    )
+
+
+def _first_over(*bounds: tuple[str, int, int, str]) -> str | None:
+    """Say what is needed and what there is, for the first bound that does not hold."""
+    for what, needed, bound, has in bounds:
+        if needed > bound:
+            bound_mb = max(bound, 0) / _MB
+            return f"{what}: it takes {needed / _MB:.1f} MB, {bound_mb:.1f} MB {has}"
     return None
-
-
-def _short(what: str, needed: int, has: str, bound: int) -> str:
-    return f"{what}: it takes {needed / _MB:.1f} MB, {max(bound, 0) / _MB:.1f} MB {has}"
 
 
 def _version(text: str) -> tuple[int, ...]:

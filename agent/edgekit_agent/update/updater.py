@@ -16,7 +16,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgekit.errors import EdgekitError, StoreError, TransportError, TrustError
+from edgekit.errors import (
+    AdmissionError,
+    EdgekitError,
+    StoreError,
+    TransportError,
+    TrustError,
+)
 from edgekit.mqtt import MqttTransport
 from edgekit.statement import DIGEST_BYTES, BundleEntry, slug
 from edgekit.transport import Transport
@@ -79,20 +85,26 @@ class Update:
         """Return the bundle for this device; AdmissionError when none fits.
 
         What this pointer made it run, or try, is chosen again: a choice does not change
-        with the memory that happens to be free.
+        with the memory that happens to be free. What was found wrong here is not, unless
+        nothing else fits: then it stands for the verdict.
         """
         record = self._store.load(self._wanted)
-        kept = {
-            known.sha256
-            for known in (record.current, record.attempt)
-            if known is not None and known.rollout == vouched.pointer.rollout
-        }
+        rollout, subject = vouched.pointer.rollout, vouched.pointer.model
+        refused = {r.sha256 for r in record.refused if r.rollout == rollout}
+        known = (record.current, record.attempt)
+        tried = {one.sha256 for one in known if one and one.rollout == rollout}
         for entry in vouched.entries:
-            if entry.sha256 in kept:
+            if entry.sha256 in tried - refused:
                 return entry
-        subject = f"{vouched.pointer.model} {vouched.pointer.version}"
         room = measured(self._config, self._store, vouched)
-        return admission.choose(subject, vouched.entries, room)
+        left = [entry for entry in vouched.entries if entry.sha256 not in refused]
+        try:
+            return admission.choose(f"{subject} {vouched.pointer.version}", left, room)
+        except AdmissionError:
+            judged = [entry for entry in vouched.entries if entry.sha256 in tried]
+            if judged:
+                return judged[0]
+            raise
 
     def fetch(
         self, vouched: Vouched, entry: BundleEntry, patience: Patience | None = None

@@ -1,0 +1,83 @@
+"""Which flavor a device takes: the best it can hold, another when that one fails here."""
+
+import pytest
+
+from tests.agent.making import made
+from tests.e2e.household import Household, household
+
+pytestmark = [pytest.mark.slow, pytest.mark.broker]
+
+_MB = 2**20
+FIRST = made(version="1", scale=2.0)
+WRONG = made(version="2", scale=3.0, golden_scale=2.0, peak_rss_bytes=50 * _MB)
+SMALL = made(version="2", scale=3.0, flavor="int8")
+LARGE = made(version="2", scale=3.0, peak_rss_bytes=3000 * _MB)
+
+
+def limit(house: Household, line: str) -> None:
+    """Set a limit of the device before the agent starts."""
+    text = house.config.read_text("utf-8")
+    key = line.split("=", maxsplit=1)[0]
+    (kept,) = (said for said in text.splitlines() if said.startswith(key))
+    house.config.write_text(text.replace(kept, line), "utf-8")
+
+
+def test_after_a_failed_proof_the_next_flavor_serves_and_the_failure_is_told(
+    serving: Household,
+) -> None:
+    serving.release(WRONG, 2, SMALL)
+    serving.until(lambda: serving.serves("2"), "version 2 is served")
+    assert serving.ask().flavor == "int8"
+    serving.until(
+        lambda: serving.reported()["current"]["flavor"] == "int8",  # type: ignore[index]  # JSON
+        "it is reported",
+    )
+    (refusal,) = serving.refused()
+    assert refusal["flavor"] == "fp32"
+    assert "output y at (0, 0)" in refusal["reason"]
+    assert not (serving.folder / "state" / "bundles" / WRONG.sha256).exists()
+
+
+def test_where_memory_is_short_a_smaller_flavor_is_taken(house: Household) -> None:
+    limit(house, "model_ram_mb = 200")
+    house.release(LARGE, 1, SMALL)
+    house.start_agent()
+    house.until(lambda: house.serves("2"), "version 2 is served")
+    assert house.ask().flavor == "int8"
+    assert not any("blob" in name.name for name in house.folder.glob("state/incoming/*"))
+
+
+def test_a_model_keeps_within_its_own_budget_and_says_by_how_much_it_does_not(
+    house: Household,
+) -> None:
+    text = house.config.read_text("utf-8")
+    own = text.replace('stage = "production"', 'stage = "production", ram_mb = 55')
+    house.config.write_text(own, "utf-8")
+    house.release(SMALL, 1)
+    house.start_agent()
+    house.until(lambda: house.trouble().get("kind") == "rejected", "it is refused")
+    reason = house.trouble()["reason"]
+    assert "int8: RAM: it takes 60.0 MB, 55.0 MB is allowed for this model" in reason
+
+
+def test_what_two_models_take_together_is_kept_within_the_limit() -> None:
+    """Each fits alone: 60 MB of 70, onnxruntime's 48 included. Together they do not."""
+    beer = made(model="beer", version="7", scale=10.0)
+    with household("wine", "beer") as house:
+        limit(house, "model_ram_mb = 70")
+        house.release(FIRST, 1)
+        house.start_agent()
+        house.until(lambda: house.serves("1"), "the first is served")
+        house.release(beer, 1)
+        house.until(
+            lambda: "left beside wine 12.0 MB" in house.trouble("beer").get("reason", ""),
+            "the second waits, with the numbers",
+        )
+        assert house.trouble("beer")["kind"] == "not-now"
+        assert house.answer() == [6.0]
+        house.stop("agent")
+        limit(house, "model_ram_mb = 80")
+        house.start_agent()
+        house.until(lambda: house.serves("7", "beer"), "there is room for both")
+        assert house.answer("beer") == [30.0]
+        assert house.answer() == [6.0]
