@@ -7,7 +7,7 @@
 The broker (mosquitto if installed, else the embedded one), the depot and the receivers
 share this machine over loopback; receivers are spread over processes, several to each.
 Loss is injected at each receiver, before it looks at a chunk, with a fixed seed. "Least",
-beside the measured ratio of bytes sent to bundle bytes, is what repair without coding
+beside the measured ratio of bytes sent to bundle bytes, is what repair without mixtures
 must cost on average: each chunk is sent until the last of N receivers has it.
 docs/benchmarks.md holds figures, and says what they mean.
 """

@@ -5,6 +5,7 @@ and shaped for MQTT 3.1.1 brokers and for AWS IoT Core's limits (payload up to 1
 most 7 slashes in a topic, QoS 0 and 1).
 """
 
+import itertools
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,12 +14,16 @@ from edgekit.errors import TransportError
 from edgekit.statement import DIGEST_BYTES, MAX_CHUNK_BYTES, slug
 
 VERSION = 1
+CODED_VERSION = 2  # of a want whose device takes repairs, too
 MAX_PAYLOAD_BYTES = 127 * 1024
 MAX_CHUNKS = MAX_PAYLOAD_BYTES // DIGEST_BYTES  # a chunk index is one message: 4,064
 MAX_BUNDLE_BYTES = MAX_CHUNKS * MAX_CHUNK_BYTES
 
 _CHUNK = struct.Struct(">BIII")  # version, epoch, sequence, chunk number
 _WANT = struct.Struct(">B32sIIHI")  # version, digest, epoch, last sequence, window, chunks
+_REPAIR = struct.Struct(">BIIB")  # version, epoch, sequence, chunks that are mixed
+_NUMBER = struct.Struct(">H")
+MAX_MIXED = 32  # chunks in a repair: what a device reads to solve it
 CHUNK_HEADER_BYTES = _CHUNK.size
 
 
@@ -45,6 +50,10 @@ class Topics:
     def blob(self, sha256: str) -> str:
         """Chunks of one bundle, for everybody who wants it; never retained."""
         return f"{self.root}/blob/{sha256}"
+
+    def repair(self, sha256: str) -> str:
+        """Repairs of one bundle, for every device that takes them; never retained."""
+        return f"{self.blob(sha256)}/repair"
 
     def want(self, device: str) -> str:
         """A device says which chunks it misses."""
@@ -115,11 +124,49 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """The XOR of several chunks, each filled up with zeros to the longest.
+
+    A device that lacks exactly one of them has that one by XOR with the others. `epoch`
+    and `sequence` are those of Chunk; `numbers` ascend, 2 to MAX_MIXED of them.
+    """
+
+    epoch: int
+    sequence: int
+    numbers: tuple[int, ...]
+    data: bytes
+
+    def encode(self) -> bytes:
+        """Return the payload."""
+        header = _REPAIR.pack(VERSION, self.epoch, self.sequence, len(self.numbers))
+        return header + b"".join(map(_NUMBER.pack, self.numbers)) + self.data
+
+    @classmethod
+    def decode(cls, payload: bytes) -> "Repair":
+        """Parse, or raise TransportError."""
+        if len(payload) < _REPAIR.size:
+            raise TransportError(f"repair: {len(payload)} bytes are too few")
+        version, epoch, sequence, mixed = _REPAIR.unpack_from(payload)
+        if version != VERSION:
+            raise TransportError(f"repair: version {version}, {VERSION} is expected")
+        start = _REPAIR.size + mixed * _NUMBER.size
+        if not 1 < mixed <= MAX_MIXED or not 0 < len(payload) - start <= MAX_CHUNK_BYTES:
+            raise TransportError(
+                f"repair: {mixed} chunks in {len(payload)} bytes: out of range"
+            )
+        numbers = tuple(n for (n,) in _NUMBER.iter_unpack(payload[_REPAIR.size : start]))
+        if any(after <= before for before, after in itertools.pairwise(numbers)):
+            raise TransportError("repair: its chunks are not in order")
+        return cls(epoch=epoch, sequence=sequence, numbers=numbers, data=payload[start:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Want:
     """A device's request: the chunks it misses of one blob, and how far it has read.
 
     `epoch` and `last_sequence` echo the last chunk it processed (0 and 0 before the
-    first); `window` is how many chunks it bears in flight.
+    first); `window` is how many chunks it bears in flight; `coded` says that it takes
+    repairs as well as chunks.
     """
 
     sha256: str
@@ -128,11 +175,12 @@ class Want:
     window: int
     chunks: int  # of the whole blob
     missing: frozenset[int]
+    coded: bool = False
 
     def encode(self) -> bytes:
         """Return the payload."""
         return _WANT.pack(
-            VERSION,
+            CODED_VERSION if self.coded else VERSION,
             bytes.fromhex(self.sha256),
             self.epoch,
             self.last_sequence,
@@ -146,8 +194,10 @@ class Want:
         if len(payload) < _WANT.size:
             raise TransportError(f"want: {len(payload)} bytes are too few")
         version, digest, epoch, last, window, chunks = _WANT.unpack_from(payload)
-        if version != VERSION:
-            raise TransportError(f"want: version {version}, {VERSION} is expected")
+        if version not in (VERSION, CODED_VERSION):
+            raise TransportError(
+                f"want: version {version}, up to {CODED_VERSION} is expected"
+            )
         if not 0 < chunks <= MAX_CHUNKS or window < 1:
             raise TransportError(f"want: {chunks} chunks, window {window}: out of range")
         bits = payload[_WANT.size :]
@@ -160,7 +210,16 @@ class Want:
             window=window,
             chunks=chunks,
             missing=frozenset(n for n in unpack_bits(bits) if n < chunks),
+            coded=version == CODED_VERSION,
         )
+
+
+def mix(chunks: Iterable[bytes], length: int) -> bytes:
+    """Return the XOR of chunks up to `length` bytes, zeros after the shorter ones."""
+    mixed = 0
+    for chunk in chunks:
+        mixed ^= int.from_bytes(chunk, "little")
+    return mixed.to_bytes(length, "little")
 
 
 def pack_bits(numbers: Iterable[int], size: int) -> bytes:

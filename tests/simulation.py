@@ -7,11 +7,11 @@ queue with an end, and loss. Wants (QoS 1) are never lost, chunks (QoS 0) may be
 import hashlib
 import random
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from edgekit.depot.schedule import Schedule, ScheduleRules
+from edgekit.depot.schedule import Schedule, ScheduleRules, Sending
 from edgekit.statement import BundleEntry
-from edgekit.wire import Chunk, Want
+from edgekit.wire import Chunk, Repair, Want, mix
 from edgekit_agent.update.receiver import Accepted, Receiver, ReceiverRules
 
 STEP_S = 0.01
@@ -48,12 +48,13 @@ class Device:
     delay_s: float = 0.02
     seconds_per_chunk: float = 0.0
     queue: int = 10_000
+    plain: bool = False  # an agent that knows no repairs
     restarts_at: float | None = None
     dies_at: float | None = None
     finished_at: float | None = None
     received: int = 0
     accepted: set[int] = field(default_factory=set)
-    on_the_way: deque[tuple[float, bytes]] = field(default_factory=deque)
+    on_the_way: deque[tuple[float, bool, bytes]] = field(default_factory=deque)
     wants: deque[tuple[float, Want]] = field(default_factory=deque)
     receiver: Receiver | None = None
     link_free_at: float = 0.0
@@ -71,8 +72,9 @@ class Simulation:
     window: int = 8
     rules: ScheduleRules = field(default_factory=ScheduleRules)
     now: float = 0.0
-    sent: list[int] = field(default_factory=list)
-    needless: list[int] = field(default_factory=list)
+    sent: list[tuple[int, ...]] = field(default_factory=list)
+    sent_bytes: int = 0
+    needless: list[tuple[int, ...]] = field(default_factory=list)
     accepted_twice: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -111,6 +113,7 @@ class Simulation:
         assert device.receiver is not None
         want = device.receiver.want(self.now)
         if want is not None:
+            want = replace(want, coded=want.coded and not device.plain)
             device.wants.append((self.now + device.delay_s, Want.decode(want.encode())))
         if device.receiver.complete:
             device.finished_at = self.now
@@ -120,7 +123,7 @@ class Simulation:
         alive = [device for device in self.devices if self._alive(device)]
         moments = [self.now + (self.schedule.wait_s(self.now) or limit_s)] if alive else []
         for device in alive:
-            moments += [at for at, _ in (*device.on_the_way, *device.wants)][:1]
+            moments += [device.on_the_way[0][0]] if device.on_the_way else []
             moments += [device.wants[0][0]] if device.wants else []
             moments += [at for at in (device.restarts_at, device.dies_at) if at is not None]
             if device.receiver is None:
@@ -141,7 +144,11 @@ class Simulation:
     def _take_arrivals(self, device: Device) -> None:
         assert device.receiver is not None
         while device.on_the_way and device.on_the_way[0][0] <= self.now:
-            verdict = device.receiver.chunk(device.on_the_way.popleft()[1])
+            _, mixed, payload = device.on_the_way.popleft()
+            if mixed:
+                verdict = device.receiver.repair(payload, self.piece)
+            else:
+                verdict = device.receiver.chunk(payload)
             device.received += 1
             if isinstance(verdict, Accepted):
                 if verdict.number in device.accepted:
@@ -157,22 +164,41 @@ class Simulation:
             sending = self.schedule.next(self.now)
             if sending is None:
                 return False
-            self._broadcast(sending.number, sending.sequence)
+            self._broadcast(sending)
         return True
 
-    def _broadcast(self, number: int, sequence: int) -> None:
-        self.sent.append(number)
-        data = self.data[number * 8 : number * 8 + 8]
-        payload = Chunk(epoch=7, sequence=sequence, number=number, data=data).encode()
+    def piece(self, number: int) -> bytes:
+        """Return one chunk of the bundle."""
+        return self.data[number * 8 : number * 8 + 8]
+
+    def _broadcast(self, sending: Sending) -> None:
+        numbers, sequence = sending.numbers, sending.sequence
+        self.sent.append(numbers)
+        mixed = len(numbers) > 1
+        if mixed:
+            data = mix(map(self.piece, numbers), 8)
+            payload = Repair(
+                epoch=7, sequence=sequence, numbers=numbers, data=data
+            ).encode()
+        else:
+            data = self.piece(numbers[0])
+            payload = Chunk(
+                epoch=7, sequence=sequence, number=numbers[0], data=data
+            ).encode()
+        self.sent_bytes += len(data)
         subscribed = [
-            d for d in self.devices if d.name in self.schedule.devices and d.receiver
+            d
+            for d in self.devices
+            if d.name in self.schedule.devices and d.receiver and not (mixed and d.plain)
         ]
-        if all(number in d.reached for d in subscribed if self._alive(d)):
-            self.needless.append(number)
+        if all(d.reached.issuperset(numbers) for d in subscribed if self._alive(d)):
+            self.needless.append(numbers)
         for device in subscribed:
             full = len(device.on_the_way) >= device.queue
             if not full and self._random.random() >= device.loss:
-                device.reached.add(number)
+                if not mixed or len(set(numbers) - device.reached) == 1:
+                    device.reached.update(numbers)
                 start = max(self.now, device.link_free_at)
                 device.link_free_at = start + device.seconds_per_chunk
-                device.on_the_way.append((device.link_free_at + device.delay_s, payload))
+                arrives_at = device.link_free_at + device.delay_s
+                device.on_the_way.append((arrives_at, mixed, payload))

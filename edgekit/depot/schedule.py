@@ -7,6 +7,7 @@ argument. Every chunk reaches every subscriber, so that:
   it; a request for what is in flight is not answered again (no echo, no request storm);
 - the next chunk is the next one in turn that a device with room lacks: late joiners get
   what they missed on the next lap, and do not restart the others;
+- what devices lost goes out mixed, where that serves more of them (edgekit.depot.coding);
 - half of the devices that lack something must have room in their window, so that neither
   one slow device nor one fast one sets the pace of all;
 - what a device passed over (sent before the last chunk it processed, still missing) was
@@ -14,13 +15,13 @@ argument. Every chunk reaches every subscriber, so that:
   patience with it ends, which begins when it was sent.
 """
 
-import itertools
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from edgekit.depot.coding import Lack, mixture
 from edgekit.wire import Want, pack_bits
 
-_HISTORY = 4096  # sendings remembered: far more than any window
+_HISTORY = 4096  # sendings remembered for a device: far more than any window
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class ScheduleRules:
     """The timers and bounds of a schedule."""
 
     gather_s: float = 0.2  # the first want of an idle blob waits for others to join
+    settle_s: float = 2.0  # what serves few waits for the reports of others, so long
     patience_s: float = 2.0  # without progress for so long, what is in flight was lost
     most_patience_s: float = 60.0
     quiet_s: float = 10.0  # unheard for so long, a device holds nobody up
@@ -38,17 +40,18 @@ class ScheduleRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
-    """Chunk `number` goes out, as the `sequence`-th sending of its blob."""
+    """One chunk goes out, or several as their XOR: the `sequence`-th of its blob."""
 
     sequence: int
-    number: int
+    numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sent:
-    """What was sent, and when. Its sequence follows from its place."""
+    """A sending on its way to a device, which is to have `chunk` (a bit) from it."""
 
-    number: int
+    sequence: int
+    chunk: int
     at: float
 
 
@@ -58,13 +61,44 @@ class _Receiver:
 
     missing: int
     eligible: int  # missing, and not in flight
+    coded: bool  # takes mixtures
     reported: int  # the last of our sendings that it said it processed; 0: none yet
-    settled: int  # what was sent up to here is not in flight to it any more
     window: int
     heard_at: float
     waiting_since: float  # what is in flight to it has made no progress since
     patience_s: float
     pace_s: float = 0.0  # how long it takes to make progress
+    in_flight: deque[_Sent] = field(default_factory=lambda: deque(maxlen=_HISTORY))
+
+    def gets(self, chunks: int) -> int:
+        """Return the chunk it has from a sending of chunks, all as bits, or 0."""
+        if not chunks & (chunks - 1):
+            return chunks  # it is one, and reaches everybody
+        lacking = self.eligible & chunks
+        return lacking if self.coded and lacking.bit_count() == 1 else 0
+
+    def about_to_report(self, now: float) -> bool:
+        """Whether all it lacks is in flight, and patience with it has not ended."""
+        waits = bool(self.in_flight) and now - self.waiting_since < self.patience_s
+        return waits and not self.eligible
+
+    def settle(self, sequence: int) -> None:
+        """Note that what was sent up to here is not in flight any more."""
+        while self.in_flight and self.in_flight[0].sequence <= sequence:
+            self.in_flight.popleft()
+
+    def expect(self, sent: _Sent) -> None:
+        """Note what is on its way."""
+        if not self.in_flight:
+            self.waiting_since = sent.at
+        self.in_flight.append(sent)
+        self.eligible &= ~sent.chunk
+
+    def believe(self, missing: int) -> None:
+        """Take in what it misses: what is in flight is not sent again."""
+        self.missing = self.eligible = missing
+        for sent in self.in_flight:
+            self.eligible &= ~sent.chunk
 
 
 class Schedule:
@@ -78,9 +112,9 @@ class Schedule:
         self.sequence = 0
         self._rules = rules or ScheduleRules()
         self._receivers: dict[str, _Receiver] = {}
-        self._sent: deque[_Sent] = deque(maxlen=_HISTORY)
         self._cursor = 0
         self._start_at = 0.0
+        self._settled_at: float | None = None
 
     @property
     def devices(self) -> frozenset[str]:
@@ -103,7 +137,7 @@ class Schedule:
                 self._join(device, want, missing, now)
             return
         receiver.heard_at = now
-        receiver.window = self._window(want)
+        receiver.window, receiver.coded = self._window(want), want.coded
         reported = self._reported(want)
         if 0 < reported < receiver.reported:
             return  # an older report, delivered late or twice
@@ -111,28 +145,40 @@ class Schedule:
             self._note_progress(receiver, reported, now)
         else:
             lost = self._lost_up_to(receiver, reported, now)
-            if lost > receiver.settled:
+            if receiver.in_flight and lost >= receiver.in_flight[0].sequence:
                 self._give_up(receiver, lost, now)
             receiver.reported = reported
-        receiver.missing = missing
-        receiver.eligible = missing & ~self._in_flight(receiver)
+        receiver.believe(missing)
 
     def next(self, now: float) -> Sending | None:
         """Return what to send now, or None when every device has to report first."""
         if now < self._start_at:
             return None
         hungry = [r for r in self._receivers.values() if r.eligible and self._near(r, now)]
-        ready = [r for r in hungry if self.sequence - r.settled < r.window]
+        ready = [r for r in hungry if len(r.in_flight) < r.window]
+        if not ready:
+            self._settled_at = None
         if not ready or 2 * len(ready) < len(hungry):
             return None
         lacking = 0
         for receiver in ready:
             lacking |= receiver.eligible
-        return self._send(_next_bit(lacking, self._cursor), now)
+        first = _next_bit(lacking, self._cursor)
+        numbers = mixture(first, [Lack(chunks=r.eligible, coded=r.coded) for r in ready])
+        chunks = sum(1 << number for number in numbers)
+        if self._settling(chunks, now):
+            return None
+        self._cursor = first + 1
+        self.sequence += 1
+        for receiver in self._receivers.values():
+            if chunk := receiver.gets(chunks):
+                receiver.expect(_Sent(sequence=self.sequence, chunk=chunk, at=now))
+        return Sending(sequence=self.sequence, numbers=numbers)
 
     def wait_s(self, now: float) -> float | None:
         """Return how long next() stays None unless somebody is heard; None: for ever."""
-        return self._start_at - now if now < self._start_at else None
+        waits = [at - now for at in (self._start_at, self._settled_at or 0.0) if now < at]
+        return max(waits, default=None)
 
     def forget_silent(self, now: float) -> frozenset[str]:
         """Forget the devices not heard of for long, and return them."""
@@ -151,8 +197,8 @@ class Schedule:
         self._receivers[device] = _Receiver(
             missing=missing,
             eligible=missing,
+            coded=want.coded,
             reported=self._reported(want),
-            settled=self.sequence,
             window=self._window(want),
             heard_at=now,
             waiting_since=now,
@@ -169,7 +215,7 @@ class Schedule:
             self._rules.most_patience_s,
         )
         receiver.reported = sequence
-        receiver.settled = max(receiver.settled, sequence)
+        receiver.settle(sequence)
         receiver.waiting_since = now
 
     def _lost_up_to(self, receiver: _Receiver, reported: int, now: float) -> int:
@@ -178,14 +224,13 @@ class Schedule:
             return self.sequence  # a new session: what was on its way went with the old
         if now - receiver.waiting_since < receiver.patience_s:
             return 0
-        recent = itertools.takewhile(
-            lambda sent: now - sent.at < receiver.patience_s, reversed(self._sent)
-        )
-        return self.sequence - sum(1 for _ in recent)
+        patience_s = receiver.patience_s
+        lost = [s.sequence for s in receiver.in_flight if now - s.at >= patience_s]
+        return max(lost, default=0)
 
     def _give_up(self, receiver: _Receiver, sequence: int, now: float) -> None:
         receiver.patience_s = min(2 * receiver.patience_s, self._rules.most_patience_s)
-        receiver.settled = sequence
+        receiver.settle(sequence)
         receiver.waiting_since = now
 
     def _reported(self, want: Want) -> int:
@@ -193,22 +238,17 @@ class Schedule:
         ours = want.epoch == self.epoch and want.last_sequence <= self.sequence
         return want.last_sequence if ours else 0
 
-    def _send(self, number: int, now: float) -> Sending:
-        for receiver in self._receivers.values():
-            if receiver.settled == self.sequence:
-                receiver.waiting_since = now
-            receiver.eligible &= ~(1 << number)
-        self.sequence += 1
-        self._sent.append(_Sent(number=number, at=now))
-        self._cursor = number + 1
-        return Sending(sequence=self.sequence, number=number)
-
-    def _in_flight(self, receiver: _Receiver) -> int:
-        count = self.sequence - receiver.settled
-        mask = 0
-        for sent in itertools.islice(reversed(self._sent), count):
-            mask |= 1 << sent.number
-        return mask
+    def _settling(self, chunks: int, now: float) -> bool:
+        """Whether to wait for reports: they may let the same bytes serve many more."""
+        near = [r for r in self._receivers.values() if self._near(r, now)]
+        served = sum(1 for r in near if r.gets(chunks) & r.eligible)
+        awaited = sum(1 for r in near if r.about_to_report(now))
+        if served >= awaited:
+            self._settled_at = None
+            return False
+        if self._settled_at is None:
+            self._settled_at = now + self._rules.settle_s
+        return now < self._settled_at
 
     def _window(self, want: Want) -> int:
         return min(want.window, self._rules.max_window)

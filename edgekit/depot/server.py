@@ -23,7 +23,7 @@ from edgekit.depot.throttle import Throttle
 from edgekit.errors import TransportError
 from edgekit.statement import BundleEntry
 from edgekit.transport import Arrival, Connected, Disconnected, Message, Transport
-from edgekit.wire import Chunk, Topics, Want
+from edgekit.wire import Chunk, Repair, Topics, Want, mix
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +56,9 @@ class Served:
 
     wants: int = 0
     malformed_wants: int = 0
-    chunks: int = 0
-    chunk_bytes: int = 0
+    chunks: int = 0  # sent, mixtures included
+    repairs: int = 0  # mixtures
+    chunk_bytes: int = 0  # of both, without headers
 
 
 class Depot:
@@ -243,24 +244,33 @@ class Depot:
     def _send(self, sha256: str, sending: Sending) -> bool:
         """Read a chunk and publish it; when it cannot be read, pause the bundle."""
         try:
-            data = self._read(self._entries[sha256], sending.number)
+            message = self._message(sha256, sending)
         except OSError as error:
-            self._pause(sha256, f"chunk {sending.number}: {error.strerror}")
+            chunks = ", ".join(map(str, sending.numbers))
+            self._pause(sha256, f"chunk {chunks}: {error.strerror}")
             return False
-        chunk = Chunk(
-            epoch=self._schedules[sha256].epoch,
-            sequence=sending.sequence,
-            number=sending.number,
-            data=data,
-        )
-        self._transport.publish(self._topics.blob(sha256), chunk.encode(), qos=0)
-        self._throttle.spend(len(data))
-        self._chronicles[sha256].sent(len(data))
+        topic = self._topics.blob(sha256)
+        if isinstance(message, Repair):
+            topic = self._topics.repair(sha256)
+            self.served.repairs += 1
+        self._transport.publish(topic, message.encode(), qos=0)
+        self._throttle.spend(len(message.data))
+        self._chronicles[sha256].sent(len(message.data))
         if self._unreadable.pop(sha256, None) is not None:
             logger.info("%s: it can be read again", self._chronicles[sha256].subject)
         self.served.chunks += 1
-        self.served.chunk_bytes += len(data)
+        self.served.chunk_bytes += len(message.data)
         return True
+
+    def _message(self, sha256: str, sending: Sending) -> Chunk | Repair:
+        entry, epoch = self._entries[sha256], self._schedules[sha256].epoch
+        numbers, sequence = sending.numbers, sending.sequence
+        if len(numbers) == 1:
+            data = self._read(entry, numbers[0])
+            return Chunk(epoch=epoch, sequence=sequence, number=numbers[0], data=data)
+        length = entry.chunk_length(numbers[0])  # only the last may be shorter
+        data = mix((self._read(entry, number) for number in numbers), length)
+        return Repair(epoch=epoch, sequence=sequence, numbers=numbers, data=data)
 
     def _read(self, entry: BundleEntry, number: int) -> bytes:
         path = self._blobs / entry.sha256

@@ -10,7 +10,7 @@ import pytest
 from edgekit.depot.server import Depot, DepotOptions
 from edgekit.errors import StoreError, TransportError, TrustError
 from edgekit.statement import BundleEntry
-from edgekit.wire import Chunk, Topics, Want
+from edgekit.wire import Chunk, Repair, Topics, Want, mix
 from edgekit_agent.update.fetch import fetch_bundle
 from edgekit_agent.update.standstill import Patience
 from tests.failing_files import FailingFiles, PowerCutError, fill_disk
@@ -163,6 +163,35 @@ def test_a_hostile_publisher_costs_its_own_chunks_and_no_more(
     )
     assert fleet.fetch().read_bytes() == DATA
     assert fleet.depot.served.chunks <= 3 * CHUNKS
+
+
+def test_a_publisher_that_spoils_repairs_does_not_block_the_transfer(
+    tmp_path: Path,
+) -> None:
+    fleet = Fleet(tmp_path, loss=0.2)
+    spoiled = Repair(epoch=1, sequence=1, numbers=(0, 1), data=b"evil" * 125).encode()
+    topic = TOPICS.repair(fleet.entry.sha256)
+    fleet.broker.peers.insert(0, lambda: fleet.broker.inject(topic, spoiled, qos=1))
+    assert fleet.fetch().read_bytes() == DATA
+    assert fleet.wants()[0].coded
+    assert not fleet.wants()[-1].coded
+
+
+def test_a_repair_is_solved_with_what_lies_on_the_disk(fleet: Fleet) -> None:
+    blob = fleet.repository.path / "blobs" / fleet.entry.sha256
+    topic, sent = TOPICS.repair(fleet.entry.sha256), iter([True])
+    pieces = [DATA[n * CHUNK_BYTES :][:CHUNK_BYTES] for n in (1, 40)]
+    data = mix(pieces, CHUNK_BYTES)
+    payload = Repair(epoch=1, sequence=1, numbers=(1, 40), data=data).encode()
+
+    def only_the_repair_at_the_end(here: int, everything: int) -> None:
+        if here == everything - len(pieces[1]) and next(sent, False):
+            fleet.broker.inject(topic, payload)
+
+    fleet.broker.loss = 0.0
+    blob.write_bytes(DATA[:-250] + bytes(250))  # the depot has the last chunk wrong
+    path = fleet.fetch(progress=only_the_repair_at_the_end)
+    assert path.read_bytes() == DATA
 
 
 def test_a_publisher_that_only_lies_is_soon_named_and_nothing_is_kept(

@@ -1,5 +1,6 @@
 """What a device believes of the chunks that arrive, and when it asks for more."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -8,13 +9,14 @@ from hypothesis import strategies as st
 
 from edgekit.errors import TrustError
 from edgekit.statement import MAX_CHUNK_BYTES
-from edgekit.wire import Chunk
+from edgekit.wire import Chunk, Repair, mix
 from edgekit_agent.update.receiver import (
     Accepted,
     Ignored,
     Receiver,
     ReceiverRules,
     Refused,
+    Unsolved,
 )
 from tests.simulation import bundle_of
 
@@ -36,7 +38,7 @@ def chunk(number: int, *, sequence: int = 1, epoch: int = 7, data: bytes = b"") 
 def test_a_genuine_chunk_is_accepted_once() -> None:
     device = receiver()
     assert device.chunk(chunk(3)) == Accepted(number=3, data=DATA[24:32])
-    assert device.chunk(chunk(3)) == Ignored(number=3)
+    assert device.chunk(chunk(3)) == Ignored()
     assert 3 not in device.missing
 
 
@@ -67,6 +69,73 @@ def test_hostile_chunks_are_refused(payload: bytes, reason: str) -> None:
     assert isinstance(verdict, Refused)
     assert reason in verdict.reason
     assert len(device.missing) == 20
+
+
+def piece(number: int) -> bytes:
+    return DATA[number * ENTRY.chunk_bytes :][: ENTRY.chunk_bytes]
+
+
+def repair(*numbers: int, sequence: int = 5, spoil: bytes = b"") -> bytes:
+    data = mix((*map(piece, numbers), spoil), ENTRY.chunk_bytes)
+    return Repair(epoch=7, sequence=sequence, numbers=numbers, data=data).encode()
+
+
+def test_a_repair_yields_the_one_chunk_that_is_missing() -> None:
+    device = receiver(set(range(20)) - {3})
+    assert device.repair(repair(1, 3, 8), piece) == Accepted(number=3, data=piece(3))
+    assert device.complete
+
+
+def test_a_repair_that_yields_the_short_last_chunk_is_cut_to_its_length() -> None:
+    data = DATA[:-3]
+    index = b"".join(
+        hashlib.sha256(data[at : at + 8]).digest() for at in range(0, len(data), 8)
+    )
+    entry = replace(ENTRY, length=len(data), index_sha256=hashlib.sha256(index).hexdigest())
+    device = Receiver(entry=entry, index=index, have=range(19), rules=RULES)
+    mixed = mix((data[:8], data[152:]), 8)
+    payload = Repair(epoch=7, sequence=1, numbers=(0, 19), data=mixed).encode()
+    verdict = device.repair(payload, lambda n: data[n * 8 : n * 8 + 8])
+    assert verdict == Accepted(number=19, data=data[152:])
+
+
+def test_a_repair_of_several_missing_chunks_leaves_nothing_behind() -> None:
+    device = receiver(set(range(20)) - {3, 8})
+    device.want(0)
+    assert device.repair(repair(1, 3, 8), piece) == Unsolved()
+    want = device.want(1)
+    assert want is not None
+    assert (want.missing, want.last_sequence, want.coded) == (frozenset({3, 8}), 0, True)
+
+
+def test_a_repair_of_nothing_missing_is_a_sign_of_progress_when_it_is_genuine() -> None:
+    device = receiver(set(range(20)) - {3})
+    assert device.repair(repair(1, 8, sequence=9), piece) == Ignored()
+    want = device.want(0)
+    assert want is not None
+    assert (want.epoch, want.last_sequence) == (7, 9)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"\xff",
+        repair(1, 3, spoil=b"x"),
+        repair(1, 8, spoil=b"x"),
+        repair(1, 3)[:-1],
+        repair(1, 3) + b"x",
+        Repair(epoch=7, sequence=1, numbers=(3, 20), data=b"x" * 8).encode(),
+    ],
+)
+def test_after_a_spoiled_repair_only_plain_chunks_are_asked_for(payload: bytes) -> None:
+    device = receiver(set(range(20)) - {3})
+    assert isinstance(device.repair(payload, piece), Refused)
+    assert not device.takes_repairs
+    want = device.want(0)
+    assert want is not None
+    assert (want.missing, want.last_sequence, want.coded) == (frozenset({3}), 0, False)
+    assert device.repair(repair(1, 3), piece) == Unsolved()
+    assert device.chunk(chunk(3)) == Accepted(number=3, data=piece(3))
 
 
 @given(st.binary(max_size=200))

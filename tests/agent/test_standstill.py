@@ -7,7 +7,7 @@ from edgekit_agent.update.standstill import Patience, Standstill
 
 PATIENCE = Patience(spoiled_s=15, silent_s=60, stuck_s=300)
 NEW = Accepted(number=1, data=b"data")
-AGAIN = Ignored(number=1)
+AGAIN = Ignored()
 FOREIGN = Refused(reason="no chunk")
 
 

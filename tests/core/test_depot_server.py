@@ -11,7 +11,7 @@ from edgekit.depot.schedule import ScheduleRules
 from edgekit.depot.server import Depot, DepotOptions
 from edgekit.depot.throttle import Throttle
 from edgekit.transport import Message
-from edgekit.wire import Chunk, Topics, Want, decode_names
+from edgekit.wire import Chunk, Repair, Topics, Want, decode_names
 from tests.fakes import FakeBroker, FakeClock, FakeTransport
 from tests.repositories import RepositoryFolder
 
@@ -180,6 +180,27 @@ def test_wanted_chunks_are_sent_with_their_numbers_and_data(world: World) -> Non
     assert [(c.number, c.sequence) for c in chunks] == [(0, 1), (1, 2), (2, 3), (3, 4)]
     assert b"".join(c.data for c in chunks) == DATA
     assert {len(c.data) for c in chunks} == {300, 100}
+
+
+def test_what_several_lost_goes_out_once_as_a_repair(world: World) -> None:
+    entry, _ = world.repository.release(DATA, chunk_bytes=300)
+    world.turn()
+    world.device.subscribe(TOPICS.repair(entry.sha256), qos=0)
+    for name, number in (("a", 0), ("b", 3)):
+        asked = want_all(
+            entry.sha256, entry.chunks, missing=frozenset({number}), coded=True
+        )
+        world.ask(asked, device=name)
+    world.turn()
+    arrival = world.device.inbox.take(0)
+    while not isinstance(arrival, Message):
+        assert arrival is not None
+        arrival = world.device.inbox.take(0)
+    repair = Repair.decode(arrival.payload)
+    assert repair.numbers == (0, 3)
+    last = DATA[900:].ljust(300, b"\0")
+    assert repair.data == bytes(a ^ b for a, b in zip(DATA[:300], last, strict=True))
+    assert (world.depot.served.chunks, world.depot.served.repairs) == (1, 1)
 
 
 def test_bundles_take_turns(world: World) -> None:

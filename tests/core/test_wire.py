@@ -6,12 +6,15 @@ from edgekit.errors import TransportError
 from edgekit.statement import MAX_CHUNK_BYTES, pointer_path, slug
 from edgekit.wire import (
     MAX_CHUNKS,
+    MAX_MIXED,
     MAX_PAYLOAD_BYTES,
     Chunk,
+    Repair,
     Topics,
     Want,
     decode_names,
     encode_names,
+    mix,
     pack_bits,
     split_index,
     unpack_bits,
@@ -46,6 +49,7 @@ def wants(draw: st.DrawFn) -> Want:
         window=draw(st.integers(1, 2**16 - 1)),
         chunks=chunks,
         missing=draw(st.frozensets(st.integers(0, chunks - 1))),
+        coded=draw(st.booleans()),
     )
 
 
@@ -54,6 +58,7 @@ def every_topic(topics: Topics, device: str, name: str) -> list[str]:
         topics.index,
         topics.file(name),
         topics.blob(DIGEST),
+        topics.repair(DIGEST),
         topics.want(device),
         topics.state(device),
         topics.presence(device),
@@ -70,6 +75,51 @@ def test_any_chunk_survives_encoding_and_decoding(
     assert Chunk.decode(chunk.encode()) == chunk
 
 
+@given(
+    U32,
+    U32,
+    st.sets(st.integers(0, MAX_CHUNKS - 1), min_size=2, max_size=MAX_MIXED),
+    st.binary(min_size=1, max_size=2_000),
+)
+def test_any_repair_survives_encoding_and_decoding(
+    epoch: int, sequence: int, numbers: set[int], data: bytes
+) -> None:
+    mixed = tuple(sorted(numbers))
+    repair = Repair(epoch=epoch, sequence=sequence, numbers=mixed, data=data)
+    assert Repair.decode(repair.encode()) == repair
+
+
+@pytest.mark.parametrize(
+    ("numbers", "data"),
+    [
+        ((3,), b"x"),
+        ((3, 3), b"x"),
+        ((4, 3), b"x"),
+        (tuple(range(MAX_MIXED + 1)), b"x"),
+        ((3, 4), b""),
+        ((3, 4), bytes(MAX_CHUNK_BYTES + 1)),
+    ],
+)
+def test_a_repair_of_none_of_many_or_out_of_order_is_refused(
+    numbers: tuple[int, ...], data: bytes
+) -> None:
+    payload = Repair(epoch=1, sequence=1, numbers=numbers, data=data).encode()
+    with pytest.raises(TransportError, match=r"^repair: "):
+        Repair.decode(payload)
+
+
+def test_the_longest_repair_fits_into_a_message() -> None:
+    numbers = tuple(range(MAX_CHUNKS - MAX_MIXED, MAX_CHUNKS))
+    repair = Repair(epoch=1, sequence=1, numbers=numbers, data=bytes(MAX_CHUNK_BYTES))
+    assert len(repair.encode()) <= min(MAX_PAYLOAD_BYTES, AWS_PAYLOAD_BYTES)
+
+
+@given(st.lists(st.binary(max_size=20), min_size=2))
+def test_all_but_one_of_what_was_mixed_give_the_one(chunks: list[bytes]) -> None:
+    mixed = mix(chunks, 20)
+    assert mix((mixed, *chunks[1:]), 20) == chunks[0].ljust(20, b"\0")
+
+
 @given(wants())
 def test_any_want_survives_encoding_and_decoding(want: Want) -> None:
     assert Want.decode(want.encode()) == want
@@ -77,7 +127,7 @@ def test_any_want_survives_encoding_and_decoding(want: Want) -> None:
 
 @given(st.binary(max_size=100))
 def test_noise_is_a_transport_error_and_never_crashes(payload: bytes) -> None:
-    for decode in (Chunk.decode, Want.decode, decode_names, split_index):
+    for decode in (Chunk.decode, Repair.decode, Want.decode, decode_names, split_index):
         try:
             decode(payload)
         except TransportError:
@@ -107,7 +157,7 @@ def test_a_chunk_that_is_empty_too_long_or_of_another_version_is_refused(
         WANT.encode()[:20],
         WANT.encode()[:-1],
         WANT.encode() + b"\0",
-        b"\x02" + WANT.encode()[1:],
+        b"\x03" + WANT.encode()[1:],
     ],
 )
 def test_a_want_cut_lengthened_or_of_another_version_is_refused(payload: bytes) -> None:

@@ -22,6 +22,8 @@ from edgekit_agent.update.receiver import (
     Receiver,
     ReceiverRules,
     Refused,
+    Unsolved,
+    Verdict,
 )
 from edgekit_agent.update.standstill import Patience, Standstill
 
@@ -41,6 +43,7 @@ class _Fetch:
     subject: str
     transport: Transport
     topic: str
+    repair_topic: str
     want_topic: str
     partial: Partial
     receiver: Receiver
@@ -79,6 +82,7 @@ def fetch_bundle(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many 
             subject=f"bundle {entry.flavor} {entry.sha256[:12]}",
             transport=transport,
             topic=topics.blob(entry.sha256),
+            repair_topic=topics.repair(entry.sha256),
             want_topic=topics.want(device),
             partial=partial,
             receiver=Receiver(entry=entry, index=index, have=partial.have, rules=rules),
@@ -96,13 +100,13 @@ def fetch_bundle(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many 
 
 def _run(fetch: _Fetch) -> None:
     fetch.progress(fetch.here, fetch.length)
-    fetch.transport.subscribe(fetch.topic, qos=0)
+    fetch.transport.subscribe(fetch.topic, fetch.repair_topic, qos=0)
     try:
         while not _complete(fetch):
             _step(fetch)
         _ask(fetch)  # the goodbye: nothing is missing
     finally:
-        fetch.transport.unsubscribe(fetch.topic)
+        fetch.transport.unsubscribe(fetch.topic, fetch.repair_topic)
         if refused := fetch.standstill.refused:
             logger.warning("%s: %d chunks were refused", fetch.subject, refused)
 
@@ -149,15 +153,16 @@ def _take(fetch: _Fetch, arrival: Arrival) -> None:
             logger.info("%s: waiting for the broker: %s", fetch.subject, reason)
             fetch.receiver.session_ended()
         case Message(topic=fetch.topic, payload=payload):
-            _take_chunk(fetch, payload)
+            _judged(fetch, fetch.receiver.chunk(payload))
+        case Message(topic=fetch.repair_topic, payload=payload):
+            _judged(fetch, fetch.receiver.repair(payload, fetch.partial.read))
         case Message():
             pass  # of an earlier subscription
         case _:
             assert_never(arrival)
 
 
-def _take_chunk(fetch: _Fetch, payload: bytes) -> None:
-    verdict = fetch.receiver.chunk(payload)
+def _judged(fetch: _Fetch, verdict: Verdict) -> None:
     fetch.standstill.note(verdict, fetch.clock())
     match verdict:
         case Accepted(number=number, data=data):
@@ -166,7 +171,9 @@ def _take_chunk(fetch: _Fetch, payload: bytes) -> None:
             fetch.progress(fetch.here, fetch.length)
         case Refused(reason=reason):
             logger.debug("%s: refused: %s", fetch.subject, reason)
-        case Ignored():
+            if not fetch.receiver.takes_repairs:
+                fetch.transport.unsubscribe(fetch.repair_topic)
+        case Ignored() | Unsolved():
             pass
         case _:
             assert_never(verdict)

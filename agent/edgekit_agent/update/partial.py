@@ -135,6 +135,12 @@ class Partial:
         if len(self._uncommitted) * self._entry.chunk_bytes >= COMMIT_BYTES:
             self.commit()
 
+    def read(self, number: int) -> bytes:
+        """Return a chunk that is on disk."""
+        at, length = number * self._entry.chunk_bytes, self._entry.chunk_length(number)
+        with self._store_errors():
+            return self._files.read(self._part, at, length)
+
     def commit(self) -> None:
         """Make the chunks written so far survive a power cut, then their bits."""
         if self._uncommitted:
@@ -219,8 +225,7 @@ class Partial:
             self._names_are_durable = True
 
     def _on_disk(self, number: int) -> bool:
-        at, length = number * self._entry.chunk_bytes, self._entry.chunk_length(number)
-        data = self._files.read(self._part, at, length)
+        data = self.read(number)
         return hashlib.sha256(data).digest() == chunk_digest(self._index, number)
 
     def _end(self, number: int) -> int:

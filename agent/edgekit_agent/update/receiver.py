@@ -2,17 +2,19 @@
 
 Knows no sockets, files or clock: payloads go in, verdicts and wants come out, time is an
 argument. Nothing of a chunk counts before its data match the chunk index, which signed
-metadata vouch for: a hostile publisher costs the chunks it spoils, and no more.
+metadata vouch for: a hostile publisher costs the chunks it spoils, and no more. A repair
+counts when the chunk that it yields matches; after one that does not, or does not fit,
+only plain chunks are asked for.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from edgekit.bundle import chunk_digest
 from edgekit.errors import TransportError, TrustError
 from edgekit.statement import DIGEST_BYTES, MAX_CHUNK_BYTES, BundleEntry
-from edgekit.wire import MAX_CHUNKS, Chunk, Want
+from edgekit.wire import MAX_CHUNKS, Chunk, Repair, Want, mix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +37,12 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ignored:
-    """A genuine chunk that is here already."""
+    """Genuine, and of chunks that are here already."""
 
-    number: int
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsolved:
+    """A repair of several missing chunks: nothing can be said of it, nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +56,7 @@ class Refused:
     number: int | None = None
 
 
-Verdict = Accepted | Ignored | Refused
+Verdict = Accepted | Ignored | Refused | Unsolved
 
 
 class Receiver:
@@ -70,6 +75,7 @@ class Receiver:
         self._index = index
         self._rules = rules or ReceiverRules()
         self._missing = set(range(entry.chunks)) - set(have)
+        self._coded = True
         self._epoch = 0
         self._last_sequence = 0
         self._online = True
@@ -88,6 +94,11 @@ class Receiver:
         """The numbers of the chunks that are not here."""
         return frozenset(self._missing)
 
+    @property
+    def takes_repairs(self) -> bool:
+        """Whether repairs are of use; not any more after one that was spoiled."""
+        return self._coded
+
     def chunk(self, payload: bytes) -> Verdict:
         """Judge what arrived on the blob's topic."""
         try:
@@ -100,13 +111,54 @@ class Receiver:
         if hashlib.sha256(chunk.data).digest() != chunk_digest(self._index, number):
             reason = f"chunk {number}: its digest does not match the index"
             return Refused(reason=reason, number=number)
+        return self._genuine(chunk, number, chunk.data)
+
+    def repair(self, payload: bytes, held: Callable[[int], bytes]) -> Verdict:
+        """Judge what arrived on the repairs' topic; `held` reads a chunk that is here."""
+        if not self._coded:
+            return Unsolved()
+        try:
+            repair = self._fitting(Repair.decode(payload))
+        except TransportError as error:
+            return self._spoiled(str(error))
+        lacking = self._missing.intersection(repair.numbers)
+        if len(lacking) > 1:
+            return Unsolved()
+        here = (held(n) for n in repair.numbers if n not in lacking)
+        rest = mix((repair.data, *here), len(repair.data))
+        return self._solved(repair, rest, *lacking)
+
+    def _fitting(self, repair: Repair) -> Repair:
+        lengths = self._entry.chunk_length(repair.numbers[0]), len(repair.data)
+        if repair.numbers[-1] >= self._entry.chunks or lengths[0] != lengths[1]:
+            raise TransportError("repair: not of this bundle's chunks")
+        return repair
+
+    def _solved(self, repair: Repair, rest: bytes, number: int | None = None) -> Verdict:
+        """Judge what the chunks that are here leave of a repair."""
+        if number is None:
+            genuine = not any(rest)
+            return self._genuine(repair) if genuine else self._spoiled("repair: spoiled")
+        data = rest[: self._entry.chunk_length(number)]
+        if hashlib.sha256(data).digest() != chunk_digest(self._index, number):
+            reason = f"repair of chunk {number}: its digest does not match the index"
+            return self._spoiled(reason, number)
+        return self._genuine(repair, number, data)
+
+    def _spoiled(self, reason: str, number: int | None = None) -> Refused:
+        self._coded = False
+        return Refused(reason=reason, number=number)
+
+    def _genuine(
+        self, sent: Chunk | Repair, number: int | None = None, data: bytes = b""
+    ) -> Verdict:
         # The last, not the greatest: one forged sequence number must not stick.
-        self._epoch, self._last_sequence = chunk.epoch, chunk.sequence
+        self._epoch, self._last_sequence = sent.epoch, sent.sequence
         self._processed += 1
-        if number not in self._missing:
-            return Ignored(number=number)
+        if number is None or number not in self._missing:
+            return Ignored()
         self._missing.discard(number)
-        return Accepted(number=number, data=chunk.data)
+        return Accepted(number=number, data=data)
 
     def lost(self, numbers: Iterable[int]) -> None:
         """Take note that chunks were damaged after they had been accepted."""
@@ -144,6 +196,7 @@ class Receiver:
             window=self._rules.window,
             chunks=self._entry.chunks,
             missing=frozenset(self._missing),
+            coded=self._coded,
         )
 
     def wait_s(self, now: float) -> float:

@@ -6,8 +6,9 @@ A genuine chunk is a sign of life, needed or not; a spoiled one is none, however
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import assert_never
 
-from edgekit_agent.update.receiver import Accepted, Refused, Verdict
+from edgekit_agent.update.receiver import Accepted, Ignored, Refused, Unsolved, Verdict
 
 _NUMBERS_NAMED = 5
 
@@ -40,18 +41,25 @@ class Standstill:
     def note(self, verdict: Verdict, now: float) -> None:
         """Take note of what became of an arriving chunk."""
         match verdict:
-            case Refused(number=None):
-                self._foreign += 1
-                self.refused += 1
-            case Refused(number=int(number)):
-                self._spoiled[number] += 1
-                self.refused += 1
-            case _:
+            case Refused(number=number):
+                self._refuse(number)
+            case Accepted() | Ignored():
                 self._alive_at = now
                 self._spoiled.clear()
                 self._foreign = 0
+            case Unsolved():
+                pass  # whoever sent it
+            case _:
+                assert_never(verdict)
         if isinstance(verdict, Accepted):
             self._new_at = now
+
+    def _refuse(self, number: int | None) -> None:
+        self.refused += 1
+        if number is None:
+            self._foreign += 1
+        else:
+            self._spoiled[number] += 1
 
     def wait_s(self, now: float) -> float:
         """Return for how long the fetch goes on if nothing more comes."""
