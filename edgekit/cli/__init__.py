@@ -18,6 +18,7 @@ from edgekit.cli import (
     rollback,
     sign,
     trace,
+    withdraw,
 )
 from edgekit.cli.failure import FailingGroup
 
@@ -47,3 +48,4 @@ main.add_command(release.command)
 main.add_command(rollback.command)
 main.add_command(sign.command)
 main.add_command(trace.command)
+main.add_command(withdraw.command)

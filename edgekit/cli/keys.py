@@ -1,23 +1,30 @@
 """`edgekit keys`: who signs for which role. Knows options and output, no rules."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
+from edgekit.cli.key_changes import (
+    Place,
+    carry_out,
+    change_options,
+    origin_options,
+    say_changed,
+    signed_by,
+)
 from edgekit.cli.options import (
     fleet_option,
     json_option,
     keys_option,
     passphrase_option,
     print_json,
-    read_passphrase,
 )
+from edgekit.errors import ConfigError
 from edgekit.statement import stage_role
-from edgekit.trust.keys import KeyFile, KeyFolder
+from edgekit.trust.keys import KeyFile, KeyFolder, Origin
 from edgekit.trust.layout import TIME_FORMAT, short
-from edgekit.trust.repository import ONLINE_ROLES, Publication, Repository, RoleState
-from edgekit.trust.rotation import Locksmith, Rotated
+from edgekit.trust.repository import ONLINE_ROLES, Repository, RoleState
+from edgekit.trust.rotation import Add, Replace, Revoke
 
 _HEADINGS = ("ROLE", "NEEDS", "KEY", "FILE", "VERSION", "EXPIRES")
 
@@ -29,7 +36,8 @@ def command() -> None:
     A role signs one kind of thing: models says which bundles exist, stage-NAME what a
     stage runs, snapshot and timestamp keep it fresh, targets and root name the keys of
     the others. Replacing a key of models or of a stage takes the key of targets;
-    replacing one of targets, snapshot, timestamp or root takes the key of root.
+    replacing one of targets, snapshot, timestamp or root takes the key of root. With
+    --dry-run a change only says what it would sign, and who would have to.
     """
 
 
@@ -64,46 +72,48 @@ def list_keys(*, fleet_folder: Path, as_json: bool) -> None:
     help="How many keys of the role must sign from now on (as before by default).",
 )
 @click.option("--new", is_flag=True, help="ROLE is stage-NAME of a stage to be made.")
-@keys_option
-@fleet_option
-@passphrase_option
-@json_option
+@origin_options
+@change_options
 def add_key(  # noqa: PLR0913 - one parameter for each option
     *,
     role: str,
     threshold: int | None,
     new: bool,
-    elsewhere: tuple[Path, ...],
-    fleet_folder: Path,
-    passphrase_file: Path | None,
+    origin: Origin | None,
+    place: Place,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Make one more key for ROLE, beside those it has.
+    """Let one more key sign for ROLE, beside those it has.
 
-    With --threshold 2, say, two people must sign from now on.
+    It is made here, unless --signer says where it is. With --threshold 2, say, two people
+    must sign from now on.
     """
-    locksmith = _locksmith(fleet_folder, passphrase_file, elsewhere)
-    if new:
-        stage = role.removeprefix("stage-")
-        _say(locksmith.add_stage(stage, stage_role(stage)), as_json=as_json)
-    else:
-        _say(locksmith.add(role, threshold=threshold), as_json=as_json)
+    change = Add(role=role, threshold=threshold)
+    if not new:
+        carry_out(change, place, origin=origin, dry_run=dry_run, as_json=as_json)
+        return
+    if dry_run:
+        raise ConfigError("--new: a dry run is for roles that are there")
+    stage = role.removeprefix("stage-")
+    made = place.locksmith(origin).add_stage(stage, stage_role(stage))
+    say_changed(made, as_json=as_json)
 
 
 @command.command(name="rotate")
 @click.argument("role")
-@click.option("--key", "keyid", help="Which key goes, where the role has several.")
-@keys_option
-@fleet_option
-@passphrase_option
-@json_option
+@click.option(
+    "--key", "keyid", default="", help="Which key goes, where the role has several."
+)
+@origin_options
+@change_options
 def rotate_key(  # noqa: PLR0913 - one parameter for each option
     *,
     role: str,
-    keyid: str | None,
-    elsewhere: tuple[Path, ...],
-    fleet_folder: Path,
-    passphrase_file: Path | None,
+    keyid: str,
+    origin: Origin | None,
+    place: Place,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Make a new key for ROLE and revoke the one it replaces.
@@ -111,8 +121,37 @@ def rotate_key(  # noqa: PLR0913 - one parameter for each option
     Devices refuse what the old key signs as soon as they see the change. This is also
     how a stolen key is answered.
     """
-    locksmith = _locksmith(fleet_folder, passphrase_file, elsewhere)
-    _say(locksmith.rotate(role, keyid=keyid), as_json=as_json)
+    change = Replace(role=role, keyid=keyid)
+    carry_out(change, place, origin=origin, dry_run=dry_run, as_json=as_json)
+
+
+@command.command(name="revoke")
+@click.argument("role")
+@click.option(
+    "--key", "keyid", default="", help="Which key goes, where the role has several."
+)
+@click.option(
+    "--threshold",
+    type=click.IntRange(min=1),
+    help="How many keys of the role must sign from now on (as before by default).",
+)
+@change_options
+def revoke_key(  # noqa: PLR0913 - one parameter for each option
+    *,
+    role: str,
+    keyid: str,
+    threshold: int | None,
+    place: Place,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Let a key of ROLE sign no more, without a new one for it.
+
+    For a person who leaves, say. It is refused where fewer keys would be left than must
+    sign.
+    """
+    change = Revoke(role=role, keyid=keyid, threshold=threshold)
+    carry_out(change, place, origin=None, dry_run=dry_run, as_json=as_json)
 
 
 @command.command(name="renew")
@@ -134,48 +173,16 @@ def renew_signatures(
     A release renews them too. A fleet without releases needs this once in 30 days, or
     its devices report stale metadata.
     """
-    locksmith = _locksmith(fleet_folder, passphrase_file, elsewhere)
+    place = Place(fleet=fleet_folder, elsewhere=elsewhere, passphrase_file=passphrase_file)
+    locksmith = place.locksmith(None)
     done = locksmith.repository.renew(
         signers=locksmith.signers(), now=locksmith.now, roles=roles or ONLINE_ROLES
     )
     if as_json:
-        print_json({"signed_by": _signed_by(done)})
+        print_json({"signed_by": signed_by(done)})
         return
-    for role, keyids in _signed_by(done).items():
+    for role, keyids in signed_by(done).items():
         click.echo(f"{role}: signed by {', '.join(short(keyid) for keyid in keyids)}")
-
-
-def _locksmith(
-    fleet_folder: Path, passphrase_file: Path | None, elsewhere: tuple[Path, ...]
-) -> Locksmith:
-    repository = Repository.open(fleet_folder / "repository")
-    return Locksmith(
-        repository=repository,
-        folder=KeyFolder(fleet_folder / "keys"),
-        passphrase=read_passphrase(passphrase_file),
-        now=datetime.now(UTC),
-        elsewhere=tuple(KeyFolder(folder) for folder in elsewhere),
-    )
-
-
-def _say(rotated: Rotated, *, as_json: bool) -> None:
-    if as_json:
-        print_json(
-            {
-                "key": rotated.made.key.keyid,
-                "file": str(rotated.made.path),
-                "revoked": rotated.revoked,
-                "signed_by": _signed_by(rotated.publication),
-            }
-        )
-        return
-    click.echo(f"{rotated.made.path}: key {short(rotated.made.key.keyid)}")
-    if rotated.revoked:
-        click.echo(f"key {short(rotated.revoked)} no longer signs; destroy it", err=True)
-
-
-def _signed_by(publication: Publication) -> dict[str, list[str]]:
-    return {role: list(keyids) for role, keyids in publication.signed_by.items()}
 
 
 def _rows(state: RoleState, files: dict[str, KeyFile]) -> list[tuple[str, ...]]:
@@ -184,7 +191,7 @@ def _rows(state: RoleState, files: dict[str, KeyFile]) -> list[tuple[str, ...]]:
             state.role,
             f"{state.keys.threshold} of {len(state.keys.keys)}",
             short(keyid),
-            files[keyid].path.name if keyid in files else "not here",
+            _place(files.get(keyid)),
             str(state.version),
             f"{state.expires:%Y-%m-%d}",
         )
@@ -203,3 +210,9 @@ def _role_document(state: RoleState, files: dict[str, KeyFile]) -> dict[str, obj
             for keyid in state.keys.keyids
         ],
     }
+
+
+def _place(file: KeyFile | None) -> str:
+    if file is None:
+        return "not here"
+    return file.path.name if file.origin is None else f"{file.path.name}: {file.origin.uri}"

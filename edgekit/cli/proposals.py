@@ -40,12 +40,15 @@ def _keep(folder: Path, proposal: Proposal) -> Path:
 
 
 def _name(proposal: Proposal) -> str:
-    """Name the first pointer in it: model, version, stage."""
+    """Name the first pointer in it, or record taken back: model, version, stage."""
     for change in proposal.changes():
         for data in change.added.values():
             if change.role != MODELS_ROLE:
                 said = StagePointer.from_json(data)
                 return "-".join(map(slug, (said.model, said.version, said.stage)))
+        for path in change.dropped:  # models/<model>/<version>.json
+            _, model, version = path.removesuffix(".json").split("/")
+            return f"withdraw-{model}-{version}"
     return "proposal"
 
 

@@ -73,4 +73,4 @@ def command(
             f" rollout {entry.rollout}"
         )
     if not entries:
-        click.echo("published before; nothing has changed")
+        click.echo("published; no stage runs anything else than before")

@@ -4,7 +4,7 @@ Knows the repository and the ledger; no registry, no converter and no clock. The
 repository is the truth: should a crash come between the two, the ledger catches up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -84,6 +84,16 @@ class Workplace:
         self.repository.publish_proposal(proposal, signers=self.signers, now=now)
         return self.catch_up(now)
 
+    def withdraw(
+        self, versions: Sequence[tuple[str, str]], now: datetime
+    ) -> Proposal | None:
+        """Take back records by (model, version), or return what others must sign first."""
+        self.catch_up(now)
+        if self._others_sign({MODELS_ROLE}):
+            return self.repository.propose(withdraw=versions, signers=self.signers, now=now)
+        self.repository.publish(withdraw=versions, signers=self.signers, now=now)
+        return None
+
     def needs_others(self, stage: str, *, record: bool = True) -> bool:
         """Whether a release to `stage` needs a signature that somebody else must give.
 
@@ -91,7 +101,10 @@ class Workplace:
         that only this place can have: one whose role needs no second signature, or that
         of an online role.
         """
-        needed = {stage_role(stage), *ONLINE_ROLES, *([MODELS_ROLE] if record else ())}
+        return self._others_sign({stage_role(stage), *([MODELS_ROLE] if record else ())})
+
+    def _others_sign(self, roles: set[str]) -> bool:
+        needed = {*roles, *ONLINE_ROLES}
         others = False
         for state in self.repository.roles():
             here = [

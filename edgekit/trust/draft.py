@@ -49,6 +49,15 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signing:
+    """A role that gets a new version, and each set of keys that must sign it."""
+
+    role: str
+    version: int
+    by: tuple[RoleKeys, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignedDraft:
     """Files in the order they must be written in, and which keys signed each role."""
 
@@ -142,6 +151,22 @@ class Draft:
         self._roles[role] = metadata
         self._touched.add(role)
         self._signed.add(role)
+
+    def signings(self) -> tuple[Signing, ...]:
+        """Return what sign() would sign, in its order."""
+        roles = sorted(self._touched & set(self._roles))
+        if self._touched & {SNAPSHOT, *self._roles}:
+            roles.append(SNAPSHOT)
+        if ROOT in self._touched:
+            roles.append(ROOT)
+        return tuple(
+            Signing(
+                role=role,
+                version=self._next_version(role),
+                by=tuple(self._needed_keys(role)),
+            )
+            for role in (*roles, TIMESTAMP)
+        )
 
     def sign(self, terms: Terms) -> SignedDraft:
         """Sign what changed; ConfigError when a role has too few keys at hand.

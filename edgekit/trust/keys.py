@@ -1,7 +1,9 @@
-"""Signing keys in a folder, one encrypted file each. Knows no metadata.
+"""Signing keys in a folder, one file each. Knows no metadata.
 
 A file `<role>-<n>.pem` holds two PEM blocks: the public key, readable by everybody, and
 the private key as encrypted PKCS#8 (see pkcs8). `openssl pkey -in FILE` reads it too.
+Where the private half is elsewhere (see remote), lines behind the public key say where:
+`signer: URI`, and `pin_file: PATH` where its secret is not the passphrase of the files.
 """
 
 import os
@@ -20,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from edgekit.atomic import sync_folder, write_bytes
 from edgekit.errors import ConfigError, StoreError
+from edgekit.trust import remote
 from edgekit.trust.payload import CryptoSigner, Key, Signer, SSlibKey
 from edgekit.trust.pkcs8 import encrypted_pem
 
@@ -27,15 +30,39 @@ SignerLookup = Callable[[str], Signer | None]  # by key id; None: that key is no
 
 _PRIVATE_MODE = 0o600
 _FOLDER_MODE = 0o700
+_LINE = re.compile(r"^(signer|pin_file): (\S.*)$", re.MULTILINE)
 _NAME = re.compile(r"(?P<role>.+)-(?P<number>[0-9]+)\.pem")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a private key is that no key file holds; `public` is its public half in PEM.
+
+    `public` may be left out for a PKCS#11 token. `pin_file` holds the secret that opens
+    it, in its first line; without one it is that of the key files.
+    """
+
+    uri: str
+    public: bytes | None = None
+    pin_file: Path | None = None
+
+    def secret(self, passphrase: str) -> str:
+        """Return what opens it, or raise ConfigError."""
+        if self.pin_file is None:
+            return passphrase
+        return _read(self.pin_file).decode("utf-8", "replace").partition("\n")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyFile:
-    """One key on this machine; its public half is known without the passphrase."""
+    """One key on this machine; its public half is known without the passphrase.
+
+    `origin` is None where the file holds the private half, encrypted.
+    """
 
     path: Path
     key: Key
+    origin: Origin | None = None
 
     @property
     def role(self) -> str:
@@ -44,7 +71,10 @@ class KeyFile:
         return match["role"] if match else self.path.stem
 
     def signer(self, passphrase: str) -> Signer:
-        """Decrypt the private half (0.2 s), or raise ConfigError."""
+        """Decrypt the private half (0.2 s) or reach for it, or raise ConfigError."""
+        if self.origin is not None:
+            origin = self.origin
+            return remote.signer(origin.uri, self.key, lambda: origin.secret(passphrase))
         try:
             private = load_pem_private_key(_read(self.path), passphrase.encode())
             return CryptoSigner(private, _sslib(self.key))
@@ -82,6 +112,26 @@ class KeyFolder:
         self._opened[signer.public_key.keyid] = signer
         return KeyFile(path=path, key=signer.public_key)
 
+    def adopt(self, role: str, origin: Origin, *, passphrase: str) -> KeyFile:
+        """Keep note of a key elsewhere, once it has signed; ConfigError when it cannot."""
+
+        def secret() -> str:
+            return origin.secret(passphrase)
+
+        key = remote.public_key(origin.uri, secret, origin.public)
+        signer = remote.signer(origin.uri, key, secret)
+        remote.prove(signer)
+        self._make()
+        path = self.folder / f"{role}-{self._next_number(role)}.pem"
+        lines = [f"signer: {origin.uri}"]
+        if origin.pin_file is not None:
+            lines.append(f"pin_file: {origin.pin_file.resolve()}")
+        pem = origin.public.decode() if origin.public else str(key.keyval["public"])
+        text = "\n".join([pem.strip(), *lines, ""])
+        write_bytes(path, text.encode(), mode=_PRIVATE_MODE)
+        self._opened[key.keyid] = signer
+        return KeyFile(path=path, key=key, origin=origin)
+
     def signers(self, passphrase: str) -> SignerLookup:
         """Return a look-up that decrypts a key when it is first asked for."""
         by_keyid = {file.key.keyid: file for file in self.files()}
@@ -107,13 +157,23 @@ class KeyFolder:
 
 
 def _key_file(path: Path) -> KeyFile:
+    data = _read(path)
     try:
-        public = load_pem_public_key(_read(path))
-        return KeyFile(path=path, key=SSlibKey.from_crypto(public))
+        public = load_pem_public_key(data)
+        key = SSlibKey.from_crypto(public)
+        return KeyFile(path=path, key=key, origin=_origin(data))
     except ValueError as error:
         raise ConfigError(
             f"{path}: no public key in it, a key file made by edgekit is expected"
         ) from error
+
+
+def _origin(data: bytes) -> Origin | None:
+    named = dict(_LINE.findall(data.decode("utf-8", "replace")))
+    if "signer" not in named:
+        return None
+    pin_file = Path(named["pin_file"]) if "pin_file" in named else None
+    return Origin(uri=named["signer"], pin_file=pin_file)
 
 
 def _read(path: Path) -> bytes:

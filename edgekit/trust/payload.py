@@ -5,6 +5,7 @@ They are documented where they are imported from here, but mypy sees them as pri
 
 from securesystemslib.signer import (  # type: ignore[attr-defined]  # no __all__ upstream
     CryptoSigner,
+    HSMSigner,
     Key,
     Signature,
     Signer,
@@ -31,6 +32,7 @@ __all__ = [
     "CryptoSigner",
     "DelegatedRole",
     "Delegations",
+    "HSMSigner",
     "Key",
     "MetaFile",
     "Metadata",

@@ -18,7 +18,7 @@ from edgekit.statement import (
     StagePointer,
     stage_role,
 )
-from edgekit.trust.draft import Draft, SignedDraft, Terms
+from edgekit.trust.draft import Draft, SignedDraft, Signing, Terms
 from edgekit.trust.expiry import DEFAULT_LIFETIMES, Lifetimes
 from edgekit.trust.generation import Generation, load
 from edgekit.trust.keys import SignerLookup
@@ -200,11 +200,14 @@ class Repository:
         *,
         records: Iterable[ReleaseRecord] = (),
         pointers: Iterable[StagePointer] = (),
+        withdraw: Iterable[tuple[str, str]] = (),
         signers: SignerLookup,
         now: datetime,
     ) -> Proposal:
         """Return the same as a proposal, with the signatures at hand; writes nothing."""
-        release = Release(records=tuple(records), pointers=tuple(pointers), withdraw=())
+        release = Release(
+            records=tuple(records), pointers=tuple(pointers), withdraw=tuple(withdraw)
+        )
         current = self._load()
         draft = Draft(current, lambda role: self._next_version(role, current))
         release.apply(draft, self.files, current)
@@ -261,6 +264,13 @@ class Repository:
         return self._change(
             lambda draft, _current: draft.set_keys(role, keys), signers, now
         )
+
+    def preview_keys(self, role: str, keys: RoleKeys) -> tuple[Signing, ...]:
+        """Return what set_keys() would sign, and by whom; write and sign nothing."""
+        current = self._load()
+        draft = Draft(current, lambda role: self._next_version(role, current))
+        draft.set_keys(role, keys)
+        return draft.signings()
 
     def add_stage(
         self, stage: str, keys: RoleKeys, *, signers: SignerLookup, now: datetime

@@ -1,4 +1,4 @@
-"""Give a role another key, or a new one for an old one: key file and repository together.
+"""Change a role's keys: add, replace or revoke one; key file and repository together.
 
 Knows no command line. A key file is made first, so that nothing is ever signed for a key
 that a crash could lose; when nothing could be signed, it is taken away again.
@@ -8,65 +8,134 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import assert_never
 
 from edgekit.errors import ConfigError
-from edgekit.trust.keys import KeyFile, KeyFolder, SignerLookup
+from edgekit.trust.draft import Signing
+from edgekit.trust.keys import KeyFile, KeyFolder, Origin, SignerLookup
 from edgekit.trust.layout import short
-from edgekit.trust.payload import Key, Signer
+from edgekit.trust.payload import CryptoSigner, Key, Signer
 from edgekit.trust.repository import Publication, Repository
 from edgekit.trust.roles import RoleKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rotated:
-    """The new key, and the id of the one that no longer signs, if one was replaced."""
+class Add:
+    """Let one more key sign; `threshold` None leaves how many must as it is."""
 
-    made: KeyFile
+    role: str
+    threshold: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replace:
+    """Let a new key sign instead of the one whose id starts with `keyid`.
+
+    `keyid` may be "" where the role has one key only; so below.
+    """
+
+    role: str
+    keyid: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revoke:
+    """Let a key sign no more, and no other for it."""
+
+    role: str
+    keyid: str = ""
+    threshold: int | None = None
+
+
+KeyChange = Add | Replace | Revoke
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """The new key, if one was made; the id of the one that no longer signs, if any."""
+
+    made: KeyFile | None
     revoked: str | None
     publication: Publication
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a change would do. `here`: ids of the keys whose files are at hand.
+
+    The key that would be made stands in it under an id of the moment, and is here.
+    """
+
+    role: str
+    before: RoleKeys
+    after: RoleKeys
+    signings: tuple[Signing, ...]
+    here: frozenset[str]
+
+    def lacks(self, keys: RoleKeys) -> int:
+        """Return how many signatures of these keys could not be given now."""
+        return max(0, keys.threshold - len(self.here & set(keys.keyids)))
+
+    @property
+    def possible(self) -> bool:
+        """Whether all signatures could be given now."""
+        return not any(self.lacks(keys) for one in self.signings for keys in one.by)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Locksmith:
-    """Makes keys in `folder`; `elsewhere` finds signers that are kept in other places."""
+    """Makes keys in `folder`; `elsewhere` finds signers that are kept in other places.
+
+    `origin` says where the private half of a new key is, None to make a key file.
+    """
 
     repository: Repository
     folder: KeyFolder
     passphrase: str
     now: datetime
     elsewhere: tuple[KeyFolder, ...] = ()
+    origin: Origin | None = None
 
-    def add(self, role: str, *, threshold: int | None = None) -> Rotated:
-        """Let another key sign for a role, and set how many must (as before by default)."""
-        present = self._present(role)
-        with self._new_key(role) as made:
-            keys = RoleKeys(
-                keys=(*present.keys, made.key), threshold=threshold or present.threshold
+    def change(self, change: KeyChange) -> Changed:
+        """Carry a change out, or raise ConfigError and leave everything as it was."""
+        present = self._present(change.role)
+        leaving = _leaving(change, present)
+        with self._new_key(change) as made:
+            after = _after(change, present, leaving, made.key if made else None)
+            done = self.repository.set_keys(
+                change.role, after, signers=self.signers(), now=self.now
             )
-            done = self._set(role, keys)
-            return Rotated(made=made, revoked=None, publication=done)
+            revoked = leaving.keyid if leaving else None
+            return Changed(made=made, revoked=revoked, publication=done)
 
-    def rotate(self, role: str, *, keyid: str | None = None) -> Rotated:
-        """Let a new key sign for a role instead of one whose id starts with `keyid`.
+    def preview(self, change: KeyChange) -> Preview:
+        """Return what change() would do. Signs, writes and decrypts nothing."""
+        present = self._present(change.role)
+        leaving = _leaving(change, present)
+        new = None
+        if not isinstance(change, Revoke):
+            new = CryptoSigner.generate_ed25519().public_key
+        after = _after(change, present, leaving, new)
+        folders = (self.folder, *self.elsewhere)
+        here = {file.key.keyid for folder in folders for file in folder.files()}
+        return Preview(
+            role=change.role,
+            before=present,
+            after=after,
+            signings=self.repository.preview_keys(change.role, after),
+            here=frozenset(here | ({new.keyid} if new else set())),
+        )
 
-        `keyid` may be left out where the role has one key only.
-        """
-        present = self._present(role)
-        leaving = _chosen(role, present, keyid)
-        with self._new_key(role) as made:
-            staying = tuple(key for key in present.keys if key != leaving)
-            keys = RoleKeys(keys=(*staying, made.key), threshold=present.threshold)
-            done = self._set(role, keys)
-            return Rotated(made=made, revoked=leaving.keyid, publication=done)
-
-    def add_stage(self, stage: str, role: str) -> Rotated:
+    def add_stage(self, stage: str, role: str) -> Changed:
         """Give the fleet another stage, whose role signs with a new key."""
-        with self._new_key(role) as made:
+        with self._new_key(Add(role=role)) as made:
+            if made is None:  # pragma: no cover - Add makes one
+                raise ConfigError(f"{role}: a key is expected")
             keys = RoleKeys(keys=(made.key,))
             done = self.repository.add_stage(
                 stage, keys, signers=self.signers(), now=self.now
             )
-            return Rotated(made=made, revoked=None, publication=done)
+            return Changed(made=made, revoked=None, publication=done)
 
     def signers(self) -> SignerLookup:
         """Return a look-up through all folders."""
@@ -84,12 +153,15 @@ class Locksmith:
             raise ConfigError(f"{role}: no such role; known: {', '.join(states)}")
         return states[role]
 
-    def _set(self, role: str, keys: RoleKeys) -> Publication:
-        return self.repository.set_keys(role, keys, signers=self.signers(), now=self.now)
-
     @contextmanager
-    def _new_key(self, role: str) -> Iterator[KeyFile]:
-        made = self.folder.generate(role, passphrase=self.passphrase)
+    def _new_key(self, change: KeyChange) -> Iterator[KeyFile | None]:
+        if isinstance(change, Revoke):
+            yield None
+            return
+        if self.origin is None:
+            made = self.folder.generate(change.role, passphrase=self.passphrase)
+        else:
+            made = self.folder.adopt(change.role, self.origin, passphrase=self.passphrase)
         try:
             yield made
         except ConfigError:  # raised before anything is written; other errors may not be
@@ -97,8 +169,35 @@ class Locksmith:
             raise
 
 
-def _chosen(role: str, present: RoleKeys, keyid: str | None) -> Key:
-    found = [key for key in present.keys if key.keyid.startswith(keyid or "")]
+def _leaving(change: KeyChange, present: RoleKeys) -> Key | None:
+    match change:
+        case Add():
+            return None
+        case Replace() | Revoke():
+            return _chosen(change.role, present, change.keyid)
+        case _ as never:
+            assert_never(never)
+
+
+def _after(
+    change: KeyChange, present: RoleKeys, leaving: Key | None, new: Key | None
+) -> RoleKeys:
+    """Return the keys of the role after a change; ConfigError when nobody could sign."""
+    staying = tuple(key for key in present.keys if key != leaving)
+    asked = None if isinstance(change, Replace) else change.threshold
+    threshold = asked or present.threshold
+    keys = staying if new is None else (*staying, new)
+    if threshold > len(keys):
+        raise ConfigError(
+            f"{change.role}: {len(keys)} of its keys would be left and {threshold} must"
+            " sign, so nobody could any more; add a key first, or lower the threshold"
+            " with --threshold"
+        )
+    return RoleKeys(keys=keys, threshold=threshold)
+
+
+def _chosen(role: str, present: RoleKeys, keyid: str) -> Key:
+    found = [key for key in present.keys if key.keyid.startswith(keyid)]
     if len(found) != 1:
         known = ", ".join(short(key.keyid) for key in present.keys)
         raise ConfigError(

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgekit.cli import main
+from edgekit.fleet.book import Device
+from edgekit.fleet.folder import FleetFolder
 from edgekit.trust.client import TrustClient
 from edgekit.trust.founding import Foundation, Founded, Quorum, found
 from edgekit.trust.keys import KeyFolder
@@ -171,3 +173,127 @@ def test_a_device_follows_all_of_it(fleet: Path, tmp_path: Path) -> None:
     )
     client = TrustClient(tmp_path / "device", root, repository.files, now)
     assert client.resolve(stage="production", model="wine") is not None
+
+
+# --- revoking, and what a change would do -------------------------------------------------
+
+
+def test_revoke_takes_a_key_away_and_makes_none(fleet: Path) -> None:
+    first, second = keyid(fleet, "models", 0), keyid(fleet, "models", 1)
+    result = run(fleet, "revoke", "models", "--key", first, "--json")
+    document = json.loads(result.stdout)
+    assert (document["revoked"], document["key"]) == (first, None)
+    assert keyid(fleet, "models") == second
+    assert not (fleet / "keys/models-3.pem").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["revoke", "root"], "root: 0 of its keys would be left and 1 must sign"),
+        (["revoke", "stage-production"], "stage-production: 0 of its keys would be left"),
+        (["add", "models", "--threshold=4"], "models: 3 of its keys would be left and 4"),
+        (["revoke", "models", "--key=zz"], "models: 0 of its keys start with 'zz'"),
+        (["rotate", "nobody"], "nobody: no such role"),
+    ],
+)
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_would_lock_the_fleet_out_is_refused_and_leaves_nothing_behind(
+    fleet: Path, arguments: list[str], sentence: str, dry: list[str]
+) -> None:
+    before = contents(fleet)
+    result = run(fleet, *arguments, *dry)
+    assert result.exit_code == 3
+    assert sentence in result.stderr
+    assert contents(fleet) == before
+
+
+def contents(fleet: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in fleet.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "now", "afterwards", "signed"),
+    [
+        (
+            ["add", "stage-production", "--threshold=2"],
+            "1 of 1 keys must sign, none may be lost",
+            "2 of 2 keys must sign, none may be lost",
+            ["stage-production", "targets", "snapshot", "timestamp"],
+        ),
+        (
+            ["rotate", "root"],
+            "1 of 1 keys must sign, none may be lost",
+            "1 of 1 keys must sign, none may be lost",
+            ["root", "root", "timestamp"],
+        ),
+        (
+            ["revoke", "models", "--key="],
+            "1 of 2 keys must sign, 1 may be lost",
+            "1 of 1 keys must sign, none may be lost",
+            ["models", "targets", "snapshot", "timestamp"],
+        ),
+        (
+            ["rotate", "timestamp"],
+            "1 of 1 keys must sign, none may be lost",
+            "1 of 1 keys must sign, none may be lost",
+            ["root", "timestamp"],
+        ),
+    ],
+)
+def test_a_dry_run_tells_the_sums_and_what_is_signed_and_changes_nothing(
+    fleet: Path, arguments: list[str], now: str, afterwards: str, signed: list[str]
+) -> None:
+    if arguments[-1] == "--key=":
+        arguments = [*arguments[:-1], f"--key={keyid(fleet, 'models')}"]
+    before = contents(fleet)
+    result = run(fleet, *arguments, "--dry-run", secret="")
+    assert result.exit_code == 0, result.stderr
+    told = result.stdout.splitlines()
+    role = arguments[1]
+    assert told[:2] == [f"{role}: {now} now", f"{role}: {afterwards} afterwards"]
+    assert [line.split()[0] for line in told[4:]] == signed
+    assert all(line.endswith("yes") for line in told[4:])
+    assert result.stderr == "nothing was changed (--dry-run)\n"
+    assert contents(fleet) == before
+
+
+def test_a_dry_run_says_whose_signatures_would_be_missing(fleet: Path) -> None:
+    (fleet / "keys/targets-1.pem").unlink()
+    missing = keyid(fleet, "targets")[:8]
+    result = run(fleet, "rotate", "stage-production", "--dry-run", secret="")
+    assert result.exit_code == 3
+    row = next(line for line in result.stdout.splitlines() if line.startswith("targets"))
+    assert row.endswith(f"1 more of {missing}")
+    assert "stage-production: signatures would be missing" in result.stderr
+
+
+def test_what_a_dry_run_foretells_is_what_happens(fleet: Path) -> None:
+    foretold = json.loads(
+        run(fleet, "rotate", "stage-production", "--dry-run", "--json", secret="").stdout
+    )
+    done = json.loads(run(fleet, "rotate", "stage-production", "--json").stdout)
+    assert foretold["possible"] is True
+    assert {one["role"] for one in foretold["signings"]} == set(done["signed_by"])
+    versions = {state.role: state.version for state in repository_of(fleet).roles()}
+    for one in foretold["signings"]:
+        assert versions[one["role"]] == one["version"]
+
+
+def test_a_dry_run_names_the_devices_that_a_stage_concerns(fleet: Path) -> None:
+    (fleet / "fleet.toml").write_text("")
+    with FleetFolder(path=fleet).book() as book:
+        for name, stage in (("pi-1", "production"), ("pi-2", "staging")):
+            book.enroll(
+                Device(
+                    name=name,
+                    board="pi",
+                    models=(("wine", stage),),
+                    enrolled_by="ada",
+                    enrolled_at=datetime.now(UTC),
+                )
+            )
+    told = run(fleet, "rotate", "stage-production", "--dry-run").stdout
+    assert "1 devices that follow it: each goes over to the new keys" in told
+    told = run(fleet, "rotate", "root", "--dry-run").stdout
+    assert "2 devices enrolled: each goes over" in told

@@ -172,6 +172,37 @@ def test_a_root_that_bob_trusts_is_compared(two: Two, tmp_path: Path) -> None:
     assert two.sign(file, f"--root={trusted}").exit_code == 0
 
 
+def test_a_version_is_withdrawn_and_no_stage_goes_back_to_it(two: Two) -> None:
+    for version in ("3", "4"):
+        two.ada("release", f"models:/wine/{version}", "--stage=staging")
+    used = two.ada("withdraw", "wine", "4")
+    assert used.exit_code == 3
+    assert "points at version 4" in used.stderr
+    assert two.ada("withdraw", "wine", "3").stdout == "wine 3 withdrawn\n"
+    again = two.ada("withdraw", "wine", "3")
+    assert again.exit_code == 3
+    assert "wine 3: no release of it is signed" in again.stderr
+    back = two.ada("rollback", "wine", "--stage=staging")
+    assert back.exit_code == 3
+    assert "points at version 3, of which the models role vouches for 0" in back.stderr
+
+
+def test_a_withdrawal_by_two_is_pending_until_both_have_signed(two: Two) -> None:
+    for version in ("3", "4"):
+        two.ada("release", f"models:/wine/{version}", "--stage=staging")
+    assert two.ada("keys", "add", "models", "--threshold=2").exit_code == 0
+    shutil.move(two.fleet / "keys" / "models-2.pem", two.bob / "models.pem")
+    pending = two.ada("withdraw", "wine", "3")
+    assert "models, version 5: 1 of 2 signatures" in pending.stdout
+    assert "- models/wine/3.json" in pending.stdout
+    file = two.fleet / "pending" / "withdraw-wine-3.json"
+    assert two.sign(file).exit_code == 0
+    told = two.publish(file)
+    assert told.stdout == "published; no stage runs anything else than before\n"
+    records = FleetFolder(path=two.fleet).repository().records()
+    assert [record.version for record in records] == ["4"]
+
+
 def _another_statement(document: Any) -> None:  # noqa: ANN401 - JSON
     name = next(name for name in document["statements"] if "stages" in name)
     document["statements"][name] = base64.b64encode(b"{}").decode()

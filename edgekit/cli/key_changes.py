@@ -1,0 +1,243 @@
+"""Options, dry run and outcome of a change of keys, for `edgekit keys`. Knows no rules."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgekit.cli.options import (
+    fleet_option,
+    json_option,
+    keys_option,
+    passphrase_option,
+    print_json,
+    read_passphrase,
+)
+from edgekit.cli.talk import show_table
+from edgekit.errors import ConfigError
+from edgekit.fleet import config
+from edgekit.fleet.folder import FleetFolder
+from edgekit.statement import stage_role
+from edgekit.trust.keys import KeyFolder, Origin
+from edgekit.trust.layout import short
+from edgekit.trust.repository import Publication, Repository
+from edgekit.trust.roles import RoleKeys
+from edgekit.trust.rotation import Changed, KeyChange, Locksmith, Preview
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where keys and repository are, and what opens the keys."""
+
+    fleet: Path
+    elsewhere: tuple[Path, ...]
+    passphrase_file: Path | None
+
+    def locksmith(self, origin: Origin | None) -> Locksmith:
+        """Return what changes keys; asks for the passphrase."""
+        return self._locksmith(origin, read_passphrase(self.passphrase_file))
+
+    def onlooker(self) -> Locksmith:
+        """Return what can only preview; asks for nothing."""
+        return self._locksmith(None, "")
+
+    def _locksmith(self, origin: Origin | None, passphrase: str) -> Locksmith:
+        return Locksmith(
+            repository=Repository.open(self.fleet / "repository"),
+            folder=KeyFolder(self.fleet / "keys"),
+            passphrase=passphrase,
+            now=datetime.now(UTC),
+            elsewhere=tuple(KeyFolder(folder) for folder in self.elsewhere),
+            origin=origin,
+        )
+
+
+def change_options(function: Command) -> Command:
+    """Add --dry-run, and where the keys are: the parameter `place`."""
+
+    @click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
+    @keys_option
+    @fleet_option
+    @passphrase_option
+    @json_option
+    @functools.wraps(function)
+    def wrapped(
+        *,
+        elsewhere: tuple[Path, ...],
+        fleet_folder: Path,
+        passphrase_file: Path | None,
+        **rest: object,
+    ) -> None:
+        place = Place(
+            fleet=fleet_folder, elsewhere=elsewhere, passphrase_file=passphrase_file
+        )
+        function(place=place, **rest)
+
+    return wrapped  # type: ignore[return-value]  # click calls it by its options
+
+
+def origin_options(function: Command) -> Command:
+    """Add --signer and what belongs to it: the parameter `origin`."""
+
+    @click.option(
+        "--signer",
+        metavar="URI",
+        help="The private key is elsewhere: hsm:ID?label=TOKEN for a PKCS#11 token,"
+        " awskms:, gcpkms:, azurekms: or hv: for a key service.",
+    )
+    @click.option(
+        "--public-key",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="Its public half in PEM; a token tells its own.",
+    )
+    @click.option(
+        "--pin-file",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="First line is the token's PIN, at each use.  [default: the passphrase is]",
+    )
+    @functools.wraps(function)
+    def wrapped(
+        *,
+        signer: str | None,
+        public_key: Path | None,
+        pin_file: Path | None,
+        **rest: object,
+    ) -> None:
+        if signer is None and (public_key or pin_file):
+            raise ConfigError("--public-key and --pin-file: they belong to a --signer")
+        origin = None
+        if signer is not None:
+            public = public_key.read_bytes() if public_key else None
+            origin = Origin(uri=signer, public=public, pin_file=pin_file)
+        function(origin=origin, **rest)
+
+    return wrapped  # type: ignore[return-value]  # click calls it by its options
+
+
+def carry_out(
+    change: KeyChange, place: Place, *, origin: Origin | None, dry_run: bool, as_json: bool
+) -> None:
+    """Change keys, or only say what that would do."""
+    if dry_run:
+        preview = place.onlooker().preview(change)
+        _say_preview(preview, _devices(place.fleet, preview.role), as_json=as_json)
+    else:
+        say_changed(place.locksmith(origin).change(change), as_json=as_json)
+
+
+def say_changed(changed: Changed, *, as_json: bool) -> None:
+    """Print what was done."""
+    made = changed.made
+    if as_json:
+        print_json(
+            {
+                "key": made.key.keyid if made else None,
+                "file": str(made.path) if made else None,
+                "revoked": changed.revoked,
+                "signed_by": signed_by(changed.publication),
+            }
+        )
+        return
+    if made:
+        click.echo(f"{made.path}: key {short(made.key.keyid)}")
+    if changed.revoked:
+        click.echo(f"key {short(changed.revoked)} no longer signs; destroy it", err=True)
+
+
+def signed_by(publication: Publication) -> dict[str, list[str]]:
+    """Return which keys signed each role, as JSON has it."""
+    return {role: list(keyids) for role, keyids in publication.signed_by.items()}
+
+
+def _say_preview(preview: Preview, devices: list[str] | None, *, as_json: bool) -> None:
+    if as_json:
+        print_json(_document(preview, devices))
+    else:
+        click.echo(f"{preview.role}: {_sums(preview.before)} now")
+        click.echo(f"{preview.role}: {_sums(preview.after)} afterwards\n")
+        show_table(
+            ("SIGNED ANEW", "VERSION", "NEEDS", "HERE"),
+            [
+                (one.role, str(one.version), _needs(keys), _here(preview, keys))
+                for one in preview.signings
+                for keys in dict.fromkeys(one.by)
+            ],
+        )
+        if devices is not None:
+            click.echo(f"\n{_followers(preview.role, devices)}")
+        click.echo("nothing was changed (--dry-run)", err=True)
+    if not preview.possible:
+        raise ConfigError(
+            f"{preview.role}: signatures would be missing; name the folders of the other"
+            " keys with --keys"
+        )
+
+
+def _document(preview: Preview, devices: list[str] | None) -> dict[str, object]:
+    return {
+        "role": preview.role,
+        "before": _keys_document(preview.before),
+        "after": _keys_document(preview.after),
+        "possible": preview.possible,
+        "devices": devices,
+        "signings": [
+            {
+                "role": one.role,
+                "version": one.version,
+                "by": [
+                    {**_keys_document(keys), "missing": preview.lacks(keys)}
+                    for keys in dict.fromkeys(one.by)
+                ],
+            }
+            for one in preview.signings
+        ],
+    }
+
+
+def _keys_document(keys: RoleKeys) -> dict[str, object]:
+    return {"threshold": keys.threshold, "keys": len(keys.keys)}
+
+
+def _sums(keys: RoleKeys) -> str:
+    spare = len(keys.keys) - keys.threshold
+    loss = f"{spare} may be lost" if spare else "none may be lost"
+    return f"{_needs(keys)} keys must sign, {loss}"
+
+
+def _needs(keys: RoleKeys) -> str:
+    return f"{keys.threshold} of {len(keys.keys)}"
+
+
+def _here(preview: Preview, keys: RoleKeys) -> str:
+    lacks = preview.lacks(keys)
+    if not lacks:
+        return "yes"
+    absent = [short(keyid) for keyid in keys.keyids if keyid not in preview.here]
+    return f"{lacks} more of {', '.join(absent)}"
+
+
+def _devices(fleet: Path, role: str) -> list[str] | None:
+    """Return the devices that a role concerns; None where no device can be known."""
+    if not (fleet / config.FILE_NAME).is_file():
+        return None
+    with FleetFolder(path=fleet).book() as book:
+        return [
+            device.name
+            for device in book.devices()
+            if not role.startswith("stage-")
+            or role in {stage_role(stage) for _, stage in device.models}
+        ]
+
+
+def _followers(role: str, devices: list[str]) -> str:
+    whose = "that follow it" if role.startswith("stage-") else "enrolled"
+    return (
+        f"{len(devices)} devices {whose}: each goes over to the new keys when it next"
+        " looks, however long it was away"
+    )
