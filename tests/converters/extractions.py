@@ -1,5 +1,7 @@
 """Extractions of small networks, as the converters' first half hands them over."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from onnx import ModelProto
 
@@ -14,14 +16,19 @@ from edgekit.manifest import (
 )
 from edgekit.runtime import Session
 from edgekit_converters.extraction import Extraction, Task
+from edgekit_converters.flavors.flavor import NO_OPTIONS
 from tests.converters import networks
 
 SIDE, CLASSES = networks.SIDE, networks.CLASSES
 
 
-def outputs_of(model: bytes, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What onnxruntime answers with no session options."""
-    needs = RuntimeNeeds(opsets={}, ir_version=8, min_onnxruntime="1.16")
+def outputs_of(
+    model: bytes, feeds: dict[str, np.ndarray], options: Mapping[str, str] = NO_OPTIONS
+) -> dict[str, np.ndarray]:
+    """What onnxruntime answers, with no session options unless some are given."""
+    needs = RuntimeNeeds(
+        opsets={}, ir_version=8, min_onnxruntime="1.16", session_options=dict(options)
+    )
     return Session.load(model, needs).run(feeds)
 
 

@@ -37,6 +37,11 @@ class Format:
         return self.entries <= _PLAIN_FROM
 
     @property
+    def spare(self) -> bool:
+        """Whether codes can be taken apart in about the memory of the weights."""
+        return not self.packed or self.bits == NIBBLE_BITS
+
+    @property
     def digits(self) -> int:
         """How many codes share an int64, if they are packed."""
         count = 1

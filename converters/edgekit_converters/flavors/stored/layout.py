@@ -4,16 +4,16 @@ Small weights that differ only in their number of channels lie in one tensor, wi
 Cast, one Mul and one Split for all of them. Packed codes of one format lie in one tensor
 of numbers, taken apart by Div and Mod. Scales, and biases that float16 holds well enough,
 are float16. All of it is computed once, when a session loads: onnxruntime folds nodes of
-constants. It holds every step until all are done, so large weights take fewer and smaller
-steps: in all 8 bytes a weight from int8, 15 from int4, 30 from other packed formats.
-Knows no samples and chooses no code.
+constants. It holds every step until all are done, so large models take fewer and smaller
+steps: a DequantizeLinear takes codes to weights at once, in all 5 bytes a weight from int8,
+6.5 from int4, where Cast and Mul take 8 and 15, and other packed formats 30. It needs the
+session option of `unfolding_options`. Knows no samples and chooses no code.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, TensorProto
 
 from edgekit.table import Array
 from edgekit_converters.flavors.stored.compensation import Codes
@@ -26,110 +26,45 @@ from edgekit_converters.flavors.stored.formats import (
 )
 from edgekit_converters.flavors.stored.rounding import halves
 from edgekit_converters.flavors.stored.weights import tensor
-from edgekit_converters.passes.walk import copied
+from edgekit_converters.flavors.stored.writer import PREFIX, Group, Writer
+from edgekit_converters.passes.walk import copied, nodes, opset_of
 
-_PREFIX = "stored"
 _FLOAT = TensorProto.FLOAT
-_SPLIT_INPUT, _SPLIT_COUNT = 13, 18  # opsets where Split's sizes became an input
 _JOINED = 8_192  # numbers; larger tensors gain too little by lying together
 _LIGHT = 65_536  # codes; more are unpacked with less memory, and more nodes
+HEAVY = 1_000_000  # codes; below it Cast and Mul take at most 6 MB more at the peak
+_SCALED_AXIS = 13  # the opset since which DequantizeLinear takes a scale per channel
+_QUANTISED = {"QuantizeLinear", "DequantizeLinear"}
+_FOLD_OPTIONS = {"session.disable_quant_qdq": "1"}
 _FEW = 16  # below it a Cast takes more bytes than half the numbers save
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Group:
-    """Weights that lie beside each other along their channels."""
-
-    names: tuple[str, ...]
-    codes: tuple[Codes, ...]
-
-    @property
-    def numbers(self) -> Array:
-        """Return the codes of all."""
-        return np.concatenate([one.numbers for one in self.codes], axis=self.axis)
-
-    @property
-    def scales(self) -> Array:
-        """Return all scales in a shape that broadcasts over the weights."""
-        after = self.codes[0].numbers.ndim - self.codes[0].channel_axis - 1
-        flat = np.concatenate([one.scales for one in self.codes])
-        return flat.reshape(-1, *(1,) * after)
-
-    @property
-    def axis(self) -> int:
-        return self.codes[0].channel_axis
-
-    @property
-    def sizes(self) -> list[int]:
-        return [one.numbers.shape[self.axis] for one in self.codes]
-
-
-@dataclass(slots=True)
-class _Writer:
-    """The constants and nodes written so far."""
-
-    opset: int
-    tensors: list[TensorProto] = field(default_factory=list)
-    nodes: list[NodeProto] = field(default_factory=list)
-
-    def constant(self, values: Array) -> str:
-        """Store values; return their name."""
-        name = f"{_PREFIX}/{len(self.tensors)}"
-        self.tensors.append(tensor(name, values))
-        return name
-
-    def node(
-        self,
-        operator: str,
-        inputs: Sequence[str],
-        output: str = "",
-        **attributes: int | str,
-    ) -> str:
-        """Add a node of one output; return the output's name."""
-        output = output or f"{_PREFIX}/n{len(self.nodes)}"
-        node = helper.make_node(operator, inputs, [output])
-        node.attribute.extend(helper.make_attribute(*pair) for pair in attributes.items())
-        self.nodes.append(node)
-        return output
-
-    def split(self, data: str, names: Sequence[str], sizes: list[int], axis: int) -> None:
-        """Cut a value into named parts."""
-        inputs = [data]
-        attributes: dict[str, object] = {"axis": axis} if axis else {}
-        if self.opset < _SPLIT_INPUT:
-            attributes["split"] = sizes
-        elif len(set(sizes)) > 1:
-            inputs.append(self.constant(np.array(sizes)))
-        elif self.opset >= _SPLIT_COUNT:
-            attributes["num_outputs"] = len(sizes)
-        node = helper.make_node("Split", inputs, names)
-        node.attribute.extend(helper.make_attribute(*pair) for pair in attributes.items())
-        self.nodes.append(node)
-
-
 def write(
-    model: ModelProto, codes: Mapping[str, Codes], numbers: Mapping[str, Array]
+    model: ModelProto,
+    codes: Mapping[str, Codes],
+    numbers: Mapping[str, Array],
+    *,
+    heavy_from: int = HEAVY,
 ) -> ModelProto:
     """Return the model with these weights as codes, and these constants instead of its own.
 
-    Constants that float16 holds to the bit are stored so.
+    Constants that float16 holds to the bit are stored so. A session needs the options that
+    `unfolding_options` tells.
     """
     out = copied(model)
     gone = codes.keys() | numbers.keys()
     kept = [entry for entry in out.graph.initializer if entry.name not in gone]
-    opset = max((o.version for o in model.opset_import if not o.domain), default=0)
-    writer = _Writer(opset=opset)
+    writer = Writer(opset=opset_of(model))
     groups = _groups(codes)
-    scales = {f"{_PREFIX}/scale{n}": group.scales for n, group in enumerate(groups)}
+    heavy = _is_heavy(model, codes, heavy_from)
+    scales = {
+        f"{PREFIX}/scale{n}": group.scales(flat=heavy) for n, group in enumerate(groups)
+    }
     _write_numbers(writer, {**scales, **numbers})
-    by_format: dict[Format, list[int]] = {}
-    for number, group in enumerate(groups):
-        by_format.setdefault(group.codes[0].format, []).append(number)
-    for form, numbered in by_format.items():
-        unfold = _unpacked if form.packed else _plain
-        chosen = [groups[number] for number in numbered]
-        for number, value in zip(numbered, unfold(writer, chosen), strict=True):
-            _scaled(writer, groups[number], value, f"{_PREFIX}/scale{number}")
+    if heavy:
+        _dequantised(writer, groups)
+    else:
+        _multiplied(writer, groups)
     after = list(out.graph.node)
     del out.graph.initializer[:]
     out.graph.initializer.extend([*kept, *writer.tensors])
@@ -138,7 +73,31 @@ def write(
     return out
 
 
-def _groups(codes: Mapping[str, Codes]) -> list[_Group]:
+def is_heavy(model: ModelProto, numbers: int, heavy_from: int = HEAVY) -> bool:
+    """Whether so many weights should unfold by DequantizeLinear, and can.
+
+    The option that lets it fold would take the integer kernels of a model that has some.
+    """
+    plain = not any(node.op_type in _QUANTISED for node in nodes(model.graph))
+    return plain and numbers >= heavy_from and opset_of(model) >= _SCALED_AXIS
+
+
+def unfolding_options(model: ModelProto) -> Mapping[str, str]:
+    """Return the session options with which a model's weights unfold at load."""
+    kinds = {node.op_type for node in nodes(model.graph)}
+    folding = "DequantizeLinear" in kinds and "QuantizeLinear" not in kinds
+    return _FOLD_OPTIONS if folding else {}
+
+
+def _is_heavy(model: ModelProto, codes: Mapping[str, Codes], heavy_from: int) -> bool:
+    """Whether the codes unfold in few steps: all are, and are worth it."""
+    sizes = sum(one.numbers.size for one in codes.values())
+    return is_heavy(model, sizes, heavy_from) and all(
+        one.format.spare for one in codes.values()
+    )
+
+
+def _groups(codes: Mapping[str, Codes]) -> list[Group]:
     alike: dict[object, list[str]] = {}
     for name, one in codes.items():
         others = list(one.numbers.shape)
@@ -147,18 +106,62 @@ def _groups(codes: Mapping[str, Codes]) -> list[_Group]:
         key = (one.format, one.channel_axis, own, halves(one.scales), *others)
         alike.setdefault(key, []).append(name)
     return [
-        _Group(names=tuple(names), codes=tuple(codes[name] for name in names))
+        Group(names=tuple(names), codes=tuple(codes[name] for name in names))
         for names in alike.values()
     ]
 
 
-def _plain(writer: _Writer, groups: list[_Group]) -> Iterator[str]:
+def _dequantised(writer: Writer, groups: list[Group]) -> None:
+    """Unfold each group's codes by one node, from int8 or from halves of bytes."""
+    for number, group in enumerate(groups):
+        inputs = [_in_bytes(writer, group), f"{PREFIX}/scale{number}"]
+        if group.halved is not None:
+            largest = group.codes[0].format.largest
+            inputs.append(writer.constant(np.full(sum(group.sizes), largest, np.uint8)))
+        alone = len(group.names) == 1
+        name = group.names[0] if alone else ""
+        value = writer.node("DequantizeLinear", inputs, name, axis=group.axis)
+        if not alone:
+            writer.split(value, group.names, group.sizes, group.axis)
+
+
+def _in_bytes(writer: Writer, group: Group) -> str:
+    """Return codes of a byte each: int8, or uint8 around the largest code."""
+    axis = group.halved
+    if axis is None:
+        return writer.constant(group.numbers.astype(np.int8))
+    form = group.codes[0].format
+    numbers = (group.numbers + form.largest).astype(np.uint8)
+    low, high = np.split(numbers, 2, axis=axis)
+    packed = writer.constant(low | high << NIBBLE_BITS)
+    entries = writer.constant(np.array(1 << NIBBLE_BITS, np.uint8))
+    places = writer.constant(np.array(NIBBLE_BITS, np.uint8))
+    halves = [
+        writer.node("Mod", [packed, entries]),
+        writer.node("BitShift", [packed, places], direction="RIGHT"),
+    ]
+    return writer.node("Concat", halves, axis=axis)
+
+
+def _multiplied(writer: Writer, groups: list[Group]) -> None:
+    """Unfold codes by Cast and Mul, packed ones of one format together."""
+    by_format: dict[Format, list[int]] = {}
+    for number, group in enumerate(groups):
+        by_format.setdefault(group.codes[0].format, []).append(number)
+    for form, numbered in by_format.items():
+        unfold = _unpacked if form.packed else _plain
+        chosen = [groups[number] for number in numbered]
+        for number, value in zip(numbered, unfold(writer, chosen), strict=True):
+            _scaled(writer, groups[number], value, f"{PREFIX}/scale{number}")
+
+
+def _plain(writer: Writer, groups: list[Group]) -> Iterator[str]:
     for group in groups:
         stored = writer.constant(group.numbers.astype(np.int8))
         yield writer.node("Cast", [stored], to=_FLOAT)
 
 
-def _unpacked(writer: _Writer, groups: list[_Group]) -> Iterator[str]:
+def _unpacked(writer: Writer, groups: list[Group]) -> Iterator[str]:
     form = groups[0].codes[0].format
     flat = np.concatenate([group.numbers.reshape(-1) for group in groups])
     light = flat.size <= _LIGHT
@@ -179,13 +182,13 @@ def _unpacked(writer: _Writer, groups: list[_Group]) -> Iterator[str]:
         yield centred(part)
 
 
-def _digits(writer: _Writer, flat: Array, form: Format) -> str:
+def _digits(writer: Writer, flat: Array, form: Format) -> str:
     packed = writer.constant(pack(flat, form)[:, None])
     shifted = writer.node("Div", [packed, writer.constant(powers(form))])
     return writer.node("Mod", [shifted, writer.constant(np.array(form.entries))])
 
 
-def _digits_of_bytes(writer: _Writer, flat: Array, form: Format) -> str:
+def _digits_of_bytes(writer: Writer, flat: Array, form: Format) -> str:
     packed = writer.constant(pack_bytes(flat, form)[:, None])
     places = writer.constant(np.array([0, NIBBLE_BITS], np.uint8))
     shifted = writer.node("BitShift", [packed, places], direction="RIGHT")
@@ -194,7 +197,7 @@ def _digits_of_bytes(writer: _Writer, flat: Array, form: Format) -> str:
     )
 
 
-def _parts(writer: _Writer, value: str, groups: list[_Group], count: int) -> Iterator[str]:
+def _parts(writer: Writer, value: str, groups: list[Group], count: int) -> Iterator[str]:
     """Yield each group's share of the digits in its shape; what pads the last is left."""
     sizes = [group.numbers.size for group in groups]
     if sum(sizes) % count:
@@ -209,14 +212,14 @@ def _parts(writer: _Writer, value: str, groups: list[_Group], count: int) -> Ite
         yield writer.node("Reshape", [part, shape])
 
 
-def _scaled(writer: _Writer, group: _Group, value: str, scale: str) -> None:
+def _scaled(writer: Writer, group: Group, value: str, scale: str) -> None:
     alone = len(group.names) == 1
     scaled = writer.node("Mul", [value, scale], group.names[0] if alone else "")
     if not alone:
         writer.split(scaled, group.names, group.sizes, group.axis)
 
 
-def _write_numbers(writer: _Writer, numbers: Mapping[str, Array]) -> None:
+def _write_numbers(writer: Writer, numbers: Mapping[str, Array]) -> None:
     """Store arrays; float16 ones that differ only in their first dimension, in one."""
     alike: dict[object, list[str]] = {}
     for name, values in numbers.items():

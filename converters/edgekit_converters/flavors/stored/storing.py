@@ -13,7 +13,7 @@ from edgekit.table import Array
 from edgekit_converters.flavors.stored.compensation import Codes, Rounded, round_weights
 from edgekit_converters.flavors.stored.formats import Format
 from edgekit_converters.flavors.stored.layers import constant_values, layers
-from edgekit_converters.flavors.stored.layout import write
+from edgekit_converters.flavors.stored.layout import HEAVY, write
 from edgekit_converters.flavors.stored.weights import Weight, weights
 
 MIN_OPSET = 11  # BitShift
@@ -30,14 +30,16 @@ def store_weights(
     calibration: Mapping[str, Array],
     *,
     spent: Callable[[], bool] = lambda: False,
+    heavy_from: int = HEAVY,
 ) -> ModelProto:
     """Return the model with each weight of the plan (name -> format) stored so.
 
-    `calibration` are feeds; without rows, weights are rounded knowing no inputs. The
-    graph needs no session option and runs at the speed of the model given.
+    `calibration` are feeds; without rows, weights are rounded knowing no inputs. Under
+    the options of `unfolding_options` it runs at the speed of the model given. From
+    `heavy_from` weights on it spares memory while it loads.
     """
     found = round_weights(model, plan, calibration, spent=spent)
-    return write(model, found.codes, _biases(model, found))
+    return write(model, found.codes, _biases(model, found), heavy_from=heavy_from)
 
 
 def storable(model: ModelProto, form: Format) -> list[Weight]:

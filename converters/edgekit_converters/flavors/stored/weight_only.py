@@ -1,13 +1,14 @@
 """The weight-only flavors: weights as codes of few values, computed in float32.
 
 What unfolds the codes is computed once, when the session loads, so the graph that runs is
-the float one: no integer kernels and no session option. DequantizeLinear would need
-`session.disable_quant_qdq=1` to be folded, or runs 2 to 12 times slower, and its int4
-needs opset 21.
+the float one: no integer kernels. Small models need no session option for it; large ones
+spare memory while they load by DequantizeLinear, which without
+`session.disable_quant_qdq=1` runs for each row, 2 to 25 times slower.
 """
 
 from edgekit_converters.flavors.flavor import Builder, Built, DoesNotApply, Source
 from edgekit_converters.flavors.stored.formats import Format
+from edgekit_converters.flavors.stored.layout import is_heavy, unfolding_options
 from edgekit_converters.flavors.stored.storing import MIN_OPSET, storable, store_weights
 
 
@@ -30,10 +31,17 @@ def _build(source: Source, form: Format) -> Built | DoesNotApply:
             reason="no Conv, Gemm, MatMul, recurrent or embedding weights that would get"
             " smaller: trees and linear operators keep theirs in attributes"
         )
+    numbers = sum(weight.values.size for weight in chosen)
+    if not form.spare and is_heavy(source.model, numbers):
+        return DoesNotApply(
+            reason=f"{numbers:,} weights: {form.name} would take several times the memory"
+            " of float32 while it loads; int4 takes little more than float32"
+        )
     model = store_weights(
         source.model, {weight.name: form for weight in chosen}, source.calibration
     )
-    numbers = sum(weight.values.size for weight in chosen)
     return Built(
-        model=model, note=f"{numbers:,} weights in {len(chosen)} tensors as {form.name}"
+        model=model,
+        note=f"{numbers:,} weights in {len(chosen)} tensors as {form.name}",
+        session_options=unfolding_options(model),
     )

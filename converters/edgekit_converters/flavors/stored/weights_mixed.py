@@ -17,11 +17,13 @@ from edgekit_converters.flavors.flavor import Built, DoesNotApply, Finding, Sear
 from edgekit_converters.flavors.stored.compensation import round_weights, unfolded
 from edgekit_converters.flavors.stored.formats import INT3, INT4, INT5, INT6, INT8, Format
 from edgekit_converters.flavors.stored.layers import activations
+from edgekit_converters.flavors.stored.layout import is_heavy, unfolding_options
 from edgekit_converters.flavors.stored.storing import MIN_OPSET, storable, store_weights
 from edgekit_converters.flavors.stored.weights import Weight
 
 _LADDER = (INT8, INT6, INT5, INT4, INT3)
-_FIRST = 2  # where to begin: five bits are allowed more often than not
+_FIRST = INT5  # where to begin: allowed more often than not
+_SPARE_LADDER = (INT8, INT4)  # of models whose weights must unfold in little memory
 _FLOAT_BITS = 32
 _AIM = 0.5  # of the allowed drop
 _Plan = Mapping[str, Format]
@@ -42,7 +44,12 @@ def build(source: Source) -> Built | DoesNotApply:
     if not descent.plan:
         return DoesNotApply(reason="even one weight in int8 loses more than is allowed")
     model = descent.stored(descent.plan)
-    return Built(model=model, note=_told(descent.plan), findings=descent.findings())
+    return Built(
+        model=model,
+        note=_told(descent.plan),
+        session_options=unfolding_options(model),
+        findings=descent.findings(),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +72,8 @@ class _Descent:
         self.plan: _Plan = {}
         self._source, self._search = source, search
         self._sizes = {weight.name: int(weight.values.size) for weight in chosen}
+        heavy = is_heavy(source.model, sum(self._sizes.values()))
+        self._ladder = _SPARE_LADDER if heavy else _LADDER
         self._open = tuple(self._sizes)
         self._rung = -1  # of the ladder; -1 is float32
         self._steps: dict[str, _Step] = {}
@@ -72,9 +81,9 @@ class _Descent:
 
     def together(self) -> None:
         """Take all weights down as far as is allowed."""
-        rung, step = _FIRST, 0
-        while 0 <= rung < len(_LADDER) and not self._search.spent():
-            form = _LADDER[rung]
+        rung, step = self._ladder.index(_FIRST) if _FIRST in self._ladder else 0, 0
+        while 0 <= rung < len(self._ladder) and not self._search.spent():
+            form = self._ladder[rung]
             self._search.progress(f"all weights as {form.name}")
             plan = dict.fromkeys(self._sizes, form)
             fine = self._allowed(plan, self._search.max_drop)
@@ -88,9 +97,9 @@ class _Descent:
 
     def apart(self) -> bool:
         """Take as many weights as is allowed one format further; whether any were."""
-        if self._rung + 1 == len(_LADDER) or self._search.spent():
+        if self._rung + 1 == len(self._ladder) or self._search.spent():
             return False
-        form = _LADDER[self._rung + 1]
+        form = self._ladder[self._rung + 1]
         steps = [self._step(name, form) for name in self._open]
         self._steps.update({step.name: step for step in steps})
         steps.sort(key=lambda step: step.error**2 / step.saved_bits)
@@ -127,7 +136,8 @@ class _Descent:
         return {**self.plan, **{step.name: step.form for step in steps}}
 
     def _allowed(self, plan: _Plan, limit: float) -> bool:
-        return self._search.drop(self.stored(plan)) <= limit
+        stored = self.stored(plan)
+        return self._search.drop(stored, unfolding_options(stored)) <= limit
 
     def _step(self, name: str, form: Format) -> _Step:
         before = self.plan.get(name)
