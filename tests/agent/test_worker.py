@@ -112,6 +112,12 @@ def test_health_is_known_before_and_after_a_model(hands: Hands) -> None:
     assert hands.raw("GET", "/version")[0] == 200
 
 
+def test_csv_is_answered_too(hands: Hands) -> None:
+    hands.load(made())
+    status, body = hands.raw("POST", "/invocations", b"a,b\n1,2\n3,4\n", "text/csv")
+    assert (status, json.loads(body)) == (200, {"predictions": [6.0, 14.0]})
+
+
 def test_rows_that_do_not_fit_get_mlflows_sentence(hands: Hands) -> None:
     hands.load(made())
     with pytest.raises(SchemaError, match=r"Model is missing inputs \['b'\]\."):
@@ -126,7 +132,10 @@ def test_rows_that_do_not_fit_get_mlflows_sentence(hands: Hands) -> None:
     [
         ("/invocations", b"{", "application/json", 400),
         ("/invocations", b"[]", "application/json", 400),
-        ("/invocations", b"a,b\n1,2", "text/csv", 415),
+        ("/invocations", b"a\n1", "text/csv", 400),
+        ("/invocations", b"a,b\n1,2", "text/parquet", 415),
+        ("/invocations", ROWS, "application/json; charset=latin-1", 415),
+        ("/ping", b"", "application/json", 405),
         ("/invocations", ROWS, "", 415),
         ("/models/beer/invocations", ROWS, "application/json", 404),
         ("/elsewhere", ROWS, "application/json", 404),

@@ -75,13 +75,14 @@ class Served:
             return replace(served, outputs=_promised(identity, schema, answer))
         return served
 
-    def answer(self, body: bytes, mode: Enforcement) -> tuple[bytes, int]:
+    def answer(self, body: bytes, content: Content, mode: Enforcement) -> tuple[bytes, int]:
         """Return the response to a scoring request, and how many rows it had.
 
         Raises SchemaError for rows that the signature refuses, ProofError when the model
         fails on rows that it should take, or answers what its signature rules out.
         """
-        payload = self.schema.parse(body, mode=mode)
+        parse = self.schema.parse_csv if content is Content.CSV else self.schema.parse
+        payload = parse(body, mode=mode)
         raw = self.session.run(binding.feeds(self.binding, payload.table))
         found = binding.results(self.binding, raw)
         if self.outputs is not None and mode is not Enforcement.OFF:
@@ -145,7 +146,7 @@ class Shelf:
         began_ns = time.perf_counter_ns()
         with self._using(model) as place:
             try:
-                response, count = place.served.answer(body, self._mode)
+                response, count = place.served.answer(body, content, self._mode)
             except SchemaError:
                 with self._lock:
                     place.counts.refused()

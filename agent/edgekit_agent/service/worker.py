@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from edgekit.document import Reader
-from edgekit.errors import EdgekitError, TransportError
+from edgekit.errors import ConfigError, EdgekitError, TransportError
 from edgekit.runtime import version
 from edgekit.schema import Enforcement
 from edgekit_agent import lines, memory
@@ -33,6 +33,8 @@ _FINISH_S = 5.0
 
 class Worker:
     """Carries out the supervisor's commands. Loads happen one after the other, beside."""
+log = logging.getLogger(__name__)
+
 
     def __init__(self, store: Store, shelf: Shelf, voice: lines.Voice) -> None:
         self._store = store
@@ -111,7 +113,8 @@ def main() -> None:
     for document in lines.read(sys.stdin.buffer):
         command = Reader(table=document, subject="command", error=TransportError)
         if not worker.obey(command):
-            server.finish(_FINISH_S)
+            for listener in listeners:
+                listener.finish(_FINISH_S)
             break
     logging.shutdown()
     os._exit(0)  # threads of connections and of onnxruntime have nothing left to do
@@ -129,3 +132,18 @@ def _arguments() -> argparse.Namespace:
 
 if __name__ == "__main__":
     main()
+def _serve(listener: Listener) -> None:
+    threading.Thread(target=listener.serve_forever, name="http", daemon=True).start()
+
+
+def _open_port(port: int, shelf: Shelf, listeners: list[Listener]) -> None:
+    """Serve a port beside the socket; without it the device still serves."""
+    try:
+        listener = LoopbackListener(port, LoopbackHandler, shelf)
+    except ConfigError as error:
+        log.error("%s; only the socket serves", error)  # noqa: TRY400 - no defect, no trace
+        return
+    listeners.append(listener)
+    _serve(listener)
+
+
