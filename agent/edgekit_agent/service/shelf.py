@@ -18,6 +18,7 @@ from edgekit.runtime import Session, give_back_memory
 from edgekit.schema import Enforcement, OutputSchema, Schema, encode_predictions
 from edgekit.schema.outputs import Answer
 from edgekit.table import rows, take
+from edgekit_agent.service.content import Content
 from edgekit_agent.service.telemetry import Counts
 from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
@@ -75,7 +76,9 @@ class Served:
             return replace(served, outputs=_promised(identity, schema, answer))
         return served
 
-    def answer(self, body: bytes, content: Content, mode: Enforcement) -> tuple[bytes, int]:
+    def answer(
+        self, body: bytes, content: Content, mode: Enforcement
+    ) -> tuple[bytes, int]:
         """Return the response to a scoring request, and how many rows it had.
 
         Raises SchemaError for rows that the signature refuses, ProofError when the model
@@ -138,7 +141,9 @@ class Shelf:
             place = self._places.get(model)
         return place.served.identity.sha256 if place else None
 
-    def answer(self, model: str | None, body: bytes) -> tuple[bytes, Identity]:
+    def answer(
+        self, model: str | None, body: bytes, content: Content = Content.JSON
+    ) -> tuple[bytes, Identity]:
         """Answer a scoring request and count it; `model` may be None where one is served.
 
         Raises UnknownModelError, SchemaError or ProofError.

@@ -24,17 +24,18 @@ from edgekit.errors import ConfigError, EdgekitError, TransportError
 from edgekit.runtime import version
 from edgekit.schema import Enforcement
 from edgekit_agent import lines, memory
-from edgekit_agent.service.invocations import InvocationServer
+from edgekit_agent.service.invocations import Handler, LoopbackHandler
+from edgekit_agent.service.listener import Listener, LoopbackListener, UnixListener
 from edgekit_agent.service.shelf import Identity, Served, Shelf
 from edgekit_agent.storage.store import Store
+
+log = logging.getLogger(__name__)
 
 _FINISH_S = 5.0
 
 
 class Worker:
     """Carries out the supervisor's commands. Loads happen one after the other, beside."""
-log = logging.getLogger(__name__)
-
 
     def __init__(self, store: Store, shelf: Shelf, voice: lines.Voice) -> None:
         self._store = store
@@ -106,8 +107,12 @@ def main() -> None:
     voice = lines.Voice.claim()
     memory.keep_heap_small()
     shelf = Shelf(Enforcement(arguments.enforcement))
-    server = InvocationServer(arguments.socket, shelf)
-    threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
+    listeners: list[Listener] = [UnixListener(arguments.socket, Handler, shelf)]
+    _serve(listeners[0])
+    if arguments.port is not None:
+        threading.Thread(
+            target=_open_port, args=(arguments.port, shelf, listeners), daemon=True
+        ).start()
     worker = Worker(Store(arguments.state_dir), shelf, voice)
     worker.start()
     for document in lines.read(sys.stdin.buffer):
@@ -120,18 +125,6 @@ def main() -> None:
     os._exit(0)  # threads of connections and of onnxruntime have nothing left to do
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="edgekit_agent.service.worker", description=__doc__
-    )
-    parser.add_argument("--state-dir", type=Path, required=True)
-    parser.add_argument("--socket", type=Path, required=True)
-    parser.add_argument("--enforcement", default=Enforcement.STRICT.value)
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main()
 def _serve(listener: Listener) -> None:
     threading.Thread(target=listener.serve_forever, name="http", daemon=True).start()
 
@@ -147,3 +140,16 @@ def _open_port(port: int, shelf: Shelf, listeners: list[Listener]) -> None:
     _serve(listener)
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="edgekit_agent.service.worker", description=__doc__
+    )
+    parser.add_argument("--state-dir", type=Path, required=True)
+    parser.add_argument("--socket", type=Path, required=True)
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--enforcement", default=Enforcement.STRICT.value)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
