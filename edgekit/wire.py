@@ -71,6 +71,15 @@ class Topics:
         """Windows of inference metrics."""
         return f"{self.device(device)}/telemetry"
 
+    def depot(self, name: str) -> str:
+        """Retained, among depots: one that is there; empty when it is gone."""
+        return f"{self.root}/depot/{name}"
+
+    def depot_name(self, topic: str) -> str | None:
+        """Return the name of the depot whose topic this is, None for other topics."""
+        prefix = self.depot("")
+        return topic.removeprefix(prefix) if topic.startswith(prefix) else None
+
     def device(self, device: str) -> str:
         """The prefix under which a device may write, and nowhere else."""
         return f"{self.root}/dev/{slug(device)}"

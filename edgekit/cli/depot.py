@@ -15,7 +15,7 @@ from edgekit.cli.talk import say, size
 from edgekit.depot.server import Depot, DepotOptions
 from edgekit.errors import ConfigError
 from edgekit.fleet import config as fleet_config
-from edgekit.mqtt import MqttTransport
+from edgekit.mqtt import LastWill, MqttTransport
 from edgekit.statement import slug
 from edgekit.wire import Topics
 
@@ -31,15 +31,27 @@ _KIB = 1024
     metavar="KIB_PER_S",
     help="Most bundle data to send, in KiB a second.  [default: no limit]",
 )
+@click.option(
+    "--max-rate-each",
+    type=click.IntRange(min=1),
+    metavar="KIB_PER_S",
+    help="Most data to send of each bundle, in KiB a second.  [default: no limit]",
+)
 @click.option("--verbose", is_flag=True, help="Log requests that change nothing, too.")
 def command(
-    fleet_folder: Path, broker: str | None, max_rate: int | None, *, verbose: bool
+    fleet_folder: Path,
+    broker: str | None,
+    max_rate: int | None,
+    max_rate_each: int | None,
+    *,
+    verbose: bool,
 ) -> None:
     """Serve the fleet's repository to its devices, until stopped.
 
     Metadata are kept on the broker as retained messages; bundles are sent in chunks to
     all devices that want them at once. What `edgekit release` writes is picked up within
-    a second. The depot needs repository/ and fleet.toml, and no keys.
+    a second. The depot needs repository/ and fleet.toml, and no keys. Several may serve
+    one broker, each with the same repository/ or a copy: they share the bundles.
 
     \b
     Example:
@@ -52,21 +64,29 @@ def command(
         raise ConfigError(f"{repository}: no such folder; `edgekit init` makes one")
     address = replace(config.broker, url=broker) if broker else config.broker
     stop = _stop_on_signals()
-    client_id = f"edgekit-depot-{slug(config.fleet)}-{secrets.token_hex(4)}"
-    transport = MqttTransport.connect(address, client_id=client_id)
+    name, topics = secrets.token_hex(4), Topics(fleet=config.fleet)
+    transport = MqttTransport.connect(
+        address,
+        client_id=f"edgekit-depot-{slug(config.fleet)}-{name}",
+        will=LastWill(topic=topics.depot(name), payload=b""),
+    )
     try:
-        rate = None if max_rate is None else float(max_rate * _KIB)
-        depot = Depot(
-            transport,
-            Topics(fleet=config.fleet),
-            repository,
-            DepotOptions(bytes_per_s=rate),
+        options = DepotOptions(
+            bytes_per_s=_bytes(max_rate),
+            topic_bytes_per_s=_bytes(max_rate_each),
+            name=name,
         )
+        depot = Depot(transport, topics, repository, options)
         say(f"depot of fleet {config.fleet}: {repository} over {address.url}")
         depot.serve(stop)
+        depot.leave()
     finally:
         transport.close()
     say(f"stopped; {depot.served.chunks} chunks sent, {size(depot.served.chunk_bytes)}")
+
+
+def _bytes(rate_kib: int | None) -> float | None:
+    return None if rate_kib is None else float(rate_kib * _KIB)
 
 
 def _stop_on_signals() -> threading.Event:

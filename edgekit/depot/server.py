@@ -4,7 +4,6 @@ A thin doer: edgekit.depot.schedule decides what is sent next, edgekit.depot.pub
 what is retained. It reads a bundle chunk by chunk and never holds one.
 """
 
-import errno
 import logging
 import secrets
 import threading
@@ -17,13 +16,15 @@ from typing import assert_never
 
 from edgekit.depot.chronicle import Chronicle
 from edgekit.depot.complaints import Complaints
+from edgekit.depot.peers import Peers
 from edgekit.depot.publication import Publication
 from edgekit.depot.schedule import Schedule, ScheduleRules, Sending
+from edgekit.depot.shelf import Shelf
 from edgekit.depot.throttle import Throttle
 from edgekit.errors import TransportError
 from edgekit.statement import BundleEntry
 from edgekit.transport import Arrival, Connected, Disconnected, Message, Transport
-from edgekit.wire import Chunk, Repair, Topics, Want, mix
+from edgekit.wire import Repair, Topics, Want
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class DepotOptions:
     """How a depot paces itself."""
 
     bytes_per_s: float | None = None  # of chunks, over all bundles; None: no limit
+    topic_bytes_per_s: float | None = None  # of chunks, of each bundle
+    name: str = field(default_factory=lambda: secrets.token_hex(4))  # among the depots
     poll_s: float = 1.0  # how often it looks for a new timestamp
     rules: ScheduleRules = field(default_factory=ScheduleRules)
     clock: Callable[[], float] = time.monotonic
@@ -74,11 +77,13 @@ class Depot:
         self.served = Served()
         self._transport = transport
         self._topics = topics
-        self._files = repository / FILES
-        self._blobs = repository / BLOBS
         self._options = options or DepotOptions()
+        self._files = repository / FILES
+        self._shelf = Shelf(repository / BLOBS)
+        self._peers = Peers(self._options.name)
         self._publication = Publication(transport, topics, self._files)
         self._throttle = Throttle(self._options.bytes_per_s)
+        self._throttles: dict[str, Throttle] = {}
         self._schedules: dict[str, Schedule] = {}
         self._chronicles: dict[str, Chronicle] = {}
         self._unreadable: dict[str, float] = {}  # digest -> when to try again
@@ -87,7 +92,7 @@ class Depot:
         self._turns: deque[str] = deque()  # digests, whose turn it is first
         self._online = False
         self._poll_at = 0.0
-        transport.subscribe(topics.every("want"), topics.index, qos=1)
+        transport.subscribe(topics.every("want"), topics.index, topics.depot("+"), qos=1)
 
     def serve(self, stop: threading.Event) -> None:
         """Serve until told to stop."""
@@ -120,9 +125,8 @@ class Depot:
             max(0.0, self._poll_at - now) if self._online else most_wait_s,
         ]
         waits += [w for s in self._schedules.values() if (w := s.wait_s(now)) is not None]
-        if self._options.bytes_per_s is not None:
-            waits += [w] if (w := self._throttle.wait_s(now)) else []
-        return min(waits)
+        limits = (self._throttle, *self._throttles.values())
+        return min(waits + [w for limit in limits if (w := limit.wait_s(now))])
 
     def _poll(self, now: float) -> None:
         if self._refresh():
@@ -131,6 +135,7 @@ class Depot:
                 "serving %d files and %d bundles",
                 *(len(self._publication.names), len(self._entries)),
             )
+        self._peers.forget_silent(now)
         for sha256, schedule in self._schedules.items():
             silent = schedule.forget_silent(now)
             for device in silent:
@@ -163,6 +168,7 @@ class Depot:
                 self._online = True
                 self._poll_at = 0.0
                 self._publication.forget()
+                self._claim()
             case Disconnected(reason=reason):
                 self._online = False
                 logger.warning("the broker is gone: %s; waiting for it", reason)
@@ -171,10 +177,34 @@ class Depot:
                 self._poll_at = 0.0
             case Message(topic=self._topics.index):
                 pass  # our own, come back
+            case Message(topic=topic) if name := self._topics.depot_name(topic):
+                self._meet(name, there=bool(arrival.payload))
             case Message():
                 self._take_want(arrival)
             case _:
                 assert_never(arrival)
+
+    def leave(self) -> None:
+        """Tell the other depots that this one serves no longer."""
+        topic = self._topics.depot(self._options.name)
+        self._transport.publish(topic, b"", qos=1, retain=True)
+
+    def _claim(self) -> None:
+        topic = self._topics.depot(self._options.name)
+        self._transport.publish(topic, b"1", qos=1, retain=True)
+
+    def _meet(self, name: str, *, there: bool) -> None:
+        """Share the bundles with the depots that are there, and with no others."""
+        if not self._peers.note(name, there=there):
+            return
+        logger.info(
+            "depot %s %s; %d share the bundles now",
+            *(name, "is there" if there else "is gone", len(self._peers.names)),
+        )
+        if there:
+            self._claim()  # it may not have been told: not every broker retains
+        for sha256 in [s for s in self._schedules if not self._peers.serves(s)]:
+            self._drop(sha256)
 
     def _take_want(self, message: Message) -> None:
         self.served.wants += 1
@@ -202,6 +232,12 @@ class Depot:
 
     def _hear(self, device: str, want: Want) -> None:
         sha256, now = want.sha256, self._options.clock()
+        if not self._peers.serves(sha256):
+            silent = self._peers.asks(device, want, now)
+            if silent is not None:
+                logger.warning("depot %s lets %s wait: taken for gone", silent, device)
+            if silent is None or not self._peers.serves(sha256):
+                return
         if now < self._unreadable.get(sha256, now):
             return
         if sha256 not in self._schedules:
@@ -221,6 +257,7 @@ class Depot:
         self._schedules[sha256] = Schedule(
             chunks=entry.chunks, epoch=draw_epoch(), rules=self._options.rules
         )
+        self._throttles[sha256] = Throttle(self._options.topic_bytes_per_s)
         self._turns.append(sha256)
         if sha256 not in self._chronicles:
             title = self._publication.catalogue.titles[sha256]
@@ -234,7 +271,8 @@ class Depot:
                 break
             sha256 = self._turns[0]
             self._turns.rotate(-1)
-            sending = self._schedules[sha256].next(now)
+            limited = self._throttles[sha256].wait_s(now) > 0
+            sending = None if limited else self._schedules[sha256].next(now)
             if sending is None:
                 idle += 1
             elif self._send(sha256, sending):
@@ -242,9 +280,10 @@ class Depot:
         return sent
 
     def _send(self, sha256: str, sending: Sending) -> bool:
-        """Read a chunk and publish it; when it cannot be read, pause the bundle."""
+        """Read and publish; when it cannot be read, pause the bundle."""
+        entry = self._entries[sha256]
         try:
-            message = self._message(sha256, sending)
+            message = self._shelf.message(entry, self._schedules[sha256].epoch, sending)
         except OSError as error:
             chunks = ", ".join(map(str, sending.numbers))
             self._pause(sha256, f"chunk {chunks}: {error.strerror}")
@@ -255,6 +294,7 @@ class Depot:
             self.served.repairs += 1
         self._transport.publish(topic, message.encode(), qos=0)
         self._throttle.spend(len(message.data))
+        self._throttles[sha256].spend(len(message.data))
         self._chronicles[sha256].sent(len(message.data))
         if self._unreadable.pop(sha256, None) is not None:
             logger.info("%s: it can be read again", self._chronicles[sha256].subject)
@@ -262,31 +302,12 @@ class Depot:
         self.served.chunk_bytes += len(message.data)
         return True
 
-    def _message(self, sha256: str, sending: Sending) -> Chunk | Repair:
-        entry, epoch = self._entries[sha256], self._schedules[sha256].epoch
-        numbers, sequence = sending.numbers, sending.sequence
-        if len(numbers) == 1:
-            data = self._read(entry, numbers[0])
-            return Chunk(epoch=epoch, sequence=sequence, number=numbers[0], data=data)
-        length = entry.chunk_length(numbers[0])  # only the last may be shorter
-        data = mix((self._read(entry, number) for number in numbers), length)
-        return Repair(epoch=epoch, sequence=sequence, numbers=numbers, data=data)
-
-    def _read(self, entry: BundleEntry, number: int) -> bytes:
-        path = self._blobs / entry.sha256
-        with path.open("rb") as file:
-            file.seek(number * entry.chunk_bytes)
-            data = file.read(entry.chunk_length(number))
-        if len(data) != entry.chunk_length(number):
-            raise OSError(errno.ENODATA, "the file is too short", str(path))
-        return data
-
     def _pause(self, sha256: str, reason: str) -> None:
         """Serve nothing of a bundle for a while; devices go on asking."""
         if sha256 not in self._unreadable:
             logger.error(
                 "%s: %s; not served until it can be read, devices wait",
-                *(self._blobs / sha256, reason),
+                *(self._shelf.path(self._entries[sha256]), reason),
             )
         self._unreadable[sha256] = self._options.clock() + _UNREADABLE_S
         self._drop(sha256)
@@ -300,5 +321,5 @@ class Depot:
                 del self._chronicles[sha256]
 
     def _drop(self, sha256: str) -> None:
-        del self._schedules[sha256]
+        del self._schedules[sha256], self._throttles[sha256]
         self._turns.remove(sha256)

@@ -69,6 +69,8 @@ def rules(topics: Topics, devices: Iterable[str]) -> str:
         f"topic write {topics.index}",
         f"topic write {topics.root}/meta/#",
         f"topic write {topics.root}/blob/#",
+        f"topic write {topics.depot('#')}",
+        f"topic read {topics.depot('#')}",
         f"topic read {topics.root}/dev/#",
     ]
     for device in sorted(devices):
