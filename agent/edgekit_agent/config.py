@@ -55,6 +55,13 @@ class Hooks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How programs may ask besides the socket: at a port of loopback, None for none."""
+
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """One device's provisioning file. `root` is the trusted root of its fleet, as JSON."""
 
@@ -70,6 +77,7 @@ class Config:
     broker: BrokerAddress
     limits: Limits
     hooks: Hooks
+    serving: Serving
     models: tuple[Subscription, ...]
 
     def ram_bytes(self, model: str) -> int:
@@ -155,6 +163,7 @@ def parse(text: str, *, subject: str) -> Config:
         broker=BrokerAddress.from_table(broker.table, subject=broker.subject),
         limits=_limits(reader.child("limits")),
         hooks=_hooks(reader.child("hooks", optional=True)),
+        serving=_serving(reader.child("serving", optional=True)),
         models=_models(reader),
     )
 
@@ -213,6 +222,13 @@ def _limits(reader: Reader) -> Limits:
         model_ram_bytes=reader.integer("model_ram_mb", least=1) * _MB,
         model_flash_bytes=reader.integer("model_flash_mb", least=1) * _MB,
     )
+
+
+def _serving(reader: Reader) -> Serving:
+    refuse_unknown(reader.table, {"port"}, subject=reader.subject, error=ConfigError)
+    if "port" not in reader.table:
+        return Serving(port=None)
+    return Serving(port=reader.integer("port", least=1, most=65_535))
 
 
 def _hooks(reader: Reader) -> Hooks:

@@ -53,6 +53,12 @@ def test_a_model_has_its_own_budget_within_the_devices() -> None:
     assert parse(GOOD, subject="agent.toml").ram_bytes("wine") == 512 * 2**20
 
 
+def test_a_port_is_served_only_if_it_is_named() -> None:
+    config = parse(GOOD + "[serving]\nport = 8080\n", subject="agent.toml")
+    assert config.serving.port == 8080
+    assert parse(GOOD, subject="agent.toml").serving.port is None
+
+
 def test_hooks_may_lie_elsewhere() -> None:
     text = GOOD + '[hooks]\ndir = "/opt/hooks"\ntime_limit_s = 5\n'
     assert parse(text, subject="agent.toml").hooks.folder == Path("/opt/hooks")
@@ -70,6 +76,8 @@ def test_hooks_may_lie_elsewhere() -> None:
         ("format = 1", "format = 2", "format: a whole number from 1 to 1 is expected"),
         ('"pi-7"', '"pi\\n7"', "device: a text without line breaks"),
         ('"wine"', '"wine"\nram_mb = 0', "ram_mb: a whole number from 1"),
+        ("[limits]", "[serving]\nport = 0\n[limits]", "port: a whole"),
+        ("[limits]", "[serving]\nprot = 1\n[limits]", "did you mean port?"),
         ("[limits]", "[hooks]\ntime_limit_s = 0\n[limits]", "time_limit_s: a whole"),
         ('"pi-7"', '" "', "device: a text that is not empty is expected"),
         ('"/run/edgekit"', '"run"', "runtime_dir: an absolute path is expected"),
