@@ -29,6 +29,10 @@ METRICS = (
     "rmse",
     "relative-error",
 )
+UNITS: Mapping[str, str] = {  # of a metric's value and drop; of the others it is 1
+    "rmse": "of std",  # the standard deviation of the true values
+    "relative-error": "of std",  # that of the original's answers
+}
 DEFAULT_MAX_DROP = 0.005
 LARGEST_MAX_DROP = 0.5  # and not even that: who writes 0.5 means half a percent
 DEFAULT_SECONDS = 120.0
@@ -99,9 +103,11 @@ class Candidate:
     `folder` holds model.onnx, golden.json and manifest.json of an accepted one, and is
     None for a refused one. `drop` is against the original, in the metric's unit, and lies
     between `low` and `high` with 95 % confidence; without `enough` the samples could not
-    decide. `lossless` is a form of the same function as float32. `note` says how the flavor was made; `boards` names the boards it fits,
-    `latencies` say how long a row takes on each that was asked for: calibrated by what its
-    devices report, or estimated.
+    decide. `metric_scale` times a value of the metric is that in the target's own unit,
+    where it is a share of something; else it is 1. `lossless` is a form of the same
+    function as float32. `note` says how the flavor was made; `boards` names the boards it
+    fits, `latencies` say how long a row takes on each that was asked for: calibrated by
+    what its devices report, or estimated.
     """
 
     flavor: str
@@ -118,6 +124,7 @@ class Candidate:
     metric: str = ""
     metric_original: float = 0.0
     metric_flavor: float = 0.0
+    metric_scale: float = 1.0
     low: float = 0.0
     high: float = 0.0
     enough: bool = True
@@ -127,6 +134,12 @@ class Candidate:
     latencies: tuple[BoardLatency, ...] = ()
     folder: Path | None = None
     manifest: Manifest | None = None
+
+    @property
+    def metric_title(self) -> str:
+        """The metric with its unit, "rmse (of std)"."""
+        unit = UNITS.get(self.metric)
+        return f"{self.metric} ({unit})" if unit else self.metric
 
     @property
     def sure(self) -> bool:

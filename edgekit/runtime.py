@@ -8,12 +8,12 @@ import ctypes
 import gc
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+from edgekit import scratch
 from edgekit.errors import ProofError
 from edgekit.manifest import RuntimeNeeds
 from edgekit.table import Array
@@ -83,8 +83,8 @@ def optimised(model: bytes, needs: RuntimeNeeds) -> bytes:
 
     What onnxruntime makes of a model depends on the processor: integer kernels, fusions.
     """
-    with TemporaryDirectory(prefix="edgekit-optimised-") as folder:
-        path = Path(folder) / "model.onnx"
+    with scratch.folder("optimised") as folder:
+        path = folder / "model.onnx"
         options = _options(needs, 1)
         options.optimized_model_filepath = str(path)
         _loaded(model, options)

@@ -5,10 +5,9 @@ extract, try every flavor, choose for each board, and only then write anything.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from edgekit import golden
+from edgekit import golden, scratch
+from edgekit.binding import Predictions
 from edgekit.conversion import Candidate, Conversion, ConversionRequest, Progress
 from edgekit.document import canonical_json
 from edgekit.latency import on_board
@@ -23,6 +22,7 @@ from edgekit_converters.outcome import python_function, shelf
 from edgekit_converters.outcome.page import page
 from edgekit_converters.outcome.records import Written, tools, write
 from edgekit_converters.outcome.report import Detail, Report
+from edgekit_converters.verdict import missing
 from edgekit_converters.verdict.asking import ask
 from edgekit_converters.verdict.candidates import Fallen, Judged, try_flavors
 from edgekit_converters.verdict.choice import explained
@@ -37,8 +37,9 @@ def convert(request: ConversionRequest, progress: Progress) -> Conversion:
     the boards, ConfigError when `out` holds other things. On any error `out` is as it was.
     """
     shelf.check(request.out)
-    with TemporaryDirectory(prefix="edgekit-convert-") as workdir:
-        extraction = extract(request, Path(workdir), progress)
+    scratch.sweep()
+    with scratch.folder("convert") as workdir:
+        extraction = extract(request, workdir, progress)
     return convert_extraction(request, extraction, progress)
 
 
@@ -68,7 +69,8 @@ def convert_extraction(
     needs = [_need(one) for one in written.values() if one.judged.verdict.accepted]
     prover = Prover(map(_subject, written.values()), request.prove_runtime, progress)
     choices = choose(request.boards, needs, refusal=prover.refusal)
-    notes = (*notes, *prover.sentences())
+    gaps = missing.sentence(extraction.samples, asked.papers.whole, _kept(tried))
+    notes = (*notes, *([gaps] if gaps else []), *prover.sentences())
     progress(f"writing {request.out}")
     candidates = tuple(
         _candidate(request, one, written.get(one.flavor), prover) for one in tried
@@ -172,6 +174,14 @@ def _need(written: Written) -> Need:
     )
 
 
+def _kept(tried: Sequence[Judged | Fallen]) -> list[tuple[str, Predictions]]:
+    return [
+        (one.flavor, one.predictions)
+        for one in tried
+        if isinstance(one, Judged) and one.verdict.accepted
+    ]
+
+
 def _subject(written: Written) -> Subject:
     return Subject(
         flavor=written.judged.flavor,
@@ -226,6 +236,7 @@ def _candidate(
         metric=str(tried.comparison.metric),
         metric_original=tried.comparison.original,
         metric_flavor=tried.comparison.flavor,
+        metric_scale=tried.comparison.scale,
         low=tried.comparison.interval.low,
         high=tried.comparison.interval.high,
         enough=tried.verdict.enough,

@@ -6,11 +6,10 @@ Options, one call of the installed converter, and its output; decides nothing.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import click
 
-from edgekit import board, registry
+from edgekit import board, registry, scratch
 from edgekit.cli.converted import document, show
 from edgekit.cli.options import json_option, print_json
 from edgekit.conversion import (
@@ -179,15 +178,27 @@ def command(  # noqa: PLR0913 - one argument for each option
     """Convert a model to compact ONNX flavors, measured, gated and fitted to boards.
 
     MODEL_URI is models:/NAME/VERSION, models:/NAME/STAGE, models:/NAME@ALIAS,
-    runs:/ID/PATH, or a path: an MLflow model folder, .onnx, .keras, .h5, .pt2, .pt,
-    .tflite or a SavedModel.
+    runs:/ID/PATH, or a path, told apart by what is in it, not by its name:
+
+    \b
+      an MLflow model folder with one of the flavors below
+      ONNX             .onnx
+      Keras            .keras, .h5 (Keras 2 and 3)
+      TensorFlow       a SavedModel folder, .tflite
+      PyTorch          .pt2 (torch.export); with --trust-pickle .pt, .pth, TorchScript
+      scikit-learn     .skops; with --trust-pickle .pkl, .joblib
+      XGBoost          .json, .ubj
+      LightGBM         .txt
+      CatBoost         .cbm, .json
+      Spark ML         a saved PipelineModel folder
 
     Each flavor is run in a process of its own and compared with the original model on the
     samples. One that is less accurate than --max-drop allows, no smaller than float32,
     slower or hungrier is refused with the numbers; a verdict says whether the samples are
-    enough for it. Of the others, each board gets the smallest that fits. The folder --out
-    then holds FLAVOR/model.onnx, manifest.json and golden.json for each flavor that was
-    kept, and report.json and report.html.
+    enough for it. Of those that are proven or lossless, each board gets the smallest that
+    fits. The folder --out then holds FLAVOR/model.onnx, manifest.json and golden.json for
+    each flavor that was kept, and report.json and report.html. WIRE B in the table is the
+    bundle that travels: the model compressed, its manifest and golden rows.
 
     \b
     Example:
@@ -198,8 +209,9 @@ def command(  # noqa: PLR0913 - one argument for each option
     """  # noqa: D301 - click's mark for lines that stay as they are
     profiles = tuple(board.load(name) for name in boards)
     convert = installed()
-    with TemporaryDirectory(prefix="edgekit-model-") as download:
-        found = _find(model_uri, registry_uri, Path(download) / "model")
+    scratch.sweep()
+    with scratch.folder("model") as download:
+        found = _find(model_uri, registry_uri, download / "model")
         request = ConversionRequest(
             model_folder=found.folder,
             identity=found.identity,

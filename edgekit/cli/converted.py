@@ -14,20 +14,18 @@ from edgekit.conversion import Candidate, Conversion
 _PIPED_COLUMNS = 160
 _MB = 2**20
 _INDENT = "    "
+_WIRE = (
+    "is the bundle: the model compressed, and beside it the manifest and the golden rows"
+    " that a device proves it with"
+)
 
 
 def show(conversion: Conversion) -> None:
     """Print every candidate, why it stays or falls, and what each board gets."""
     console = Console(width=None if sys.stdout.isatty() else _PIPED_COLUMNS)
-    shown = [column for column in _COLUMNS if column.from_width <= console.width]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for number, column in enumerate(shown):
-        table.add_column(column.heading, justify="left" if number < 2 else "right")  # noqa: PLR2004 - names left, figures right
-        table.columns[-1].no_wrap = True
-    for one in conversion.candidates:
-        if one.model_bytes:  # else it does not apply, or run: the reason stands below
-            table.add_row(*(column.figure(one) for column in shown))
-    console.print(table)
+    console.print(_fitting(conversion.candidates, console))
+    if any(one.bundle_bytes > one.model_bytes for one in conversion.candidates):
+        _line(console, "WIRE B", _WIRE)
     for reason, flavors in _by_reason(conversion.candidates).items():
         _line(console, ", ".join(flavors), reason)
     console.print()
@@ -40,6 +38,30 @@ def show(conversion: Conversion) -> None:
     for note in conversion.notes:
         _line(console, "note", note)
     _line(console, "report", str(conversion.report_html))
+
+
+def _fitting(candidates: Sequence[Candidate], console: Console) -> Table:
+    """Return the table with all columns that the terminal is wide enough for."""
+    ranks = sorted({column.rank for column in _COLUMNS}, reverse=True)
+    tables = [_table(candidates, rank) for rank in ranks]
+    fits = (one for one in tables if console.measure(one).maximum <= console.width)
+    return next(fits, tables[-1])
+
+
+def _table(candidates: Sequence[Candidate], most: int) -> Table:
+    """Return the columns up to a rank, a row for each flavor that ran.
+
+    Why the others do not apply, or run, stands below it.
+    """
+    shown = [column for column in _COLUMNS if column.rank <= most]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for number, column in enumerate(shown):
+        table.add_column(column.heading, justify="left" if number < 2 else "right")  # noqa: PLR2004 - names left, figures right
+        table.columns[-1].no_wrap = True
+    for one in candidates:
+        if one.model_bytes:
+            table.add_row(*(column.figure(one) for column in shown))
+    return table
 
 
 def _by_reason(candidates: Sequence[Candidate]) -> dict[str, list[str]]:
@@ -93,11 +115,11 @@ def _verdict(one: Candidate) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Column:
-    """A column of the table, shown from a width of the terminal on."""
+    """A column of the table; the higher its rank, the sooner a terminal leaves it out."""
 
     heading: str
     figure: Callable[[Candidate], str]
-    from_width: int = 0
+    rank: int = 0
 
 
 _COLUMNS = (
@@ -108,16 +130,16 @@ _COLUMNS = (
     _Column(
         heading="RSS MB",
         figure=lambda one: f"{one.peak_rss_bytes / _MB:.1f}",
-        from_width=98,
+        rank=1,
     ),
-    _Column(heading="P50 us", figure=lambda one: f"{one.one_row_p50_us:,}", from_width=98),
-    _Column(heading="P95 us", figure=lambda one: f"{one.one_row_p95_us:,}", from_width=120),
+    _Column(heading="P50 us", figure=lambda one: f"{one.one_row_p50_us:,}", rank=1),
+    _Column(heading="P95 us", figure=lambda one: f"{one.one_row_p95_us:,}", rank=3),
     _Column(
         heading="BATCH us/ROW",
         figure=lambda one: f"{one.batch_us_per_row:,.1f}",
-        from_width=140,
+        rank=4,
     ),
-    _Column(heading="METRIC", figure=lambda one: one.metric, from_width=120),
+    _Column(heading="METRIC", figure=lambda one: one.metric_title, rank=2),
     _Column(heading="VALUE", figure=lambda one: f"{one.metric_flavor:.4f}"),
     _Column(heading="DROP", figure=lambda one: f"{one.drop:z.4f}"),
     _Column(

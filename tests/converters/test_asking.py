@@ -50,6 +50,7 @@ def test_a_third_is_searched_on_and_the_others_judged_on(classifier: Extraction)
     assert asked.papers.feeds["image"].shape[0] == 240
     assert asked.notes == (
         "judged by accuracy (auto)",
+        asked.papers.whole.remark,  # all rows are of one class
         "80 rows to search on, 160 others to judge on",
     )
 

@@ -225,6 +225,21 @@ def test_a_rare_class_keeps_the_rows_together() -> None:
             "target: all 4 rows are a; rows of at least two classes are expected",
         ),
         (
+            replace(CLASSIFIER, labels=np.array(["a"] * 4, object)),
+            "average-precision",
+            "target: all 4 rows are a; rows of at least two classes are expected",
+        ),
+        (
+            replace(CLASSIFIER, labels=np.array(["a"] * 4, object)),
+            "macro-f1",
+            "metric macro-f1: all 4 rows are a; rows of at least two classes are expected",
+        ),
+        (
+            replace(CLASSIFIER, labels=np.array(["a"] * 4, object)),
+            "recall",
+            "metric recall: all 4 rows are a; rows of at least two classes are expected",
+        ),
+        (
             replace(CLASSIFIER, labels=np.array(["a", "b", "c", "d"], object)),
             "accuracy",
             "target: labels c, d are not among the model's classes a, b",
@@ -308,3 +323,16 @@ def test_a_group_of_rows_of_two_classes_is_refused() -> None:
         set_exam(mixed, metric="auc", groups=np.array([1, 1, 2, 2]))
     with pytest.raises(ConversionError, match="groups of rows have a score together only"):
         set_exam(model, metric="accuracy", groups=np.array([1, 1, 2, 2]))
+
+
+def test_rows_of_one_class_are_remarked_on_where_the_metric_still_means_something() -> None:
+    assert set_exam(CLASSIFIER).remark == ""
+    one = replace(CLASSIFIER, labels=np.array(["a"] * 4, object))
+    assert set_exam(one).remark == (
+        "all 4 true labels are a: nothing is known of what rows of other classes would lose"
+    )
+    silent = extraction(np.array([7, 7, 7], np.int64), task=Task.CLASSIFICATION)
+    assert set_exam(silent).remark == (
+        "the original answers all 3 rows with 7: nothing is known of rows that it answers"
+        " otherwise"
+    )

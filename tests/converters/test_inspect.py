@@ -12,12 +12,13 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from edgekit import board, bundle
 from edgekit.cli import main
 from edgekit.errors import ConversionError, EdgekitError
 from edgekit.inspection import Inspection
+from edgekit.runtime import version
 from edgekit_converters.inspection.inspect import inspect
 from edgekit_converters.needs.contract import clashes
 from tests.converters import networks
@@ -38,6 +39,7 @@ speed = 0.1
 {more}
 [sources]
 """
+STRANGER = helper.make_node("Frobnicate", ["x"], ["y"], domain="mine")
 CONTRIBUTED = helper.make_node("FusedConv", ["x"], ["y"], domain="com.microsoft")
 
 
@@ -104,6 +106,14 @@ def test_operators_weights_and_ports_are_told(tmp_path: Path) -> None:
             ),
         ),
         (
+            networks.model([STRANGER], {}, inputs={"x": ["n"]}, outputs={"y": ["n"]}),
+            (
+                f"mine.Frobnicate: no operator of ONNX, nor of onnxruntime {version()}:"
+                " replace it by ONNX's own operators, or export the function that it stands"
+                " for with the model"
+            ),
+        ),
+        (
             one_node("Erfc"),
             (
                 "ai.onnx.Erfc: ONNX has no such operator at opset 17: export with another"
@@ -129,6 +139,25 @@ def test_a_board_may_allow_contributed_operators() -> None:
     model = networks.model([CONTRIBUTED], {}, inputs={"x": ["n"]}, outputs={"y": ["n"]})
     generous = own_board(more='allow_domains = ["com.microsoft"]')
     assert clashes(model, generous) == ()
+
+
+@pytest.mark.parametrize(
+    ("node", "needs"),
+    [
+        (CONTRIBUTED, "onnxruntime 1.13 or newer, one that has com.microsoft.FusedConv"),
+        (STRANGER, "no onnxruntime that edgekit knows"),
+        (helper.make_node("Erfc", ["x"], ["y"]), "no onnxruntime that edgekit knows"),
+    ],
+)
+def test_operators_that_onnx_does_not_have_are_part_of_what_is_needed(
+    node: NodeProto, needs: str, tmp_path: Path
+) -> None:
+    model = networks.model([node], {}, inputs={"x": ["n"]}, outputs={"y": ["n"]})
+    if node.domain:
+        model.opset_import.append(helper.make_opsetid(node.domain, 1))
+    told = edgekit(saved(tmp_path, model)).output
+    assert f"  needs       {needs}\n" in told
+    assert f"{node.domain or 'ai.onnx'}.{node.op_type}  no operator of ONNX" in told
 
 
 def test_a_function_that_the_model_brings_along_is_no_stranger(tmp_path: Path) -> None:

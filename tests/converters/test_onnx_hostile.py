@@ -240,6 +240,16 @@ def test_sparse_weights_out_of_bounds_are_refused(
         taken(tmp_path, proto)
 
 
+@pytest.mark.parametrize(("domain", "shown"), [("", "ai.onnx"), ("com.microsoft",) * 2])
+def test_an_operator_that_no_runtime_has_is_named(
+    domain: str, shown: str, tmp_path: Path
+) -> None:
+    proto = built(product("Frobnicate", domain), domains=(domain,) if domain else ())
+    sentence = rf"it uses {shown}\.Frobnicate, which onnxruntime \d.* does not have; export"
+    with pytest.raises(ConversionError, match=sentence):
+        taken(tmp_path, proto)
+
+
 def test_contributed_operators_are_left_to_the_boards(tmp_path: Path) -> None:
     proto = built(product("FusedMatMul", "com.microsoft"), domains=("com.microsoft",))
     extraction = taken(tmp_path, proto)

@@ -78,12 +78,12 @@ def _isolated(
     child: "_Child", trouble: UnloadableError | None, progress: Progress
 ) -> Extraction:
     """Convert among the model's own packages; `trouble` is what happened among ours."""
-    if trouble is not None:
-        progress(f"{trouble}")
     source, samples = child.source, child.request.samples
     found = isolation.wanted(source, progress)
     if found is None:
         raise trouble or isolation.refusal(source)
+    if trouble is not None:
+        progress(f"{trouble}")
     if not child.request.trust_pickle:
         raise ConversionError(
             f"{source.path.name}: the packages it was made with run code when they are"
@@ -138,7 +138,7 @@ class _Child:
                 [*command, str(order_file.resolve())],
                 log=log,
                 cwd=self.workdir,
-                env=_environment(os.environ, home),
+                env=_environment(os.environ, home) | {"TMPDIR": str(self.workdir)},
                 timeout_s=self.timeout_s,
             )
         except subprocess.TimeoutExpired as error:

@@ -33,8 +33,8 @@ def page(report: Report) -> str:
     return template.substitute(
         title=escape(f"{identity.name} {identity.version}"),
         subtitle=escape(
-            f"{report.framework} model, task {report.task}, judged by {report.metric} on"
-            f" {report.samples:,} samples"
+            f"{report.framework} model, task {report.task}, judged by {report.metric_title}"
+            f" on {report.samples:,} samples"
             f"{' with true labels' if report.true_labels else ' without true labels'},"
             f" a drop of at most {report.max_drop:g} is allowed"
         ),
@@ -42,7 +42,7 @@ def page(report: Report) -> str:
         notes="".join(f"<li>{escape(note)}</li>" for note in report.notes),
         choices=_choices(report),
         plots=_plots(report),
-        metric=escape(report.metric),
+        metric=escape(report.metric_title),
         rows="\n".join(_rows(one, report) for one in report.candidates if ran(one)),
         fallen=_fallen([one for one in report.candidates if not ran(one)]),
         details="\n".join(_details(report)),
@@ -121,7 +121,7 @@ def _plots(report: Report) -> str:
         [_point(one, y=one.drop, low=one.low, high=one.high) for one in shown],
         x=size_axis,
         y=Axis(
-            title=f"{report.metric}, drop against the original",
+            title=f"{report.metric_title}, drop against the original",
             mark=Mark(at=report.max_drop, text="allowed"),
             cap=_SHOWN_DROPS * report.max_drop or None,
         ),

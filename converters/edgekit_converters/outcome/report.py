@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from edgekit.board import Board
-from edgekit.conversion import Candidate
+from edgekit.conversion import UNITS, Candidate
 from edgekit.document import canonical_json
 from edgekit.golden import Golden
 from edgekit.manifest import ModelIdentity, RuntimeNeeds, Tolerance
@@ -56,6 +56,16 @@ class Report:
         """What the flavors are judged by."""
         return next((one.metric for one in self.candidates if one.metric), "")
 
+    @property
+    def metric_title(self) -> str:
+        """What the flavors are judged by, with its unit."""
+        return next((one.metric_title for one in self.candidates if one.metric), "")
+
+    @property
+    def metric_scale(self) -> float:
+        """What turns the metric's values into the target's own unit."""
+        return next((one.metric_scale for one in self.candidates if one.metric), 1.0)
+
     def to_json(self) -> bytes:
         """Encode canonically. No paths and no times of day are in it."""
         return canonical_json(
@@ -72,6 +82,8 @@ class Report:
                 "samples": self.samples,
                 "true_labels": self.true_labels,
                 "metric": self.metric,
+                "metric_unit": UNITS.get(self.metric, ""),
+                "metric_scale": self.metric_scale,
                 "max_drop": self.max_drop,
                 "source_bytes": self.source_bytes,
                 "fp32_bytes": self.fp32_bytes,

@@ -11,6 +11,7 @@ from edgekit_converters.extraction import Extraction
 from edgekit_converters.intake import inputs, samples
 from edgekit_converters.intake.labels import as_answers
 from edgekit_converters.verdict.answers import columns
+from edgekit_converters.verdict.metrics import Metric
 from edgekit_converters.verdict.papers import (
     Calibration,
     Papers,
@@ -19,6 +20,11 @@ from edgekit_converters.verdict.papers import (
     trimmed,
 )
 from edgekit_converters.verdict.reproduction import Reproduction, reproduce
+
+_SHARES = {  # what a reader who knows the metric by name would not expect
+    Metric.RMSE: ", as a share of the true values' standard deviation",
+    Metric.RELATIVE_ERROR: ", a share of the standard deviation of the original's answers",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +46,10 @@ def ask(request: ConversionRequest, extraction: Extraction) -> Asked:
     papers = lay_out(extraction, question, calibration=_calibration(request, extraction))
     found = reproduce(papers.whole, request.logged_metrics, request.logged_metric)
     metric = f"judged by {papers.whole.metric}" + (" (auto)" if _auto(question) else "")
+    metric += _SHARES.get(papers.whole.metric, "")
     said = "" if found is None else found.sentence
-    notes = (*extraction.notes, said, metric, trimming, papers.sentence)
+    remark = papers.whole.remark
+    notes = (*extraction.notes, said, metric, remark, trimming, papers.sentence)
     return Asked(
         extraction=extraction,
         papers=papers,

@@ -1,4 +1,4 @@
-"""Say why a board gets no smaller flavor, or one that is not proven. Pure; chooses nothing."""
+"""Say why a board gets no smaller flavor, or an unproven one. Pure; chooses nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -5,11 +5,12 @@ flavor is better. Knows no limit. `resamples` of 0 leaves the interval out, wher
 bootstrap would make it: enough for a search.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from edgekit.conversion import UNITS
 from edgekit.table import Array
 from edgekit_converters.verdict import metrics
 from edgekit_converters.verdict.metrics import Metric, Ranking
@@ -39,10 +40,10 @@ class ClassLoss:
 class Comparison:
     """What the rows show.
 
-    `original` and `flavor` are the metric's values, `interval` is of the drop.
-    `agreement` is the share of rows with the original's answer (numbers: within CLOSE),
-    `few` the rows of the smallest class that counts. `classes` is there where true labels
-    are, `detail` is one clause more.
+    `original` and `flavor` are the metric's values, `interval` is of the drop; `scale` is
+    what they are shares of, 1 where they are none. `agreement` is the share of rows with
+    the original's answer (numbers: within CLOSE), `few` the rows of the smallest class
+    that counts. `classes` is there where true labels are, `detail` is one clause more.
     """
 
     metric: Metric
@@ -52,6 +53,7 @@ class Comparison:
     interval: Interval
     agreement: float
     few: int
+    scale: float = 1.0
     classes: tuple[ClassLoss, ...] = ()
     detail: str = ""
 
@@ -63,9 +65,10 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The numbers in words."""
-        values = f"{self.metric} {self.original:.4f}, then {self.flavor:.4f}"
+        unit = f" {UNITS[self.metric]}" if self.metric in UNITS else ""
+        values = f"{self.metric} {self.original:.4f}, then {self.flavor:.4f}{unit}"
         if self.metric in {Metric.FLIPS, Metric.RELATIVE_ERROR}:
-            values = f"{self.metric} {self.flavor:.4f}"
+            values = f"{self.metric} {self.flavor:.4f}{unit}"
         return ": ".join(part for part in (values, self.detail) if part)
 
 
@@ -178,6 +181,7 @@ def compare_numbers(
     wide = spread(before)
     close = (np.abs(apart) <= CLOSE * wide).all(axis=1)
     relative = float(np.median(np.abs(apart) / np.maximum(np.abs(before), 1e-9 * wide)))
+    unit = 1.0
     if metric is Metric.RMSE and truth is not None:
         wanted = truth.reshape(-1, 1)
         unit = float(spread(wanted)[0])
@@ -202,8 +206,21 @@ def compare_numbers(
         interval=interval,
         agreement=float(np.mean(close)),
         few=rows,
-        detail=f"median relative error {relative:.1e}",
+        scale=unit,
+        detail="; ".join(
+            [
+                *_in_own_unit(metric, values, unit),
+                f"median relative error {relative:.1e}",
+            ]
+        ),
     )
+
+
+def _in_own_unit(metric: Metric, shares: Sequence[float], unit: float) -> Iterator[str]:
+    """Say an error that is shown as a share in the unit of what is predicted too."""
+    if metric is Metric.RMSE:
+        before, after = (f"{share * unit:.6g}" for share in shares)
+        yield f"{before}, then {after} in the target's own unit"
 
 
 def broken(metric: Metric, after: Array, rows: int) -> Comparison:

@@ -14,7 +14,7 @@ from edgekit.conversion import AUTO
 from edgekit.errors import ConversionError
 from edgekit.table import Array
 from edgekit_converters.extraction import Extraction, Task
-from edgekit_converters.verdict import answers
+from edgekit_converters.verdict import answers, one_class
 from edgekit_converters.verdict.answers import Reading, Score
 from edgekit_converters.verdict.compare import (
     Comparison,
@@ -132,6 +132,13 @@ class Exam:
     def true_labels(self) -> Array | None:
         """The true labels as texts, [rows], where there are such."""
         return None if self.truth is None else answers.true_labels(self.truth, self.task)
+
+    @property
+    def remark(self) -> str:
+        """What rows of one class only cannot show, "" where they are of several."""
+        if not self.metric.of_labels:
+            return ""
+        return one_class.remark(self.labels_of(self.original), self.true_labels)
 
     def labels_of(self, predictions: Predictions) -> Array:
         """Return [rows] labels as texts."""
@@ -292,6 +299,7 @@ def _check_labels(exam: Exam) -> None:
         )
     if exam.true_labels is None:
         return
+    one_class.refuse(exam.metric, exam.true_labels)
     said = set(exam.labels_of(exam.original).tolist())
     if not exam.classes and said & set(exam.true_labels.tolist()):
         return  # the model may know classes that it gives none of these rows

@@ -12,10 +12,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import edgekit
 import edgekit_converters
+from edgekit import scratch
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ProofError
 from edgekit.table import Array, Table, rows, take
@@ -100,8 +100,7 @@ def measure(
     ProofError when it cannot be loaded or run, gives another number of rows, or takes
     more than `timeout_s`.
     """
-    with TemporaryDirectory(prefix="edgekit-trial-") as name:
-        folder = Path(name)
+    with scratch.folder("trial") as folder:
         _prepare(folder, model, session_options)
         if rival is not None:
             folder.joinpath(trial.RIVAL).write_bytes(rival.model)
@@ -134,8 +133,7 @@ def answer(  # noqa: PLR0913 - what is asked, and under which conditions
     one's by default. Under a cap above 0 a candidate that takes more is killed. ProofError
     as for `measure`.
     """
-    with TemporaryDirectory(prefix="edgekit-trial-") as name:
-        folder = Path(name)
+    with scratch.folder("trial") as folder:
         _prepare(folder, model, session_options)
         tables.save(folder / trial.FEW, feeds)
         command = [*_command(python or Path(sys.executable), folder), trial.BRIEF]

@@ -25,6 +25,7 @@ from edgekit_converters.frameworks.boosting.boosted_graph import (
 )
 from edgekit_converters.frameworks.nodes import OwnGraph
 from edgekit_converters.intake import inputs, samples
+from edgekit_converters.intake.gaps import hint
 from edgekit_converters.intake.inputs import TEXT, Inputs
 from edgekit_converters.intake.labels import as_answers
 from edgekit_converters.job import Job
@@ -147,7 +148,7 @@ def _ask(native: Native, table: Table, takes: Inputs) -> Predictions:
     except _ASKING + native.failures as error:
         raise ConversionError(
             f"{native.framework}: the original itself fails on the samples:"
-            f" {_first_line(error)}"
+            f" {_first_line(error).rstrip('.')}{hint(table)}"
         ) from error
     if native.classes is None and native.boosted.link is Link.SOFTMAX:
         beside = prediction

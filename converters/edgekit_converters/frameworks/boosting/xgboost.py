@@ -4,6 +4,8 @@ Answers as mlflow.xgboost's python_function does: a Booster through a DMatrix, a
 trees; a wrapper as its class predicts, up to the best iteration of an early stop.
 """
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ from edgekit_converters.frameworks.boosting.boosted_model import (
 from edgekit_converters.intake.unloadable import UnloadableError
 from edgekit_converters.job import Job
 
+_PARSER = "json.cc"  # the source of XGBoost that reads both forms of its files
+_PLACE = re.compile(r"^\[[\d:]+\] (/\S*/)?")  # "[18:16:57] /workspace/src/common/"
 _BOOSTER = "xgboost.core.Booster"
 _WRAPPERS = (
     "XGBClassifier",
@@ -64,10 +68,16 @@ def _load(job: Job, wrapper: str) -> Any:  # noqa: ANN401 - XGBoost has no types
     try:
         model.load_model(path)
     except (XGBoostError, LookupError, TypeError, ValueError) as error:
+        reason = _reason(error)
+        if _cut_off(path) or _PARSER in reason:
+            raise ConversionError(
+                f"{path.name}: damaged or cut off: XGBoost {xgboost.__version__} cannot"
+                f" read it as JSON or UBJSON ({reason}); save it again with save_model"
+            ) from error
         saved = job.source.configuration.get("xgb_version", "another version")
         raise UnloadableError(
             f"{path.name}: XGBoost {xgboost.__version__} cannot load it, it was saved with"
-            f" {saved} ({_reason(error)}). If it is of the binary format that 3.1 dropped,"
+            f" {saved} ({reason}). If it is of the binary format that 3.1 dropped,"
             " load it with an older XGBoost, save it again as model.ubj and log that, or"
             " keep the requirements.txt that MLflow logged beside it (see --isolate)"
         ) from error
@@ -103,6 +113,13 @@ def _of_wrapper(model: Any) -> Native:  # noqa: ANN401
     )
 
 
+def _cut_off(path: Path) -> bool:
+    """Whether it begins as an object of JSON or UBJSON does, but does not end as one."""
+    data = path.read_bytes()
+    return data.startswith(b"{") and not data.rstrip().endswith(b"}")
+
+
 def _reason(error: Exception) -> str:
+    """Return the first line of what XGBoost says, without the time and its folders."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][-200:] if lines else type(error).__name__
+    return _PLACE.sub("", lines[0])[-200:] if lines else type(error).__name__

@@ -21,6 +21,7 @@ from edgekit.table import Array, Table
 from edgekit_converters.extraction import Task
 from edgekit_converters.frameworks.scikit.sklearn_instead import unanswered
 from edgekit_converters.intake import inputs
+from edgekit_converters.intake.gaps import hint
 from edgekit_converters.intake.inputs import Inputs
 from edgekit_converters.intake.kind import Kind
 from edgekit_converters.intake.unloadable import UnloadableError
@@ -124,8 +125,9 @@ def ask(model: Any, function: str, table: Table, taken: Inputs) -> Answers:  # n
             f"{name}: the original itself fails on the samples: {error}"
         ) from error
     except _ASKING as error:
+        first = str(error).strip().partition("\n")[0].rstrip(".")
         raise ConversionError(
-            f"{name}: the original itself fails on the samples: {error}"
+            f"{name}: the original itself fails on the samples: {first}{hint(table)}"
         ) from error
 
 
