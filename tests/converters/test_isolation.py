@@ -1,6 +1,7 @@
 """Models that current libraries cannot load, converted among their own."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,14 @@ def test_always_is_not_for_kinds_that_need_no_packages(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"\x08\x08")
     with pytest.raises(ConversionError, match="without the packages it was made with"):
+        extract(request(path, Isolation.ALWAYS), work(tmp_path), lambda _: None)
+
+
+def test_pytorch_is_not_installed_a_second_time(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/archive_format", "pt2")
+    with pytest.raises(ConversionError, match=r"gigabytes.*torch\.export\.save"):
         extract(request(path, Isolation.ALWAYS), work(tmp_path), lambda _: None)
 
 

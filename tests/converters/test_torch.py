@@ -1,5 +1,6 @@
 """PyTorch models against their ONNX form, in every file PyTorch and MLflow write."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -237,3 +238,22 @@ def test_the_same_model_gives_the_same_bytes_whatever_the_hash_seed(
     )
     assert first.model == second.model
     assert first.binding == second.binding
+
+
+def test_a_pickle_of_another_pytorch_that_fails_says_so(tmp_path: Path) -> None:
+    import torch  # noqa: PLC0415 - seconds to import
+
+    module = torch.nn.MultiheadAttention(4, 1)
+    del module.batch_first  # which older versions did not have
+    data = tmp_path / "data"
+    data.mkdir()
+    torch.save(module, data / "model.pth")
+    flavor = {"model_data": "data", "pytorch_version": "1.7.1"}
+    python = {"loader_module": "mlflow.pytorch", "data": "data"}
+    flavors = {"flavors": {"pytorch": flavor, "python_function": python}}
+    tmp_path.joinpath("MLmodel").write_text(json.dumps(flavors), "utf-8")
+    rows = {name: np.ones((5, 4), np.float32) for name in ("query", "key", "value")}
+    np.savez(tmp_path / "rows.npz", allow_pickle=False, **rows)
+    said = r"batch_first.*PyTorch 1\.7\.1.*export\.save"
+    with pytest.raises(ConversionError, match=said):
+        extracted(tmp_path, tmp_path / "rows.npz", trust_pickle=True)

@@ -20,6 +20,7 @@ from edgekit_converters import environments
 from edgekit_converters.environments import NoEnvironmentError
 from edgekit_converters.frameworks import TOOLS
 from edgekit_converters.intake import requirements
+from edgekit_converters.intake.kind import Kind
 from edgekit_converters.intake.requirements import Pin, Requirements
 from edgekit_converters.intake.source import MLMODEL, Source
 from edgekit_converters.versions import installed
@@ -50,6 +51,7 @@ _OURS = {  # never as a model pins them: edgekit brings its own, or needs none
 _OLD = {"scikit-learn": (1, 5), "xgboost": (2, 0), "lightgbm": (4, 0)}
 _BEFORE = ("numpy>=1.21,<2", "scipy>=1.8,<1.12", "pandas>=1.3,<3", "setuptools<70")
 _SINCE = ("pandas>=2",)
+_TOO_LARGE = {Kind.TORCH_PICKLE, Kind.TORCH_PROGRAM, Kind.TORCH_SCRIPT}
 _FIRST_NAMED = (1, 1)  # skl2onnx for older scikit-learns needs onnx before 1.18
 _MANY = 5  # names that one sentence lists
 
@@ -166,6 +168,12 @@ def packages(interpreter: Path) -> Mapping[str, str]:
 
 def refusal(source: Source) -> ConversionError:
     """Return the refusal of a model that cannot be isolated."""
+    if source.kind in _TOO_LARGE:
+        return ConversionError(
+            f"{source.path.name}: PyTorch is not installed a second time, as it takes"
+            " gigabytes with its GPU libraries; where the model was made, save it as an"
+            " exported program (torch.export.save), which newer versions read"
+        )
     if source.kind not in TOOLS:
         known = ", ".join(sorted(TOOLS))
         return ConversionError(

@@ -9,7 +9,7 @@ import sys
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,7 +44,8 @@ class Original:
     """A model out of its file. `program` is what torch.export made of it, if it did.
 
     `parameters` are the names its forward takes by position, `required` those it cannot do
-    without. `call` takes one tensor for each of the first.
+    without. `call` takes one tensor for each of the first. `saved_with` is the PyTorch that
+    a pickle comes from, "" where it is this one or nobody says.
     """
 
     module: Any
@@ -52,6 +53,7 @@ class Original:
     parameters: tuple[str, ...]
     required: int
     program: Any = None
+    saved_with: str = ""
 
 
 def load(job: Job) -> Original:
@@ -89,6 +91,7 @@ def ask(name: str, original: Original, arrays: Sequence[Array]) -> dict[str, Arr
     except FAILURES as error:
         raise ConversionError(
             f"{name}: the original itself fails on the samples: {short(error)}"
+            f"{_elsewhere(original)}"
         ) from error
     leaves, _ = pytree.tree_flatten_with_path(answer)
     found = {_named(path): leaf for path, leaf in leaves}
@@ -131,7 +134,7 @@ def _load_pickle(job: Job) -> Original:
             f"{job.source.path.name}: it holds a {type(module).__name__}; a"
             " torch.nn.Module is expected"
         )
-    return _module(module)
+    return replace(_module(module), saved_with=_other_version(job))
 
 
 def _load_script(job: Job) -> Original:
@@ -182,6 +185,26 @@ def _module(module: Any) -> Original:  # noqa: ANN401 - PyTorch has no types
         call=module,
         parameters=tuple(taken),
         required=sum(not optional for optional in taken.values()),
+    )
+
+
+def _other_version(job: Job) -> str:
+    """Return the PyTorch that a model was logged with, if it is not of this release."""
+    saved = str(job.source.configuration.get("pytorch_version", ""))
+    return "" if _release(saved) == _release(torch.__version__) else saved
+
+
+def _release(version: str) -> list[str]:
+    return version.split(".")[:2]
+
+
+def _elsewhere(original: Original) -> str:
+    if not original.saved_with:
+        return ""
+    return (
+        f". It was pickled with PyTorch {original.saved_with}, and this is"
+        f" {torch.__version__}: where it was made, save it as an exported program"
+        " (torch.export.save)"
     )
 
 
