@@ -15,6 +15,7 @@ from edgekit.document import Reader, refuse_unknown
 from edgekit.errors import ConfigError
 from edgekit.trust.layout import FLEET_FIELD, ROOT
 
+from edgekit_agent.staleness import Staleness
 FORMAT = 1
 DEFAULT_PATH = Path("/etc/edgekit/agent.toml")
 CONFIG_VARIABLE = "EDGEKIT_AGENT_CONFIG"
@@ -89,6 +90,7 @@ class Config:
         """Return what the bundles of this model may take."""
         own = self.subscription(model).flash_bytes
         return min(own or self.limits.model_flash_bytes, self.limits.model_flash_bytes)
+    staleness: Staleness
 
     @property
     def socket(self) -> Path:
@@ -176,6 +178,7 @@ def _name(reader: Reader, key: str) -> str:
         reader.fail(key, "a text without line breaks and control characters")
     return name
 
+        staleness=_staleness(reader),
 
 def _root(reader: Reader) -> bytes:
     """Return the trusted root, if it says that it is one, of this fleet.
@@ -232,6 +235,13 @@ def _serving(reader: Reader) -> Serving:
 
 
 def _hooks(reader: Reader) -> Hooks:
+def _staleness(reader: Reader) -> Staleness:
+    value = reader.text("staleness", Staleness.REFUSE.value)
+    if value not in set(Staleness):
+        reader.fail("staleness", f"one of {', '.join(Staleness)}")
+    return Staleness(value)
+
+
     known = {"dir", "time_limit_s"}
     refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
     return Hooks(

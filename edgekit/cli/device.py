@@ -15,6 +15,7 @@ from edgekit.fleet.enroll import (
     DEFAULT_RUNTIME_DIR,
     DEFAULT_STATE_DIR,
     ENFORCEMENTS,
+    STALENESSES,
     Provision,
 )
 from edgekit.fleet.folder import FleetFolder
@@ -83,6 +84,14 @@ def command() -> None:
     help="How often it sends its metrics.",
 )
 @click.option(
+    "--staleness",
+    type=click.Choice(STALENESSES),
+    default=STALENESSES[0],
+    show_default=True,
+    help="What it does when signatures have expired, or its clock says so: refuse news,"
+    " accept news by signed times alone, or stop answering. It serves on in the first two.",
+)
+@click.option(
     "--broker", metavar="URL", help="The broker as this device sees it.  [default: fleet's]"
 )
 @click.option("--username", help="On the broker.  [default: none]")
@@ -103,6 +112,7 @@ def enroll(  # noqa: PLR0913 - one argument for each option
     runtime_dir: str,
     enforcement: str,
     telemetry_interval_s: int,
+    staleness: str,
     broker: str | None,
     again: bool,
     fleet_folder: Path,
@@ -134,6 +144,7 @@ def enroll(  # noqa: PLR0913 - one argument for each option
         runtime_dir=runtime_dir,
         enforcement=enforcement,
         telemetry_interval_s=telemetry_interval_s,
+        staleness=staleness,
     )
     device = Device(
         name=name,

@@ -18,6 +18,7 @@ FORMAT = 1
 DEFAULT_STATE_DIR = "/var/lib/edgekit"
 DEFAULT_RUNTIME_DIR = "/run/edgekit"
 ENFORCEMENTS = ("strict", "mlflow", "off")
+STALENESSES = ("refuse", "accept", "stop")  # as edgekit_agent.staleness has them
 MAX_NAME_CHARACTERS = 100
 MAX_RUNTIME_DIR_BYTES = 87  # as edgekit-agent has it: a Unix socket's path is short
 _HEADER = """\
@@ -44,6 +45,7 @@ class Provision:
     runtime_dir: str = DEFAULT_RUNTIME_DIR
     enforcement: str = ENFORCEMENTS[0]
     telemetry_interval_s: int = 60
+    staleness: str = STALENESSES[0]
 
     def __post_init__(self) -> None:
         """Refuse what the agent would refuse, with ConfigError."""
@@ -88,6 +90,7 @@ class Provision:
             "runtime_dir": self.runtime_dir,
             "enforcement": self.enforcement,
             "telemetry_interval_s": self.telemetry_interval_s,
+            "staleness": self.staleness,
             "root": self.root.decode(),
             "broker": self.broker.to_table(),
             "limits": {

@@ -54,7 +54,10 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A device's reported state; `seq` counts its reports since `boot_id` began."""
+    """A device's reported state; `seq` counts its reports since `boot_id` began.
+
+    `stale`: the signatures it knows have expired on `fresh_until`, by its clock.
+    """
 
     device: str
     board: str
@@ -64,6 +67,8 @@ class Report:
     seq: int
     at: str
     models: tuple[ModelState, ...]
+    fresh_until: str = ""
+    stale: bool = False
 
     @classmethod
     def from_json(cls, payload: bytes) -> "Report":
@@ -81,6 +86,8 @@ class Report:
             seq=reader.integer("seq"),
             at=_text(reader, "at"),
             models=tuple(map(_model, models)),
+            fresh_until=_optional_text(reader, "fresh_until"),
+            stale=reader.flag("stale", default=False),
         )
 
 
@@ -169,6 +176,10 @@ def _text(reader: Reader, key: str, default: str | None = None) -> str:
     if len(text) > MAX_CHARACTERS or not text.isprintable():
         reader.fail(key, f"a printable text of up to {MAX_CHARACTERS} characters")
     return text
+
+
+def _optional_text(reader: Reader, key: str) -> str:
+    return "" if reader.table.get(key) is None else _text(reader, key)
 
 
 def _model(reader: Reader) -> ModelState:

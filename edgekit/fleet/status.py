@@ -74,6 +74,9 @@ def _trouble(known: Known, state: ModelState | None) -> str:
         return "never reported"
     if state is None:
         return "not followed by the device; enrolled anew since?"
-    if state.trouble is None:
-        return ""
-    return f"{state.trouble.kind}: {state.trouble.reason}"
+    if state.trouble is not None:
+        return f"{state.trouble.kind}: {state.trouble.reason}"
+    if known.report.stale:
+        until = known.report.fresh_until
+        return f"stale: its signatures expired on {until}, or its clock is wrong"
+    return ""

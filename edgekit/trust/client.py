@@ -108,6 +108,8 @@ class TrustClient:
                     write=self._write,
                 )
                 updater.refresh()
+                floor = self._guard.floor.with_freshness(updater.fresh_until)
+                self._guard.floor = floor
             finally:
                 self._keep_floor(before)
         return updater

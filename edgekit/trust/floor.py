@@ -47,10 +47,15 @@ class RolloutFloor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """The highest signed time, versions and rollout numbers accepted so far."""
+    """The highest signed time, versions and rollout numbers accepted so far.
+
+    `fresh_until` is when the first signature expires of those that the last refresh
+    accepted, None before the first: what is newest is known until then, and no longer.
+    """
 
     fleet: str
     issued: datetime = EPOCH
+    fresh_until: datetime | None = None
     online_keyids: frozenset[str] = frozenset()  # who could sign versions and times
     versions: Mapping[str, int] = field(default_factory=dict)
     rollouts: Mapping[str, RolloutFloor] = field(default_factory=dict)  # by pointer path
@@ -67,6 +72,7 @@ class Floor:
         return replace(
             self,
             issued=EPOCH,
+            fresh_until=None,
             online_keyids=online_keyids,
             versions={ROOT: version},
         )
@@ -80,6 +86,18 @@ class Floor:
     def with_issued(self, issued: datetime) -> "Floor":
         """Return the floor raised to a signed time; an earlier one changes nothing."""
         return replace(self, issued=max(self.issued, issued))
+
+    def with_freshness(self, until: datetime) -> "Floor":
+        """Return the floor after a refresh whose first signature expires then."""
+        return replace(self, fresh_until=until)
+
+    def is_stale(self, now: datetime) -> bool:
+        """Whether it can no longer be known what is newest: past that date, at least.
+
+        A clock that runs behind is not believed below the latest signed time; one that
+        runs ahead cannot be told from time that has passed.
+        """
+        return self.fresh_until is not None and max(now, self.issued) >= self.fresh_until
 
     def with_rollout(self, path: str, rollout: int, keyids: frozenset[str]) -> "Floor":
         """Return the floor raised to a pointer's rollout number, or raise TrustError."""
@@ -102,6 +120,7 @@ class Floor:
                 "format": FORMAT,
                 "fleet": self.fleet,
                 "issued": self.issued.strftime(TIME_FORMAT),
+                "fresh_until": self.fresh_until and self.fresh_until.strftime(TIME_FORMAT),
                 "online_keys": sorted(self.online_keyids),
                 "versions": dict(self.versions),
                 "rollouts": {
@@ -119,6 +138,7 @@ class Floor:
         return cls(
             fleet=reader.text("fleet"),
             issued=parse_time(reader.text("issued"), subject="floor: issued"),
+            fresh_until=_optional_time(reader),
             online_keyids=frozenset(reader.texts("online_keys")),
             versions={role: versions.integer(role) for role in versions.table},
             rollouts={
@@ -129,3 +149,9 @@ class Floor:
                 for path, entry in reader.named("rollouts").items()
             },
         )
+
+
+def _optional_time(reader: Reader) -> datetime | None:
+    if reader.table.get("fresh_until") is None:
+        return None
+    return parse_time(reader.text("fresh_until"), subject="floor: fresh_until")

@@ -6,6 +6,7 @@ fails when a new version of it no longer has them. Knows no statements.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from tuf.api.exceptions import BadVersionNumberError
@@ -57,6 +58,13 @@ class GuardedUpdater(Updater):
     def targets(self) -> Targets:
         """The verified top-level targets role; refresh() comes first."""
         return self._trusted_set.targets
+
+    @property
+    def fresh_until(self) -> datetime:
+        """When the first of the top-level roles' signatures expires; refresh() first."""
+        trusted = self._trusted_set
+        roles = (trusted.root, trusted.timestamp, trusted.snapshot, trusted.targets)
+        return min(role.expires for role in roles)
 
     def delegated(self, role: str) -> Targets:
         """Return the verified metadata of a role that the targets role delegates to.

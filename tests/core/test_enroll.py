@@ -41,6 +41,7 @@ def test_the_file_holds_all_that_the_device_must_know() -> None:
         "runtime_dir": "/run/edgekit",
         "enforcement": "strict",
         "telemetry_interval_s": 60,
+        "staleness": "refuse",
         "root": ROOT.decode(),
         "broker": {"url": "mqtts://broker:8883", "ca_file": "/etc/edgekit/ca.pem"},
         "limits": {

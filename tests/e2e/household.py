@@ -252,6 +252,10 @@ class Household:
             return {}
         return found
 
+    def device_report(self) -> State:
+        """Return the device's whole reported state, {} when it has not."""
+        return self._retained(self.topics.state(DEVICE)) or {}
+
     def reported(self, model: str = MODEL) -> State:
         """Return a model's state as the device reports it, {} when it has not."""
         found = self._retained(self.topics.state(DEVICE))

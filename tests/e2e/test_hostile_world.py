@@ -184,12 +184,28 @@ def test_a_damaged_record_is_put_aside_and_the_bundles_are_found_without_a_downl
     serving.stop("agent")
     record = serving.folder / "state" / "models" / "wine" / "state.json"
     record.write_bytes(damage)
+    record.with_suffix(".copy").write_bytes(damage)
     shutil.rmtree(serving.repository / "blobs")  # nobody could send it again
     serving.start_agent()
     serving.until(lambda: serving.serves("1"), "version 1 is served")
     assert serving.answer() == [6.0]
     assert record.with_suffix(".damaged").read_bytes() == damage
     assert "starting afresh" in serving.log
+
+
+def test_a_damaged_record_and_no_broker_leave_the_model_serving(
+    serving: Household,
+) -> None:
+    serving.stop("agent")
+    serving.stop("broker")
+    record = serving.folder / "state" / "models" / "wine" / "state.json"
+    damage = bytearray(record.read_bytes())
+    damage[len(damage) // 2] ^= 1
+    record.write_bytes(damage)
+    serving.start_agent()
+    serving.until(lambda: serving.answer() == [6.0], "the model answers")
+    assert record.with_suffix(".damaged").read_bytes() == damage
+    assert "its copy is read" in serving.log
 
 
 # --- clocks ----------------------------------------------------------------------------
@@ -243,6 +259,49 @@ def test_a_device_that_boots_in_2040_serves_on_reports_and_recovers(
     serving.stop("agent")
     serving.start_agent()
     serving.until(lambda: serving.serves("2"), "with the right clock, version 2 is taken")
+
+
+def follow(house: Household, policy: str) -> None:
+    """Let the device have another policy of staleness."""
+    path = house.folder / "agent.toml"
+    text = path.read_text("utf-8")
+    assert 'staleness = "refuse"' in text
+    path.write_text(
+        text.replace('staleness = "refuse"', f'staleness = "{policy}"'), "utf-8"
+    )
+
+
+def test_a_device_that_may_doubt_its_clock_takes_a_release_in_2040(
+    serving: Household,
+) -> None:
+    serving.stop("agent")
+    follow(serving, "accept")
+    serving.start_agent(**clock("2040-01-01 00:00:00"))
+    serving.release(SECOND, 2)
+    serving.until(lambda: serving.serves("2"), "version 2 is taken by its signed times")
+    serving.until(lambda: serving.device_report().get("stale") is True, "it says so")
+
+
+def test_a_device_that_must_stop_when_stale_stops_and_comes_back(
+    serving: Household,
+) -> None:
+    """The clock jumps to 2040 and back while the agent runs."""
+    serving.stop("agent")
+    follow(serving, "stop")
+    hands = serving.folder / "clock"
+    hands.write_text("+0")
+    running = clock("2040-01-01 00:00:00")
+    del running["FAKETIME"]
+    running |= {"FAKETIME_TIMESTAMP_FILE": str(hands), "FAKETIME_NO_CACHE": "1"}
+    serving.start_agent(**running)
+    serving.until(lambda: serving.serves("1"), "version 1 is served")
+    hands.write_text("+14y")
+    serving.until(lambda: not serving.serves("1"), "it answers no more")
+    serving.until(lambda: serving.device_report().get("stale") is True, "it says so")
+    assert "requests are not answered until signatures are fresh" in serving.log
+    hands.write_text("+0")
+    serving.until(lambda: serving.serves("1"), "it answers again, by itself")
+    serving.until(lambda: serving.device_report().get("stale") is False, "it says so")
 
 
 # --- processes that hang or die --------------------------------------------------------

@@ -1,10 +1,10 @@
 """Every look in the order in which an update needs what they find. Changes nothing."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 from edgekit.errors import TransportError, TrustError
-from edgekit.trust.floor import EPOCH, Floor
+from edgekit.trust.floor import Floor
 from edgekit_agent import client
 from edgekit_agent.config import Config
 from edgekit_agent.diagnosis import folder, hooks, offer, system
@@ -15,7 +15,9 @@ from edgekit_agent.storage.store import Store
 def examine(settings: Config) -> Iterator[Finding]:
     """Yield each finding as soon as it is there; the broker may take its time."""
     store = Store(settings.state_dir)
-    yield from system.look(settings, _newest_signed_time(store))
+    floor = _floor(store)
+    yield from system.look(settings, floor.issued)
+    yield system.freshness(datetime.now(UTC), floor, settings.staleness)
     yield from folder.look(settings, store)
     yield from hooks.look(settings)
     yield _daemon(settings)
@@ -36,8 +38,8 @@ def _daemon(settings: Config) -> Finding:
     )
 
 
-def _newest_signed_time(store: Store) -> datetime:
+def _floor(store: Store) -> Floor:
     try:
-        return Floor.from_json((store.tuf / "floor.json").read_bytes()).issued
+        return Floor.from_json((store.tuf / "floor.json").read_bytes())
     except (OSError, TrustError):
-        return EPOCH
+        return Floor(fleet="")

@@ -63,7 +63,12 @@ def _verified(settings: Config, store: Store, transport: Transport) -> Iterator[
         files = RetainedFiles(transport, Topics(fleet=settings.fleet))
         try:
             client = TrustClient(
-                folder, settings.root, files, datetime.now(UTC), fleet=settings.fleet
+                folder,
+                settings.root,
+                files,
+                datetime.now(UTC),
+                fleet=settings.fleet,
+                believe_clock=settings.staleness.believes_clock,
             )
             client.refresh()
         except (TransportError, TrustError, StoreError) as error:

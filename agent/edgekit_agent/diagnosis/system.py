@@ -12,15 +12,22 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from edgekit.errors import AdmissionError
+from edgekit.trust.floor import Floor
 from edgekit_agent import machine, memory
 from edgekit_agent.config import Config
 from edgekit_agent.diagnosis.finding import Finding, fine, note, trouble
+from edgekit_agent.staleness import Staleness
 
 LEAST_GLIBC = (2, 28)  # onnxruntime's wheels are manylinux_2_28
 WORD_BITS = 64
 _MB = 2**20
 _IMPORT_S = 120.0
 _IMPORT = "import onnxruntime; onnxruntime.InferenceSession"
+_CONSEQUENCES = {
+    Staleness.REFUSE: "nothing new is taken, what serves goes on",
+    Staleness.ACCEPT: "news is still taken where signed times allow it",
+    Staleness.STOP: "no request is answered until they are fresh",
+}
 _PLATFORMS = {"aarch64": "linux-aarch64", "x86_64": "linux-x86_64"}
 
 
@@ -92,6 +99,21 @@ def clock(now: datetime, floor: datetime) -> Finding:
             "the signed time is believed instead; set the clock if its log is to be read",
         )
     return fine("clock", f"{now:%Y-%m-%d %H:%M} UTC")
+
+
+def freshness(now: datetime, floor: Floor, policy: Staleness) -> Finding:
+    """Judge whether it is still known what is newest, by the last refresh."""
+    if floor.fresh_until is None:
+        return note("freshness", "no signatures were accepted here yet")
+    until = f"{floor.fresh_until:%Y-%m-%d %H:%M}"
+    if not floor.is_stale(now):
+        return fine("freshness", f"the last signatures accepted hold until {until} UTC")
+    return trouble(
+        "freshness",
+        f"the last signatures accepted expired on {until} UTC; {_CONSEQUENCES[policy]}",
+        "`edgekit keys renew` on the operator's machine, and a depot that this device"
+        " reaches; or set the clock if it is wrong",
+    )
 
 
 def _onnxruntime() -> Finding:

@@ -104,6 +104,10 @@ class Attendant:
         match news:
             case Ended(how=how):
                 return self._died(how, now_s)
+    def unload(self, model: str) -> None:
+        """Have the worker answer no more for a model."""
+        self._say(do="unload", model=model)
+
             case Said(document=document):
                 self._watch = self._watch.heard(now_s)
                 subject = "worker"

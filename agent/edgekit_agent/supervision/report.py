@@ -11,8 +11,10 @@ from edgekit_agent.config import Config
 from edgekit_agent.rules.hook import MAX_OUTPUT_CHARS
 from edgekit_agent.rules.record import MAX_REASON_CHARS, MAX_REFUSED, Record
 from edgekit_agent.rules.state import ModelState
+from edgekit_agent.supervision.freshness import Freshness
 
 FORMAT = 1
+UNKNOWN = Freshness()
 _TEXT_CHARS = 16_000  # of all models together: a report is at most 64 KiB
 
 
@@ -43,6 +45,7 @@ def reported_state(  # noqa: PLR0913 - the parts of a report
     at: str,
     onnxruntime: str,
 ) -> bytes:
+    freshness: Freshness = UNKNOWN,
     """Return the retained report. `loaded`: the worker answers with current, right now."""
     text_chars = min(MAX_OUTPUT_CHARS, _TEXT_CHARS // (2 * max(1, len(states))))
     return canonical_json(
@@ -56,6 +59,8 @@ def reported_state(  # noqa: PLR0913 - the parts of a report
             "seq": seq,
             "at": at,
             "models": [
+            "fresh_until": freshness.until,
+            "stale": freshness.stale,
                 {
                     **model_table(state.record, text_chars=text_chars),
                     "loaded": _loaded(state),

@@ -17,6 +17,7 @@ from edgekit_agent.rules.state import ModelState, Moment
 from edgekit_agent.service.telemetry import Window
 from edgekit_agent.supervision import report
 from edgekit_agent.supervision.attendant import Stats
+from edgekit_agent.supervision.freshness import Freshness
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,14 @@ class Reporter:
         self._window_began = at.utc
         self._window_ends_s = at.s + self._config.telemetry_interval_s
 
-    def state(self, states: Sequence[ModelState], at: Moment, *, onnxruntime: str) -> None:
+    def state(
+        self,
+        states: Sequence[ModelState],
+        at: Moment,
+        *,
+        onnxruntime: str,
+        freshness: Freshness,
+    ) -> None:
         """Publish what runs here, retained."""
         self._states_sent += 1
         text = report.reported_state(
@@ -49,6 +57,7 @@ class Reporter:
             seq=self._states_sent,
             at=at.utc,
             onnxruntime=onnxruntime,
+            freshness=freshness,
         )
         self._publish(self._topics.state(self._config.device), text, retain=True)
 

@@ -33,6 +33,7 @@ from edgekit_agent.rules.events import (
     StartUpdate,
     StopUpdate,
     Ticked,
+    WorkerReady,
 )
 from edgekit_agent.rules.hook import Answer
 from edgekit_agent.rules.state import Moment, Policy
@@ -41,6 +42,7 @@ from edgekit_agent.storage.store import Store
 from edgekit_agent.supervision import hook
 from edgekit_agent.supervision.attendant import Attendant, Notice, Stats
 from edgekit_agent.supervision.child import Ended, News, Said
+from edgekit_agent.supervision.freshness import Freshness, FreshnessFile
 from edgekit_agent.supervision.jobs import (
     Job,
     Slot,
@@ -115,6 +117,8 @@ class Supervisor:
         news: queue.SimpleQueue[News] = self._inbox  # type: ignore[assignment]  # it takes more
         self._roster = Roster(store, config.models, settings.policy)
         self._reporter = Reporter(config, transport, store.begin())
+        self._freshness_file = FreshnessFile(store.tuf)
+        self._freshness = Freshness()
         self._worker = Attendant(*settings.worker, inbox=news, patience=settings.patience)
         self._updates = Slot(
             update_meaning,
@@ -156,6 +160,7 @@ class Supervisor:
         at = self._clock()
         self._worker.tick(at.s)  # first of all, serve
         self._reporter.begin(at)
+        self._judge_freshness(at)
         self._each(Started())
         self._roster.collect()
         self._transport.subscribe(self._topics.file(TIMESTAMP))
@@ -196,6 +201,7 @@ class Supervisor:
         self._worker.tick(at.s)
         for slot in self._slots:
             slot.check(at.s)
+        self._judge_freshness(at)
         self._each(Ticked())
         if self._reporter.window_due(at):
             self._roster.save_again()
@@ -273,6 +279,8 @@ class Supervisor:
             return
         if meaning.last:
             slot.conclude()
+        if slot is self._updates:
+            self._freshness_file.read()
         if meaning.event is not None:
             self._apply(job.model, meaning.event)
 
@@ -305,7 +313,8 @@ class Supervisor:
             case RunHook():
                 self._ask(model, action, now_s)
             case Load(release=release):
-                self._worker.load(model, release, now_s)
+                if self._serving:  # else it is asked for again when signatures are fresh
+                    self._worker.load(model, release, now_s)
             case Discard(sha256=sha256):
                 self._store.discard(sha256)
             case Collect():
@@ -344,11 +353,39 @@ class Supervisor:
 
     def _report(self, at: Moment) -> None:
         self._reported = self._roster.changes
-        self._reporter.state(self._roster.states, at, onnxruntime=self._worker.onnxruntime)
+        self._reporter.state(
+            self._roster.states,
+            at,
+            onnxruntime=self._worker.onnxruntime,
+            freshness=self._freshness,
+        )
         self._notifier.status(_status(self._roster))
 
 
 def _status(roster: Roster) -> str:
+    # --- how fresh it is --------------------------------------------------------------
+
+    @property
+    def _serving(self) -> bool:
+        return self._config.staleness.may_serve(stale=self._freshness.stale)
+
+    def _judge_freshness(self, at: Moment) -> None:
+        """Notice when signatures expire and are renewed; stop and start serving by that."""
+        served, before = self._serving, self._freshness
+        self._freshness = self._freshness_file.judge(at.utc)
+        if self._freshness == before:
+            return
+        self._reported = -1
+        if self._freshness.stale != before.stale:
+            said = "expired on" if self._freshness.stale else "hold again until"
+            log.warning("signatures %s %s", said, self._freshness.until)
+        if served and not self._serving:
+            log.error("requests are not answered until signatures are fresh (staleness)")
+            for model in self._roster.names:
+                self._worker.unload(model)
+        if served != self._serving:
+            self._each(WorkerReady())  # the worker holds nothing (any more)
+
     return ", ".join(
         f"{state.record.model}: {state.record.phase}"
         + (f" version {state.record.current.version}" if state.record.current else "")

@@ -77,6 +77,7 @@ class Update:
             self._files,
             datetime.now(UTC),
             fleet=self._config.fleet,
+            believe_clock=self._config.staleness.believes_clock,
         )
         client.refresh()
         return client.resolve(stage=self._wanted.stage, model=self._wanted.model)
