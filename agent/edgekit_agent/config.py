@@ -14,8 +14,8 @@ from edgekit.address import BrokerAddress
 from edgekit.document import Reader, refuse_unknown
 from edgekit.errors import ConfigError
 from edgekit.trust.layout import FLEET_FIELD, ROOT
-
 from edgekit_agent.staleness import Staleness
+
 FORMAT = 1
 DEFAULT_PATH = Path("/etc/edgekit/agent.toml")
 CONFIG_VARIABLE = "EDGEKIT_AGENT_CONFIG"
@@ -75,6 +75,7 @@ class Config:
     enforcement: str
     telemetry_interval_s: int
     root: bytes
+    staleness: Staleness
     broker: BrokerAddress
     limits: Limits
     hooks: Hooks
@@ -90,7 +91,6 @@ class Config:
         """Return what the bundles of this model may take."""
         own = self.subscription(model).flash_bytes
         return min(own or self.limits.model_flash_bytes, self.limits.model_flash_bytes)
-    staleness: Staleness
 
     @property
     def socket(self) -> Path:
@@ -162,6 +162,7 @@ def parse(text: str, *, subject: str) -> Config:
             "telemetry_interval_s", 60, least=1, most=86_400
         ),
         root=_root(reader),
+        staleness=_staleness(reader),
         broker=BrokerAddress.from_table(broker.table, subject=broker.subject),
         limits=_limits(reader.child("limits")),
         hooks=_hooks(reader.child("hooks", optional=True)),
@@ -178,7 +179,6 @@ def _name(reader: Reader, key: str) -> str:
         reader.fail(key, "a text without line breaks and control characters")
     return name
 
-        staleness=_staleness(reader),
 
 def _root(reader: Reader) -> bytes:
     """Return the trusted root, if it says that it is one, of this fleet.
@@ -218,6 +218,13 @@ def _enforcement(reader: Reader) -> str:
     return value
 
 
+def _staleness(reader: Reader) -> Staleness:
+    value = reader.text("staleness", Staleness.REFUSE.value)
+    if value not in set(Staleness):
+        reader.fail("staleness", f"one of {', '.join(Staleness)}")
+    return Staleness(value)
+
+
 def _limits(reader: Reader) -> Limits:
     known = {"model_ram_mb", "model_flash_mb"}
     refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
@@ -235,13 +242,6 @@ def _serving(reader: Reader) -> Serving:
 
 
 def _hooks(reader: Reader) -> Hooks:
-def _staleness(reader: Reader) -> Staleness:
-    value = reader.text("staleness", Staleness.REFUSE.value)
-    if value not in set(Staleness):
-        reader.fail("staleness", f"one of {', '.join(Staleness)}")
-    return Staleness(value)
-
-
     known = {"dir", "time_limit_s"}
     refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
     return Hooks(

@@ -99,15 +99,15 @@ class Attendant:
         """Have the worker tell what it counted."""
         self._say(do="stats")
 
+    def unload(self, model: str) -> None:
+        """Have the worker answer no more for a model."""
+        self._say(do="unload", model=model)
+
     def heard(self, news: News, now_s: float) -> Notice | Stats | None:
         """Return what the worker's news mean."""
         match news:
             case Ended(how=how):
                 return self._died(how, now_s)
-    def unload(self, model: str) -> None:
-        """Have the worker answer no more for a model."""
-        self._say(do="unload", model=model)
-
             case Said(document=document):
                 self._watch = self._watch.heard(now_s)
                 subject = "worker"

@@ -44,8 +44,8 @@ def reported_state(  # noqa: PLR0913 - the parts of a report
     seq: int,
     at: str,
     onnxruntime: str,
-) -> bytes:
     freshness: Freshness = UNKNOWN,
+) -> bytes:
     """Return the retained report. `loaded`: the worker answers with current, right now."""
     text_chars = min(MAX_OUTPUT_CHARS, _TEXT_CHARS // (2 * max(1, len(states))))
     return canonical_json(
@@ -58,9 +58,9 @@ def reported_state(  # noqa: PLR0913 - the parts of a report
             "boot_id": boot_id,
             "seq": seq,
             "at": at,
-            "models": [
             "fresh_until": freshness.until,
             "stale": freshness.stale,
+            "models": [
                 {
                     **model_table(state.record, text_chars=text_chars),
                     "loaded": _loaded(state),

@@ -343,26 +343,6 @@ class Supervisor:
         job = Job(model=model, sha256=sha256, command=tuple(command), hook=asked.hook)
         self._hooks.submit(job, now_s)
 
-    # --- what is told -----------------------------------------------------------------
-
-    def _end_window(self, at: Moment) -> None:
-        if self._worker.up:
-            self._worker.ask_stats()
-        else:
-            self._reporter.window(Stats(models=(), rss_bytes=0), at)
-
-    def _report(self, at: Moment) -> None:
-        self._reported = self._roster.changes
-        self._reporter.state(
-            self._roster.states,
-            at,
-            onnxruntime=self._worker.onnxruntime,
-            freshness=self._freshness,
-        )
-        self._notifier.status(_status(self._roster))
-
-
-def _status(roster: Roster) -> str:
     # --- how fresh it is --------------------------------------------------------------
 
     @property
@@ -386,6 +366,26 @@ def _status(roster: Roster) -> str:
         if served != self._serving:
             self._each(WorkerReady())  # the worker holds nothing (any more)
 
+    # --- what is told -----------------------------------------------------------------
+
+    def _end_window(self, at: Moment) -> None:
+        if self._worker.up:
+            self._worker.ask_stats()
+        else:
+            self._reporter.window(Stats(models=(), rss_bytes=0), at)
+
+    def _report(self, at: Moment) -> None:
+        self._reported = self._roster.changes
+        self._reporter.state(
+            self._roster.states,
+            at,
+            onnxruntime=self._worker.onnxruntime,
+            freshness=self._freshness,
+        )
+        self._notifier.status(_status(self._roster))
+
+
+def _status(roster: Roster) -> str:
     return ", ".join(
         f"{state.record.model}: {state.record.phase}"
         + (f" version {state.record.current.version}" if state.record.current else "")
