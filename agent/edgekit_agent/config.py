@@ -8,6 +8,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from edgekit.address import BrokerAddress
@@ -23,7 +24,9 @@ ENFORCEMENTS = ("strict", "mlflow", "off")  # edgekit.schema's, which needs nump
 SOCKET_NAME = "agent.sock"
 MAX_MODELS = 64
 MAX_RUNTIME_DIR_BYTES = 87  # Linux allows a socket 107, and it is made under a longer name
+_KB = 2**10
 _MB = 2**20
+_TERMS = ("least_agreement", "most_difference")  # of shadow scoring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +34,16 @@ class Subscription:
     """A registered model this device serves, and the stage it follows.
 
     `ram_bytes` and `flash_bytes` are what it may take of the device's limits, None: all.
+    `least_agreement` and `most_difference` are what a candidate must keep to, compared with
+    what serves, on the last real inputs; None: it is reported only.
     """
 
     model: str
     stage: str
     ram_bytes: int | None = None
     flash_bytes: int | None = None
+    least_agreement: float | None = None
+    most_difference: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,14 @@ class Hooks:
 
     folder: Path
     limit_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadow:
+    """How many of the last real inputs of a model are kept in memory, 0: none."""
+
+    rows: int
+    most_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +95,7 @@ class Config:
     limits: Limits
     hooks: Hooks
     serving: Serving
+    shadow: Shadow
     models: tuple[Subscription, ...]
 
     def ram_bytes(self, model: str) -> int:
@@ -167,6 +183,7 @@ def parse(text: str, *, subject: str) -> Config:
         limits=_limits(reader.child("limits")),
         hooks=_hooks(reader.child("hooks", optional=True)),
         serving=_serving(reader.child("serving", optional=True)),
+        shadow=_shadow(reader.child("shadow", optional=True)),
         models=_models(reader),
     )
 
@@ -250,6 +267,15 @@ def _hooks(reader: Reader) -> Hooks:
     )
 
 
+def _shadow(reader: Reader) -> Shadow:
+    known = {"rows", "max_kb"}
+    refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
+    return Shadow(
+        rows=reader.integer("rows", 200, most=100_000),
+        most_bytes=reader.integer("max_kb", 256, least=1, most=65_536) * _KB,
+    )
+
+
 def _models(reader: Reader) -> tuple[Subscription, ...]:
     entries = reader.children("models")
     if not 0 < len(entries) <= MAX_MODELS:
@@ -261,14 +287,27 @@ def _models(reader: Reader) -> tuple[Subscription, ...]:
 
 
 def _subscription(reader: Reader) -> Subscription:
-    known = {"name", "stage", "ram_mb", "flash_mb"}
+    known = {"name", "stage", "ram_mb", "flash_mb", *_TERMS}
     refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
     return Subscription(
         model=_name(reader, "name"),
         stage=_name(reader, "stage"),
         ram_bytes=_optional_mb(reader, "ram_mb"),
         flash_bytes=_optional_mb(reader, "flash_mb"),
+        least_agreement=_optional_number(reader, "least_agreement", most=1.0),
+        most_difference=_optional_number(reader, "most_difference"),
     )
+
+
+def _optional_number(reader: Reader, key: str, most: float = inf) -> float | None:
+    if key not in reader.table:
+        return None
+    number = reader.number(key)
+    if not 0 <= number <= most:
+        reader.fail(
+            key, f"a number from 0 to {most:g}" if most < inf else "a number from 0"
+        )
+    return number
 
 
 def _optional_mb(reader: Reader, key: str) -> int | None:

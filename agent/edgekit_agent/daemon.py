@@ -76,12 +76,21 @@ def _settings(path: Path, config: Config, environment: Environment, lock: int) -
     state_dir = ("--state-dir", str(config.state_dir))
     socket = ("--socket", str(config.socket))
     enforcement = ("--enforcement", config.enforcement)
+    kept = config.shadow
+    recent = ("--recent-rows", str(kept.rows), "--recent-bytes", str(kept.most_bytes))
     at_port = config.serving.port
     port = () if at_port is None else ("--port", str(at_port))
     return Settings(
         updater=("edgekit_agent.update.updater", str(path.absolute())),
         proof=("edgekit_agent.proof", *state_dir),
-        worker=("edgekit_agent.service.worker", *state_dir, *socket, *enforcement, *port),
+        worker=(
+            "edgekit_agent.service.worker",
+            *state_dir,
+            *socket,
+            *enforcement,
+            *port,
+            *recent,
+        ),
         lock=lock,
         policy=Policy(spread=spread(config.device)),
         watchdog_s=environment.watchdog_s,

@@ -1,6 +1,7 @@
 """Try a stored bundle on this very device, in a process that may die of it.
 
-It loads the model, runs the golden vectors and compares, measures latency and memory. The
+It loads the model, runs the golden vectors and compares, measures latency and memory, and
+compares its answers to the last real inputs with what the champion gave. The
 verdict is one JSON line; no line at all is no verdict. Knows no broker and no state.
 """
 
@@ -8,7 +9,8 @@ import argparse
 import statistics
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit import binding, golden
@@ -17,8 +19,9 @@ from edgekit.golden import Golden
 from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Manifest
 from edgekit.runtime import Session
 from edgekit.schema import Schema
-from edgekit.table import rows, take
-from edgekit_agent import lines, memory
+from edgekit.table import Table, rows, take
+from edgekit_agent import lines, memory, shadow
+from edgekit_agent.shadow import Agreement, Outputs, Terms
 from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
 
@@ -26,7 +29,16 @@ MAX_ONE_ROW_RUNS = 200
 ONE_ROW_BUDGET_S = 2.0
 SLOWDOWN = 30.0
 FLOOR_US = 20_000
+RECENT_S = 10.0  # for the worker to write them down
 _MB = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """The last real inputs with the champion's answers, and what is expected."""
+
+    asked: Sequence[Golden]
+    terms: Terms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +51,23 @@ class Verdict:
     one_row_p50_us: int
     one_row_p95_us: int
     peak_rss_bytes: int
+    shadow: Agreement | None = None
 
 
-def prove(store: Store, sha256: str, *, max_rss_bytes: int) -> Verdict:
-    """Return what the bundle costs here, or raise.
+def prove(
+    store: Store,
+    sha256: str,
+    *,
+    max_rss_bytes: int,
+    rehearsal: Callable[[], Rehearsal | None] = lambda: None,
+) -> Verdict:
+    """Return what the bundle costs here, or raise. The rehearsal comes last.
 
     ProofError: it does not load, its golden outputs differ, it takes more memory than
-    allowed, or is slower than `SLOWDOWN` times what the workstation measured (and slower
-    than `FLOOR_US`, below which no board is judged). SchemaError or TrustError: its
-    signature or golden vectors cannot be used. StoreError: the disk damaged it.
+    allowed, is slower than `SLOWDOWN` times what the workstation measured (and slower than
+    `FLOOR_US`, below which no board is judged), or agrees too little with the champion.
+    SchemaError or TrustError: its signature or golden vectors cannot be used. StoreError:
+    the disk damaged it.
     """
     manifest = bundles.read(store, sha256)
     folder = store.bundle(sha256)
@@ -71,7 +91,24 @@ def prove(store: Store, sha256: str, *, max_rss_bytes: int) -> Verdict:
         peak_rss_bytes=memory.peak_rss_bytes(),
     )
     _judge(verdict, manifest, max_rss_bytes=max_rss_bytes)
-    return verdict
+    rehearsed = rehearsal()
+    if rehearsed is None:
+        return verdict
+    return replace(verdict, shadow=_rehearse(session, manifest, rehearsed))
+
+
+def _rehearse(session: Session, manifest: Manifest, rehearsal: Rehearsal) -> Agreement:
+    """Answer the last real inputs; ProofError when the answers are too far off."""
+
+    def answer(inputs: Table) -> Outputs:
+        raw = session.run(binding.feeds(manifest.binding, inputs))
+        found = binding.results(manifest.binding, raw).prediction
+        return found if isinstance(found, dict) else {"": found}
+
+    classes = bool(manifest.binding.classes)
+    agreement = shadow.compare(rehearsal.asked, answer, classes=classes)
+    agreement.judge(rehearsal.terms)
+    return agreement
 
 
 def _compare(session: Session, manifest: Manifest, known: Golden) -> float:
@@ -121,7 +158,12 @@ def main() -> None:
     lines.end_with(sys.stdin, lambda _line: None)
     store = Store(arguments.state_dir)
     try:
-        verdict = prove(store, arguments.sha256, max_rss_bytes=arguments.max_rss_bytes)
+        verdict = prove(
+            store,
+            arguments.sha256,
+            max_rss_bytes=arguments.max_rss_bytes,
+            rehearsal=lambda: _rehearsal(arguments),
+        )
     except EdgekitError as error:
         voice.say("refused", error=type(error).__name__, reason=str(error))
         return
@@ -133,7 +175,18 @@ def main() -> None:
         one_row_p50_us=verdict.one_row_p50_us,
         one_row_p95_us=verdict.one_row_p95_us,
         peak_rss_bytes=verdict.peak_rss_bytes,
+        shadow=verdict.shadow and verdict.shadow.to_table(),
     )
+
+
+def _rehearsal(arguments: argparse.Namespace) -> Rehearsal | None:
+    if arguments.recent is None:
+        return None
+    terms = Terms(
+        least_agreement=arguments.least_agreement,
+        most_difference=arguments.most_difference,
+    )
+    return Rehearsal(asked=shadow.read(arguments.recent, RECENT_S), terms=terms)
 
 
 def _arguments() -> argparse.Namespace:
@@ -141,6 +194,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--sha256", required=True)
     parser.add_argument("--max-rss-bytes", type=int, required=True)
+    parser.add_argument("--recent", type=Path)
+    parser.add_argument("--least-agreement", type=float)
+    parser.add_argument("--most-difference", type=float)
     return parser.parse_args()
 
 

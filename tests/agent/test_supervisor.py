@@ -36,7 +36,10 @@ QUICK = Policy(settle_s=0.2, backoff_s=0.2, probation_s=600.0)
 
 
 def configuration(folder: Path, models: tuple[str, ...]) -> Config:
-    tables = "".join(f'[[models]]\nname = "{m}"\nstage = "production"\n' for m in models)
+    tables = "".join(
+        f'[[models]]\nname = "{m}"\nstage = "production"\nmost_difference = 100.0\n'
+        for m in models
+    )
     return parse(
         f"""
         format = 1
@@ -85,6 +88,7 @@ class Agent:
         self._lock = self.store.lock(wait_s=10)
         state_dir = ("--state-dir", str(self.config.state_dir))
         socket = ("--socket", str(self.config.socket))
+        recent = ("--recent-rows", "200", "--recent-bytes", "100000")
         patience = Patience(again_s=0.1, silent_s=3.0, ping_s=0.5, start_s=30.0)
         self.supervisor = Supervisor(
             self.config,
@@ -95,7 +99,7 @@ class Agent:
                     str(self.config.state_dir),
                 ),
                 proof=("edgekit_agent.proof", *state_dir),
-                worker=("edgekit_agent.service.worker", *state_dir, *socket),
+                worker=("edgekit_agent.service.worker", *state_dir, *socket, *recent),
                 lock=self._lock,
                 policy=policy,
                 patience=patience,
@@ -510,3 +514,26 @@ def test_a_device_that_is_not_well_after_the_change_goes_back(agent: Agent) -> N
     agent.serves("1")
     agent.until(lambda told: told["hook"]["hook"] == "post-rollback")
     assert noted.read_text() == "2 -> 1\n"
+
+
+def test_a_candidate_is_compared_with_the_champion_on_what_was_really_asked(
+    agent: Agent,
+) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    for _ in range(30):
+        agent.predict()
+    agent.release(V2)
+    agent.serves("2")
+    compared = agent.reported()["proof"]["shadow"]
+    assert (compared["rows"], compared["failed"], compared["labels"]) == (31, 0, False)
+    assert compared["difference"] == 3.0, "9 instead of 6"
+    for _ in range(30):
+        agent.predict()
+    agent.release(made(version="4", scale=1000.0))
+    reason = agent.troubled("rejected", "ProofError")["reason"]
+    assert "shadow: a number differs from the champion's by 2991" in reason
+    assert "up to 100 is expected" in reason
+    agent.serves("2")
+    assert list(agent.folder.glob("recent-*")) == []

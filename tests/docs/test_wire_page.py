@@ -20,6 +20,7 @@ from edgekit.wire import (
     Topics,
     Want,
 )
+from edgekit_agent.rules.figures import Figures, ShadowFigures
 from edgekit_agent.rules.hook import Answer, Hook, HookRun
 from edgekit_agent.rules.record import Record, Refusal, Release, Trouble, TroubleKind
 from edgekit_agent.service import telemetry
@@ -141,6 +142,16 @@ def test_the_reported_state_on_the_page_is_what_an_agent_says_and_the_fleet_read
         trouble=Trouble(kind=TroubleKind.FAILED, error="E", reason="r", at="a"),
         hook=HookRun(
             hook=Hook.PRE_ACTIVATE, answer=Answer.GO, output="", took_ms=0, at="a"
+        ),
+        refused=(Refusal(rollout=3, flavor="int8", sha256=SHA, reason="r"),),
+        proof=Figures(
+            rows=3,
+            difference=0.0,
+            load_us=900,
+            one_row_p50_us=20,
+            one_row_p95_us=30,
+            peak_rss_bytes=1,
+            shadow=ShadowFigures(rows=2, agreed=1, failed=0, difference=None, labels=True),
         ),
     )
     assert keys(shown["models"]) == keys(report.model_table(record)) | {"loaded"}

@@ -6,6 +6,7 @@ the events and carries out the actions.
 
 from dataclasses import dataclass
 
+from edgekit_agent.rules.figures import Figures
 from edgekit_agent.rules.hook import Answer, Hook
 from edgekit_agent.rules.record import Release
 
@@ -78,6 +79,7 @@ class Proved:
     """The candidate gives the golden outputs on this very device, within its limits."""
 
     sha256: str
+    figures: Figures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import StoreError
+from edgekit_agent.rules.figures import Figures, figures_from
 from edgekit_agent.rules.hook import Answer, Hook, HookRun
 
 FORMAT = 1
@@ -143,7 +144,8 @@ class Record:
     `probation`: current is new, or stumbled lately; crashes of the worker count against it
     until it has served a while. `unconfirmed`: the device's hook has not said yet that all
     is well with it. `hook`: the last run of any hook. `refused`: flavors that the newest
-    pointer offers and that are not chosen here again.
+    pointer offers and that are not chosen here again. `proof`: what the last candidate that
+    was found right measured here.
     """
 
     model: str
@@ -159,6 +161,7 @@ class Record:
     unconfirmed: bool = False
     hook: HookRun | None = None
     refused: tuple[Refusal, ...] = ()
+    proof: Figures | None = None
 
     @property
     def needed(self) -> frozenset[str]:
@@ -186,6 +189,7 @@ class Record:
                 "unconfirmed": self.unconfirmed,
                 "hook": self.hook and self.hook.to_table(),
                 "refused": [refusal.to_table() for refusal in self.refused],
+                "proof": self.proof and self.proof.to_table(),
             }
         )
 
@@ -208,6 +212,7 @@ class Record:
             unconfirmed=reader.flag("unconfirmed", default=False),
             hook=_hook(reader),
             refused=tuple(map(_refusal, reader.children("refused", optional=True))),
+            proof=_proof(reader),
         )
         if record.phase in WITH_CANDIDATE and record.candidate is None:
             reader.fail("candidate", f"a release in phase {record.phase}")
@@ -278,6 +283,12 @@ def _hook(reader: Reader) -> HookRun | None:
         output=inner.text("output"),
         took_ms=inner.integer("took_ms"),
         at=inner.text("at"),
+    )
+
+
+def _proof(reader: Reader) -> Figures | None:
+    return (
+        None if reader.table.get("proof") is None else figures_from(reader.child("proof"))
     )
 
 

@@ -67,8 +67,8 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one case for each event, nothing els
             return updating.fetched(state, sha256)
         case UpdateFailed():
             return updating.failed(state, event, at, policy)
-        case Proved(sha256=sha256):
-            return updating.proved(state, sha256)
+        case Proved():
+            return updating.proved(state, event)
         case ProofRefused():
             return updating.proof_refused(state, event, at, policy)
         case ProofBroke():

@@ -15,6 +15,7 @@ from edgekit_agent.rules.events import (
     ProofBroke,
     ProofRefused,
     Prove,
+    Proved,
     Resolved,
     RunHook,
     StopUpdate,
@@ -110,12 +111,12 @@ def fetched(state: ModelState, sha256: str) -> Step:
     return Step(state=proving, actions=(Prove(release=candidate_of(record)),))
 
 
-def proved(state: ModelState, sha256: str) -> Step:
+def proved(state: ModelState, event: Proved) -> Step:
     """The candidate is right: the device's own hook has the last word."""
     record = state.record
-    if record.phase is not Phase.PROVING or not is_bundle(record.candidate, sha256):
+    if record.phase is not Phase.PROVING or not is_bundle(record.candidate, event.sha256):
         return Step(state=state)
-    return ask(replace(state, proven=sha256))
+    return ask(replace(changed(state, proof=event.figures), proven=event.sha256))
 
 
 def proof_refused(

@@ -19,6 +19,7 @@ from edgekit.schema import Enforcement, OutputSchema, Schema, encode_predictions
 from edgekit.schema.outputs import Answer
 from edgekit.table import rows, take
 from edgekit_agent.service.content import Content
+from edgekit_agent.service.recent import Recent
 from edgekit_agent.service.telemetry import Counts
 from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
@@ -51,6 +52,7 @@ class Served:
     binding: Binding
     session: Session
     outputs: OutputSchema | None = None
+    recent: Recent | None = None
 
     @classmethod
     def load(cls, store: Store, identity: Identity) -> "Served":
@@ -76,9 +78,7 @@ class Served:
             return replace(served, outputs=_promised(identity, schema, answer))
         return served
 
-    def answer(
-        self, body: bytes, content: Content, mode: Enforcement
-    ) -> tuple[bytes, int]:
+    def answer(self, body: bytes, content: Content, mode: Enforcement) -> tuple[bytes, int]:
         """Return the response to a scoring request, and how many rows it had.
 
         Raises SchemaError for rows that the signature refuses, ProofError when the model
@@ -90,6 +90,8 @@ class Served:
         found = binding.results(self.binding, raw)
         if self.outputs is not None and mode is not Enforcement.OFF:
             self.outputs.check(found.prediction)
+        if self.recent is not None:
+            self.recent.add(payload.table, found.prediction)
         return encode_predictions(found.prediction), rows(payload.table)
 
 
@@ -140,6 +142,13 @@ class Shelf:
         with self._lock:
             place = self._places.get(model)
         return place.served.identity.sha256 if place else None
+
+    def recent(self, model: str) -> bytes:
+        """Return what was asked of a model lately; empty where nothing is kept."""
+        with self._lock:
+            place = self._places.get(model)
+        kept = place.served.recent if place else None
+        return kept.encode() if kept else b""
 
     def answer(
         self, model: str | None, body: bytes, content: Content = Content.JSON

@@ -5,6 +5,7 @@ its answers go to standard output; when the input ends, it ends.
 
     {"do": "load", "model", "version", "flavor", "sha256"}  -> loaded | load-failed
     {"do": "unload", "model"}                               -> unloaded
+    {"do": "recent", "model", "path"}  write what was asked of it lately to a file
     {"do": "stats"}                                         -> stats
     {"do": "ping"}                                          -> pong
     {"do": "stop"}     finish what is being answered, then end
@@ -17,6 +18,7 @@ import queue
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from edgekit.document import Reader
@@ -24,8 +26,10 @@ from edgekit.errors import ConfigError, EdgekitError, TransportError
 from edgekit.runtime import version
 from edgekit.schema import Enforcement
 from edgekit_agent import lines, memory
+from edgekit_agent.service import recent
 from edgekit_agent.service.invocations import Handler, LoopbackHandler
 from edgekit_agent.service.listener import Listener, LoopbackListener, UnixListener
+from edgekit_agent.service.recent import Keep
 from edgekit_agent.service.shelf import Identity, Served, Shelf
 from edgekit_agent.storage.store import Store
 
@@ -37,10 +41,13 @@ _FINISH_S = 5.0
 class Worker:
     """Carries out the supervisor's commands. Loads happen one after the other, beside."""
 
-    def __init__(self, store: Store, shelf: Shelf, voice: lines.Voice) -> None:
+    def __init__(
+        self, store: Store, shelf: Shelf, voice: lines.Voice, keep: Keep | None = None
+    ) -> None:
         self._store = store
         self._shelf = shelf
         self._voice = voice
+        self._keep = keep or Keep()
         self._changes: queue.SimpleQueue[Reader] = queue.SimpleQueue()
 
     def start(self) -> None:
@@ -56,6 +63,9 @@ class Worker:
             case "stats":
                 models = self._shelf.drain()
                 self._voice.say("stats", models=models, rss_bytes=memory.rss_bytes())
+            case "recent":
+                kept = self._shelf.recent(command.text("model"))
+                recent.write(Path(command.text("path")), kept)
             case "load" | "unload":
                 self._changes.put(command)
             case "stop":
@@ -86,7 +96,8 @@ class Worker:
         began_s = time.monotonic()
         try:
             if self._shelf.digest(model) != identity.sha256:
-                self._shelf.put(Served.load(self._store, identity))
+                served = Served.load(self._store, identity)
+                self._shelf.put(replace(served, recent=self._keep.recent()))
         except (EdgekitError, MemoryError) as error:
             self._voice.say(
                 "load-failed",
@@ -113,7 +124,8 @@ def main() -> None:
         threading.Thread(
             target=_open_port, args=(arguments.port, shelf, listeners), daemon=True
         ).start()
-    worker = Worker(Store(arguments.state_dir), shelf, voice)
+    keep = Keep(rows=arguments.recent_rows, most_bytes=arguments.recent_bytes)
+    worker = Worker(Store(arguments.state_dir), shelf, voice, keep)
     worker.start()
     for document in lines.read(sys.stdin.buffer):
         command = Reader(table=document, subject="command", error=TransportError)
@@ -147,6 +159,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--port", type=int)
+    parser.add_argument("--recent-rows", type=int, default=0)
+    parser.add_argument("--recent-bytes", type=int, default=0)
     parser.add_argument("--enforcement", default=Enforcement.STRICT.value)
     return parser.parse_args()
 

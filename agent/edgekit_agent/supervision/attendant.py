@@ -6,6 +6,7 @@ Knows the worker's lines; edgekit_agent.rules.watch decides when it is started a
 import logging
 import queue
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgekit.document import Reader
 from edgekit.errors import TransportError
@@ -94,6 +95,10 @@ class Attendant:
                 flavor=release.flavor,
                 sha256=release.sha256,
             )
+
+    def write_recent(self, model: str, path: Path) -> None:
+        """Have the worker write what was asked of a model lately to a file."""
+        self._say(do="recent", model=model, path=str(path))
 
     def ask_stats(self) -> None:
         """Have the worker tell what it counted."""

@@ -22,6 +22,7 @@ from edgekit_agent.rules.events import (
     Resolved,
     UpdateFailed,
 )
+from edgekit_agent.rules.figures import figures_from
 from edgekit_agent.rules.hook import Answer, Hook
 from edgekit_agent.rules.record import release_from
 from edgekit_agent.supervision.child import Child, Ended, News, Said
@@ -194,7 +195,7 @@ def proof_meaning(job: Job, said: Reader | str) -> Meaning:
         return Meaning(ProofBroke(sha256=sha256, error="ProofEnded", reason=reason))
     match said.text("event"):
         case "proved":
-            return Meaning(Proved(sha256=sha256))
+            return Meaning(Proved(sha256=sha256, figures=figures_from(said)))
         case "refused":
             error, reason = said.text("error"), said.text("reason")
             broke = ProofBroke if error == _DAMAGED else ProofRefused

@@ -32,6 +32,7 @@ def model_table(record: Record, *, text_chars: int = MAX_OUTPUT_CHARS) -> dict[s
         "attempts": record.attempt.count if record.attempt else 0,
         "trouble": setback and setback.to_table(min(MAX_REASON_CHARS, text_chars)),
         "hook": record.hook and record.hook.to_table(text_chars),
+        "proof": record.proof and record.proof.to_table(),
         "refused": [r.to_table(text_chars // MAX_REFUSED) for r in record.refused],
     }
 

@@ -306,9 +306,7 @@ class Supervisor:
                 self._updates.cancel(model)
             case Prove(release=release):
                 digest = release.sha256
-                limit = str(self._config.ram_bytes(model))
-                limits = ("--max-rss-bytes", limit)
-                command = (*self._settings.proof, *limits, "--sha256", digest)
+                command = (*self._settings.proof, *self._terms(model, digest))
                 self._proofs.submit(Job(model=model, sha256=digest, command=command), now_s)
             case RunHook():
                 self._ask(model, action, now_s)
@@ -321,6 +319,23 @@ class Supervisor:
                 self._roster.collect()
             case _ as never:
                 assert_never(never)
+
+    def _terms(self, model: str, sha256: str) -> tuple[str, ...]:
+        """Return what a proof is told, and have the worker lend it the last real inputs."""
+        limit = str(self._config.ram_bytes(model))
+        terms = ["--max-rss-bytes", limit, "--sha256", sha256]
+        if not self._worker.up or not self._config.shadow.rows:
+            return tuple(terms)
+        recent = self._config.runtime_dir / f"recent-{sha256[:12]}"
+        recent.unlink(missing_ok=True)
+        self._worker.write_recent(model, recent)
+        wanted = self._config.subscription(model)
+        terms += ["--recent", str(recent)]
+        if wanted.least_agreement is not None:
+            terms += ["--least-agreement", str(wanted.least_agreement)]
+        if wanted.most_difference is not None:
+            terms += ["--most-difference", str(wanted.most_difference)]
+        return tuple(terms)
 
     def _ask(self, model: str, asked: RunHook, now_s: float) -> None:
         """Run a hook; where the device has none, it is a go at once."""
