@@ -40,20 +40,20 @@ def feeds(binding: Binding, table: Table) -> dict[str, Array]:
 
 def results(binding: Binding, raw: Mapping[str, Array]) -> Predictions:
     """Return what the caller gets for the graph's raw outputs."""
-    by_role: dict[OutputRole, dict[str, Array]] = {role: {} for role in OutputRole}
+    predictions: dict[str, Array] = {}
+    others: dict[OutputRole, Array] = {}
     for output in binding.outputs:
-        by_role[output.role][output.name] = _restore(output, raw[output.tensor])
-    predictions = by_role[OutputRole.PREDICTION]
+        array = _restore(output, raw[output.tensor])
+        if output.role is OutputRole.PREDICTION:
+            predictions[output.name] = array
+        else:
+            others.setdefault(output.role, array)
     lone = len(predictions) == 1 and "" in predictions
     return Predictions(
         prediction=predictions[""] if lone else predictions,
-        probabilities=_first(by_role[OutputRole.PROBABILITY]),
-        score=_first(by_role[OutputRole.SCORE]),
+        probabilities=others.get(OutputRole.PROBABILITY),
+        score=others.get(OutputRole.SCORE),
     )
-
-
-def _first(arrays: Mapping[str, Array]) -> Array | None:
-    return next(iter(arrays.values()), None)
 
 
 def _feed(tensor: TensorInput, table: Table) -> Array:
