@@ -29,23 +29,21 @@ def convert_isolation_forest(scope: Any, operator: Any, container: Any) -> None:
     """Add the whole forest as one tree ensemble.
 
     skl2onnx adds 27 nodes a tree (100 trees: 801 kB that take 14.6 s to load). A leaf's
-    weight is its share of the exponent: (depth + c(samples in it)) / (trees * c(sample)),
-    Liu, Ting and Zhou 2008, section 3; the score is -2 ** -sum - offset.
+    weight is its share of the exponent: -(depth + c(samples in it)) / (trees * c(sample)),
+    Liu, Ting and Zhou 2008, section 3; the score is -offset - 2 ** sum.
     """
     model = operator.raw_operator
     nodes = ContainerNodes(scope, container)
     rows = nodes.floats(operator.inputs[0])
-    depth = nodes.add(
+    exponent = nodes.add(
         "TreeEnsembleRegressor", [rows], opset=_ML_1, attributes=_forest(model)
     )
     base = nodes.constant(np.array([2.0], dtype=np.float32))
-    power = nodes.add("Pow", [base, nodes.add("Neg", [depth])])
-    normality = nodes.add("Neg", [power])
-    _answer(nodes, operator, normality, float(model.offset_))
+    _answer(nodes, operator, nodes.add("Pow", [base, exponent]), float(model.offset_))
 
 
 def convert_elliptic_envelope(scope: Any, operator: Any, container: Any) -> None:  # noqa: ANN401
-    """Add -(x - m) P (x - m)' - offset.
+    """Add -offset - (x - m) P (x - m)'.
 
     The precision P = L L' is applied as the squared length of (x - m) L, which cannot
     come out negative in float32.
@@ -61,8 +59,7 @@ def convert_elliptic_envelope(scope: Any, operator: Any, container: Any) -> None
     squares = nodes.add("Mul", [turned, turned])
     axes = nodes.constant(np.array([1], dtype=np.int64))
     distance = nodes.add("ReduceSum", [squares, axes])
-    normality = nodes.add("Neg", [distance])
-    _answer(nodes, operator, normality, float(model.offset_))
+    _answer(nodes, operator, distance, float(model.offset_))
 
 
 class ContainerNodes:
@@ -109,10 +106,10 @@ class ContainerNodes:
         return self.add("Cast", [name], attributes={"to": TensorProto.FLOAT})
 
 
-def _answer(nodes: ContainerNodes, operator: Any, normality: str, offset: float) -> None:  # noqa: ANN401
+def _answer(nodes: ContainerNodes, operator: Any, oddity: str, offset: float) -> None:  # noqa: ANN401
     label, score = (output.full_name for output in operator.outputs)
-    least = nodes.constant(np.array([offset], dtype=np.float32))
-    nodes.add("Sub", [normality, least], into=score)
+    most = nodes.constant(np.array([-offset], dtype=np.float32))
+    nodes.add("Sub", [most, oddity], into=score)
     nothing = nodes.constant(np.array([0.0], dtype=np.float32))
     odd = nodes.add("Less", [score, nothing])
     choices = [nodes.constant(np.array([n], dtype=np.int64)) for n in (-1, 1)]
@@ -160,13 +157,13 @@ def _exponents(model: Any, number: int) -> Array:  # noqa: ANN401 - a fitted Iso
     tree = model.estimators_[number].tree_
     whole = len(model.estimators_) * float(_path_length(np.array([model.max_samples_]))[0])
     if whole == 0:
-        return np.full(tree.node_count, 1.0 / len(model.estimators_))
+        return np.full(tree.node_count, -1.0 / len(model.estimators_))
     depth = np.zeros(tree.node_count)
     for node in range(tree.node_count):  # children come after their parent
         for child in (tree.children_left[node], tree.children_right[node]):
             if child >= 0:
                 depth[child] = depth[node] + 1
-    found: Array = (depth + _path_length(tree.n_node_samples)) / whole
+    found: Array = -(depth + _path_length(tree.n_node_samples)) / whole
     return found
 
 
