@@ -75,5 +75,5 @@ $(VENV)/.check: $(VENV)/.demo
 
 $(VENV)/.test: $(VENV)/.check
 	@echo "installing TensorFlow, PyTorch and others, for the converters' tests, into $(VENV) (once)"
-	$(PIP) $(DEMO) $(FRAMEWORKS) --editable '.[hsm]'
+	$(PIP) $(DEMO) $(FRAMEWORKS) --editable '.[hsm,model-signing]'
 	@touch $@

