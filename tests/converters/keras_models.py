@@ -7,6 +7,7 @@ model NAME lie the rows it was asked (NAME.rows.npz) and its answers (NAME.answe
 import json
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,25 @@ def save_keras_2(folder: Path) -> None:
                 stored.attrs["model_config"] = json.dumps(config)
 
 
+def save_keras_2_activation(folder: Path) -> None:
+    """A hard sigmoid, in files that say Keras 2 wrote them, with its answers of then."""
+    model = network((4,), layers.Dense(3, "hard_sigmoid"))
+    kernel, bias = model.get_weights()
+    answers = np.clip(0.2 * (EDGES @ kernel + bias) + 0.5, 0, 1)
+    record(folder, "hard", {"x": EDGES}, answers.astype(np.float32))
+    model.save(folder / "hard.h5")
+    with h5py.File(folder / "hard.h5", "r+") as stored:
+        stored.attrs["keras_version"] = "2.2.4"
+    model.save(folder / "new.keras")
+    with (
+        zipfile.ZipFile(folder / "new.keras") as new,
+        zipfile.ZipFile(folder / "hard.keras", "w") as old,
+    ):
+        for name in new.namelist():
+            told = b'{"keras_version": "2.15.0"}'
+            old.writestr(name, told if name == "metadata.json" else new.read(name))
+
+
 @keras.saving.register_keras_serializable(package="mine")
 class Doubled(layers.Layer):  # type: ignore[misc]  # Keras has no types
     """A layer whose code is not in the file."""
@@ -274,6 +294,7 @@ if __name__ == "__main__":
     OUT = Path(sys.argv[1])
     save_networks(OUT)
     save_keras_2(OUT)
+    save_keras_2_activation(OUT)
     save_foreign(OUT)
     save_modules(OUT)
     save_with_lost_optimizer(OUT)

@@ -157,6 +157,17 @@ def test_what_keras_2_meant_otherwise_is_refused(
         taken(keras_files, name, "odd.h5")
 
 
+def test_a_hard_sigmoid_of_keras_2_stays_what_it_was(keras_files: Path) -> None:
+    check(taken(keras_files, "hard", "h5"), expected(keras_files, "hard"))
+
+
+def test_a_hard_sigmoid_that_keras_3_would_read_otherwise_is_refused(
+    keras_files: Path,
+) -> None:
+    with pytest.raises(ConversionError, match=r"hard_sigmoid is Keras 2's.*model\.export"):
+        taken(keras_files, "hard", "keras")
+
+
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 def test_a_lambda_layer_is_refused_and_not_run(suffix: str, keras_files: Path) -> None:
     path, rows = keras_files / f"lambda.{suffix}", keras_files / "classifier.rows.npz"

@@ -58,10 +58,45 @@ def rnn(body: Body, data: str, states: list[str]) -> list[str]:
 
 
 def lstm(body: Body, data: str, states: list[str]) -> list[str]:
-    first, forget, last = (_gate(body, "Sigmoid", data, states[0]) for _ in range(3))
+    gates = [_gate(body, "Sigmoid", data, states[0]) for _ in range(3)]
+    return _lstm(body, data, states, gates)
+
+
+def _lstm(body: Body, data: str, states: list[str], gates: list[str]) -> list[str]:
+    first, forget, last = gates
     new = body.add("Mul", first, _gate(body, "Tanh", data, states[0]))
     memory = body.add("Add", body.add("Mul", forget, states[1]), new)
     return [body.add("Mul", last, body.add("Tanh", memory)), memory]
+
+
+def hard_gru(body: Body, data: str, states: list[str]) -> list[str]:
+    """Of Keras 2's first years, with its hard sigmoid."""
+    z, r = (_hard(body, _total(body, data, states[0])) for _ in range(2))
+    left = body.add("Mul", r, states[0])
+    return [_mixed(body, z, z, _gate(body, "Tanh", data, left), states[0])]
+
+
+def hard_lstm(body: Body, data: str, states: list[str]) -> list[str]:
+    """Of Keras 3, with its hard sigmoid."""
+    gates = [_harder(body, _total(body, data, states[0])) for _ in range(3)]
+    return _lstm(body, data, states, gates)
+
+
+def too_hard(body: Body, data: str, states: list[str]) -> list[str]:
+    """No RNN: its sigmoid goes up to two."""
+    return [_hard(body, _total(body, data, states[0]), top=2.0)]
+
+
+def _hard(body: Body, value: str, top: float = 1.0) -> str:
+    numbers = [body.constant(np.array(n, np.float32)) for n in (0.2, 0.5, 0.0, top)]
+    scaled = body.add("Add", body.add("Mul", value, numbers[0]), numbers[1])
+    return body.add("Clip", scaled, *numbers[2:])
+
+
+def _harder(body: Body, value: str) -> str:
+    numbers = [body.constant(np.array(n, np.float32)) for n in (3.0, 0.0, 6.0)]
+    clipped = body.add("Clip", body.add("Add", value, numbers[0]), *numbers[1:])
+    return body.add("Div", clipped, numbers[2])
 
 
 def other_gates(body: Body, data: str, states: list[str]) -> list[str]:
@@ -92,10 +127,13 @@ def peeping(body: Body, data: str, states: list[str]) -> list[str]:
 
 
 def _gate(body: Body, activation: str, data: str, state: str) -> str:
+    return body.add(activation, _total(body, data, state))
+
+
+def _total(body: Body, data: str, state: str) -> str:
     one = body.add("MatMul", data, body.constant(matrix(INPUTS, UNITS)))
     other = body.add("MatMul", state, body.constant(matrix(UNITS, UNITS)))
-    total = body.add("Add", body.add("Add", one, body.constant(matrix(UNITS))), other)
-    return body.add(activation, total)
+    return body.add("Add", body.add("Add", one, body.constant(matrix(UNITS))), other)
 
 
 def _mixed(body: Body, kept: str, new: str, candidate: str, state: str) -> str:
@@ -116,7 +154,14 @@ def operators(model: ModelProto) -> Counter[str]:
 
 @pytest.mark.parametrize(
     ("cell", "states", "operator"),
-    [(gru, 1, "GRU"), (gru_reset_before, 1, "GRU"), (rnn, 1, "RNN"), (lstm, 2, "LSTM")],
+    [
+        (gru, 1, "GRU"),
+        (gru_reset_before, 1, "GRU"),
+        (hard_gru, 1, "GRU"),
+        (hard_lstm, 2, "LSTM"),
+        (lstm, 2, "LSTM"),
+        (rnn, 1, "RNN"),
+    ],
 )
 def test_a_loop_over_time_becomes_the_operator(
     cell: Cell, states: int, operator: str
@@ -131,7 +176,8 @@ def test_a_loop_over_time_becomes_the_operator(
 
 
 @pytest.mark.parametrize(
-    ("cell", "states"), [(other_gates, 1), (masked, 1), (counted, 1), (peeping, 2)]
+    ("cell", "states"),
+    [(other_gates, 1), (masked, 1), (counted, 1), (too_hard, 1), (peeping, 2)],
 )
 def test_a_loop_that_computes_anything_else_stays(cell: Cell, states: int) -> None:
     loop = looped(cell, states)

@@ -12,8 +12,7 @@ from onnx import NodeProto
 
 from edgekit.table import Array
 from edgekit_converters.passes.affine import Step
-
-_ACTIVATIONS = {"Tanh", "Relu", "Sigmoid", "Softsign", "Softplus"}
+from edgekit_converters.passes.squashing import Activation, activation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +28,7 @@ class Cell:
     inputs: Array
     recurrent: Array
     bias: Array
-    activations: tuple[str, ...]
+    activations: tuple[Activation, ...]
     states: tuple[str, ...]
     attributes: Mapping[str, int] = field(default_factory=dict)
 
@@ -43,7 +42,7 @@ class Cell:
 class _Gate:
     """What an activation is given: from the inputs, from the state, and what is added."""
 
-    activation: str
+    activation: Activation
     inputs: Array  # [inputs, hidden]
     recurrent: Array  # [hidden, hidden]
     bias: Array  # [hidden]
@@ -86,10 +85,10 @@ def _gru(step: Step, data: str, state: str, made: str) -> Cell | None:
 
 def _gru_of(step: Step, data: str, state: str, update: str, candidate: str) -> Cell | None:
     first = _gate(step, update, data, state)
-    last = step.maker(candidate)
-    if first is None or last is None or last.op_type not in _ACTIVATIONS:
+    last = activation(step, candidate)
+    if first is None or last is None:
         return None
-    total = step.sum(last.input[0])
+    total = step.sum(last[1])
     inner = [name for name in total.terms if name != data]
     from_data = total.terms.get(data)
     if len(total.terms) != 2 or from_data is None:  # noqa: PLR2004 - data, what was reset
@@ -108,7 +107,7 @@ def _gru_of(step: Step, data: str, state: str, update: str, candidate: str) -> C
         if matrix is None:
             continue
         third = _Gate(
-            activation=last.op_type,
+            activation=last[0],
             inputs=from_data,
             recurrent=matrix,
             bias=total.bias,
@@ -128,10 +127,8 @@ def _lstm(step: Step, data: str, old: list[str], states: Mapping[str, str]) -> C
     """Match cell = f * cell + i * g, answer = o * activation(cell)."""
     for state, memory in (old, old[::-1]):
         for shown, output in _products(step, states[state]):
-            squashed = step.maker(shown)
-            if squashed is None or squashed.op_type not in _ACTIVATIONS:
-                continue
-            if step.origin(squashed.input[0]) != step.origin(states[memory]):
+            squashed = activation(step, shown)
+            if squashed is None or step.origin(squashed[1]) != step.origin(states[memory]):
                 continue
             gates = _lstm_gates(step, data, state, memory, states[memory])
             last = _gate(step, output, data, state)
@@ -143,7 +140,7 @@ def _lstm(step: Step, data: str, old: list[str], states: Mapping[str, str]) -> C
             return _written(
                 "LSTM",
                 [first, last, forget, candidate],
-                (first.activation, candidate.activation, squashed.op_type),
+                (first.activation, candidate.activation, squashed[0]),
                 (state, memory),
             )
     return None
@@ -168,15 +165,15 @@ def _lstm_gates(
 
 def _gate(step: Step, name: str, data: str, state: str) -> _Gate | None:
     """Return an activation of a sum of the data and the state, and of nothing else."""
-    node = step.maker(name)
-    if node is None or node.op_type not in _ACTIVATIONS:
+    found = activation(step, name)
+    if found is None:
         return None
-    total = step.sum(node.input[0])
+    total = step.sum(found[1])
     from_data, from_state = total.terms.get(data), total.terms.get(state)
     if from_data is None or from_state is None or total.terms.keys() != {data, state}:
         return None
     return _Gate(
-        activation=node.op_type,
+        activation=found[0],
         inputs=from_data,
         recurrent=from_state,
         bias=total.bias,
@@ -212,7 +209,7 @@ def _is_rest(step: Step, name: str, update: str) -> bool:
 def _written(
     operator: str,
     gates: list[_Gate],
-    activations: tuple[str, ...],
+    activations: tuple[Activation, ...],
     states: tuple[str, ...],
     attributes: Mapping[str, int] | None = None,
 ) -> Cell | None:

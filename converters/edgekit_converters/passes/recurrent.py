@@ -142,8 +142,16 @@ def _data(step: Step, nodes: Iterable[NodeProto], counters: list[str]) -> tuple[
 
 
 def _attributes(layer: Cell) -> list[AttributeProto]:
-    given = {"activations": layer.activations, "hidden_size": layer.hidden}
-    return [helper.make_attribute(*pair) for pair in {**given, **layer.attributes}.items()]
+    given: dict[str, object] = {
+        "activations": [one.name for one in layer.activations],
+        "hidden_size": layer.hidden,
+        **layer.attributes,
+    }
+    parameters = [one.parameters for one in layer.activations if one.parameters]
+    if parameters:  # of those that take some, in their order
+        alphas, betas = zip(*parameters, strict=True)
+        given |= {"activation_alpha": alphas, "activation_beta": betas}
+    return [helper.make_attribute(*pair) for pair in given.items()]
 
 
 class _Writer:

@@ -19,6 +19,7 @@ import tensorflow as tf
 from edgekit.errors import ConversionError
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.frameworks.ports import Port
+from edgekit_converters.frameworks.tensor_flow import keras_2
 from edgekit_converters.frameworks.tensor_flow.tensorflow_graph import (
     TensorFlowModel,
     extract,
@@ -86,6 +87,13 @@ def _check(job: Job, config: object) -> None:
             " it comes from, allow it with --trust-pickle; otherwise replace it by Keras's"
             " own layers"
         )
+    zipped = job.source.kind is Kind.KERAS_ZIP
+    if zipped and keras_2.uses_hard_sigmoid(config) and keras_2.is_keras_2(_version(job)):
+        raise ConversionError(
+            f"{name}: its hard_sigmoid is Keras 2's, 0.2 x + 0.5, and Keras"
+            f" {keras.__version__} computes x / 6 + 0.5; export the model as a SavedModel"
+            " (model.export) where it was made, or save it as .h5 there"
+        )
     encoding = sorted(_ENCODING.intersection(_layers(config)))
     if encoding:
         raise ConversionError(
@@ -120,6 +128,22 @@ def _config(job: Job) -> object:
     except (OSError, LookupError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise ConversionError(f"{path.name}: a damaged Keras file: {error}") from error
     return config
+
+
+def _version(job: Job) -> str:
+    """Return the Keras that wrote the file, "" where it does not say."""
+    if job.source.kind is Kind.KERAS_H5:
+        with h5py.File(job.source.path, "r") as stored:
+            said = stored.attrs.get("keras_version", "")
+        return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    try:
+        with zipfile.ZipFile(job.source.path) as archive:
+            if archive.getinfo("metadata.json").file_size > MAX_CONFIG_BYTES:
+                return ""
+            metadata = json.loads(archive.read("metadata.json"))
+    except (LookupError, ValueError):
+        return ""
+    return str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
 
 
 def _foreign(config: object) -> Iterator[str]:
@@ -181,7 +205,7 @@ def _load(job: Job) -> Any:  # noqa: ANN401 - Keras has no types
             return keras.models.load_model(
                 named,
                 compile=False,
-                custom_objects=_keras_2_layers() | own,
+                custom_objects=keras_2.custom_objects(_version(job)) | own,
                 safe_mode=not job.trust_pickle,
             )
         except _LOADING as error:
@@ -203,27 +227,6 @@ def _own_classes(job: Job) -> dict[str, Any]:
         if isinstance(objects, dict):
             found |= objects
     return found
-
-
-def _keras_2_layers() -> dict[str, Any]:
-    """Return layers that take Keras 2's arguments which Keras 3 dropped."""
-    dropped = {
-        keras.layers.DepthwiseConv2D: ("groups", 1),
-        keras.layers.LSTM: ("time_major", False),
-        keras.layers.GRU: ("time_major", False),
-        keras.layers.SimpleRNN: ("time_major", False),
-    }
-    return {layer.__name__: _tolerant(layer, *gone) for layer, gone in dropped.items()}
-
-
-def _tolerant(layer: Any, gone: str, harmless: object) -> Any:  # noqa: ANN401
-    def from_config(cls: Any, config: dict[str, object]) -> Any:  # noqa: ANN401
-        if config.get(gone, harmless) != harmless:
-            raise ValueError(f"{gone}={config[gone]} has no equal in Keras 3")
-        rest = {key: value for key, value in config.items() if key != gone}
-        return layer.from_config.__func__(cls, rest)
-
-    return type(layer.__name__, (layer,), {"from_config": classmethod(from_config)})
 
 
 def _function(job: Job, model: Any) -> TensorFlowModel:  # noqa: ANN401 - Keras has no types
