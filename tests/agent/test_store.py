@@ -143,6 +143,7 @@ def test_a_record_damaged_on_flash_is_put_aside_and_the_bundles_stay(
     store.save(full_record())
     (path,) = store.tuf.parent.glob("models/*/state.json")
     path.write_bytes(damage)
+    path.with_suffix(".copy").write_bytes(damage)
     assert store.load(WINE) == Record(model="wine", stage="production")
     assert path.with_suffix(".damaged").read_bytes() == damage
     assert bundles.holds(store, digest)

@@ -7,7 +7,7 @@ docs/formats/device-state.md draws the folder.
     tuf/                     trusted metadata, edgekit.trust's
     incoming/                bundles on their way, edgekit_agent.update.partial's
     bundles/<sha256>/        unpacked bundles, each renamed here when it was whole
-    models/<slug>/state.json one Record each
+    models/<slug>/state.json one Record each; state.copy beside it is its second copy
     starts                   how often the agent started, for its boot id
 
 A file system that has become read-only is no reason not to serve: what only reads, and the
@@ -28,12 +28,12 @@ from edgekit.errors import StoreError
 from edgekit.statement import slug
 from edgekit_agent.config import Subscription
 from edgekit_agent.rules.record import Record
+from edgekit_agent.storage import sealed
 
 log = logging.getLogger(__name__)
 
 _UNFINISHED = ".unpacking-"
 _DOOMED = ".deleting-"
-_DAMAGED = ".damaged"
 _GLANCE_S = 0.05
 _KERNEL_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _BOOT_ID_CHARS = 8
@@ -121,29 +121,35 @@ class Store:
     def load(self, subscription: Subscription) -> Record:
         """Return what is remembered of a model: a fresh record when there is nothing.
 
-        A record that the disk damaged is put aside and forgotten, one that cannot be read
-        is left: the bundles stay, so the next check finds them without a download.
+        A record that the disk damaged is put aside, and its copy is read. When both are
+        damaged they are forgotten, one that cannot be read is left: the bundles stay, so
+        the next check finds them without a download.
         """
-        fresh = Record(model=subscription.model, stage=subscription.stage)
-        path = self._record(subscription.model)
-        try:
-            record = Record.from_json(path.read_bytes(), subject=str(path))
-        except FileNotFoundError:
-            return fresh
-        except OSError as error:
-            log.error("%s: cannot be read: %s", path, error.strerror)  # noqa: TRY400 - no traceback for users
-            return fresh
-        except StoreError as error:
-            log.error("%s; starting afresh", error)  # noqa: TRY400 - no traceback for users
-            with contextlib.suppress(OSError):
-                path.rename(path.with_suffix(_DAMAGED))
-            return fresh
-        return record
+        path, trouble = self._record(subscription.model), ""
+        for place in (path, sealed.copy_of(path)):
+            try:
+                content = sealed.unseal(place.read_bytes(), subject=str(place))
+                record = Record.from_json(content, subject=str(place))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                trouble = f"{place}: cannot be read: {error.strerror}"
+            except StoreError as error:
+                trouble = str(error)
+                if place == path:
+                    sealed.put_aside(place)
+            else:
+                if trouble:
+                    log.error("%s; its copy is read", trouble)
+                return record
+        if trouble:
+            log.error("%s; starting afresh", trouble)
+        return Record(model=subscription.model, stage=subscription.stage)
 
     def forgot(self, model: str) -> bool:
         """Whether more was known of a model once than its record tells now."""
         path = self._record(model)
-        if path.with_suffix(_DAMAGED).exists():
+        if sealed.damaged(path).exists():
             return True
         try:
             path.read_bytes()
@@ -160,13 +166,19 @@ class Store:
             if not path.parent.is_dir():
                 path.parent.mkdir(parents=True)
                 atomic.sync_folder(self._models)
-        atomic.write_bytes(path, record.to_json())
+        sealed.write(path, record.to_json())
 
     # --- room -------------------------------------------------------------------------
 
     def discard(self, sha256: str) -> None:
         """Delete one bundle."""
         _remove(self.bundle(sha256))
+
+    def drop_incoming(self, sha256: str) -> None:
+        """Delete what arrived of a bundle that is unpacked; what cannot be is left."""
+        for file in _entries(self.incoming):
+            if file.name.split(".", 1)[0] == sha256:
+                _remove(file)
 
     def collect(self, needed: Collection[str]) -> None:
         """Delete unpacked and partial bundles whose digests nobody needs."""

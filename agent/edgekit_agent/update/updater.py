@@ -130,7 +130,7 @@ class Update:
         except TrustError as error:
             if _file_digest(path) == entry.sha256:
                 raise UnfitBundleError(str(error)) from error
-            path.unlink(missing_ok=True)
+            self._store.drop_incoming(entry.sha256)
             raise StoreError(f"{path}: it changed on the disk") from error
         pointer = vouched.pointer
         told = (manifest.model.name, manifest.model.version, manifest.flavor)
@@ -140,7 +140,7 @@ class Update:
                 f"bundle {entry.sha256[:12]}: its manifest says {' '.join(told)},"
                 f" {pointer.model} {pointer.version} {entry.flavor} is expected"
             )
-        path.unlink(missing_ok=True)
+        self._store.drop_incoming(entry.sha256)
 
     def _index(self, entry: BundleEntry) -> bytes:
         name = f"index/{entry.index_sha256}"
@@ -190,6 +190,7 @@ def update(
         raise TransportError("updater: the supervisor did not answer")
     if not stored:
         one.fetch(vouched, entry)
+    store.drop_incoming(entry.sha256)  # a kill may have left it
     voice.say("fetched", sha256=entry.sha256)
 
 
