@@ -30,6 +30,7 @@ to standard error.
 | code | error | meaning |
 |---|---|---|
 | 0 | | Done. |
+| 1 | | Interrupted (Ctrl-C), or a fault of edgekit's own. Nothing half done is left. |
 | 2 | | The command line is wrong: see `--help`. |
 """
 

@@ -28,9 +28,9 @@ from edgekit.cli.failure import FailingGroup
 def main() -> None:
     """Get trained models onto small devices, signed, and keep a fleet up to date.
 
-    Data goes to standard output, talk to standard error. Exit codes: 0 done, 2 usage,
-    3 configuration, 4 registry, 5 conversion, 6 board, 7 trust, 8 transport, 9 schema,
-    10 disk, 11 admission, 12 proof.
+    Data goes to standard output, talk to standard error. Exit codes: 0 done,
+    1 interrupted, 2 usage, 3 configuration, 4 registry, 5 conversion, 6 board, 7 trust,
+    8 transport, 9 schema, 10 disk, 11 admission, 12 proof.
     """
 
 

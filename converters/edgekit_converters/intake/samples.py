@@ -261,7 +261,8 @@ def _check_rows(subject: str, number: int) -> None:
 def _demand(subject: str, names: Sequence[str], found: Sequence[str]) -> None:
     for name in names:
         if name not in found:
-            near = difflib.get_close_matches(name, found, n=1)
+            near = [other for other in found if other.casefold() == name.casefold()]
+            near += difflib.get_close_matches(name, found, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it has {_some(found)}"
             raise ConversionError(f"{subject}: no column {name}; {hint}")
 

@@ -152,7 +152,7 @@ def _point(
 def _kind(one: Candidate) -> str:
     if not one.accepted:
         return "refused"
-    return "allowed" if one.drop > 0 else "good"
+    return "allowed" if _signed(one.drop).startswith("+") else "good"
 
 
 def _rows(one: Candidate, report: Report) -> str:
@@ -167,7 +167,8 @@ def _rows(one: Candidate, report: Report) -> str:
         f"<td>{one.one_row_p95_us:,} {_US}</td>",
         f"<td>{one.batch_us_per_row:,.1f} {_US}/row</td>",
         f"<td>{one.metric_flavor:.4f}</td>",
-        f"<td>{one.drop:+.4f}<br><small>{one.low:+.4f} to {one.high:+.4f}</small></td>",
+        f"<td>{_signed(one.drop)}<br>"
+        f"<small>{_signed(one.low)} to {_signed(one.high)}</small></td>",
         f"<td>{one.agreement:.2%}</td>",
     ]
     detail = report.details.get(one.flavor)
@@ -178,6 +179,11 @@ def _rows(one: Candidate, report: Report) -> str:
         f'<tr class="figures">{"".join(cells)}</tr>'
         f'<tr class="reason"><td colspan="{len(cells)}">{escape(said)}</td></tr>'
     )
+
+
+def _signed(number: float) -> str:
+    """Write a drop with its sign, one that is shown as nothing without."""
+    return "0.0000" if f"{number:z.4f}" == "0.0000" else f"{number:+.4f}"
 
 
 def _verdict(one: Candidate) -> tuple[str, str]:
@@ -191,9 +197,12 @@ def _verdict(one: Candidate) -> tuple[str, str]:
 def _fallen(candidates: Sequence[Candidate]) -> str:
     if not candidates:
         return ""
+    by_reason: dict[str, list[str]] = {}
+    for one in candidates:
+        by_reason.setdefault(one.reason, []).append(one.flavor)
     items = "".join(
-        f"<li><strong>{escape(one.flavor)}</strong>: {escape(one.reason)}</li>"
-        for one in candidates
+        f"<li><strong>{escape(', '.join(flavors))}</strong>: {escape(reason)}</li>"
+        for reason, flavors in by_reason.items()
     )
     return f"<h2>What does not apply, or does not run</h2><ul>{items}</ul>"
 
@@ -256,7 +265,7 @@ def _golden(detail: Detail) -> str:
         for number in range(min(_GOLDEN_ROWS, count))
     )
     return (
-        f"<p>Proven on each device by {count} golden rows, within"
+        f"<p>Proven on each device by {count} golden {'row' if count == 1 else 'rows'}, within"
         f" {tolerance.rtol:g} relative and {tolerance.atol:g} absolute:"
         f" {escape(detail.tolerance_reason)}.</p><ul>{lines}</ul>"
     )
