@@ -243,6 +243,23 @@ def test_a_layers_rows_times_its_inputs_are_its_outputs(name: str) -> None:
         np.testing.assert_array_equal(layer.back(rows), constants[layer.weight])
 
 
+@pytest.mark.parametrize("rows", [65, 128])
+def test_layers_may_see_the_rows_in_another_than_the_first_axis(rows: int) -> None:
+    turned = node("Transpose", ["x"], "t")
+    turned.attribute.append(helper.make_attribute("perm", [1, 0, 2]))
+    model = networks.model(
+        [turned, node("MatMul", ["t", "w"], "m"), node("ReduceMean", ["m"], "y")],
+        {"w": normal(8, 40)},
+        inputs={"x": ["n", 3, 8]},
+        outputs={"y": [1, 1, 1]},
+    )
+    plan = everything(model, INT8)
+    found = round_weights(model, plan, {"x": normal(rows, 3, 8)})
+    alone = round_alone(next(weights(model)), INT8)
+    assert plan
+    assert (found.codes["w"].numbers != alone.numbers).any()  # the samples had a say
+
+
 def test_each_format_is_smaller_than_the_one_before() -> None:
     model = clean(networks.classifier(filters=32))
     feeds = {"image": networks.images(20)}

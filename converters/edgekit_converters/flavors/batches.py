@@ -1,9 +1,10 @@
 """Run a session over many rows, a few at a time. Knows no model and no measure."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from edgekit.errors import ProofError
 from edgekit.runtime import Session
 from edgekit.table import Array, rows, take
 
@@ -43,9 +44,25 @@ def run(
             raise StoppedError
         parts.append(session.run(batch))
     return {
-        name: np.concatenate([np.atleast_1d(part[name]) for part in parts])[:total]
+        name: _joined(name, [np.atleast_1d(part[name]) for part in parts], total)
         for name in parts[0]
     }
+
+
+def _joined(name: str, parts: Sequence[Array], total: int) -> Array:
+    """Return all rows of a value; inner ones may hold them in another than the first axis.
+
+    Where all batches are alike that cannot be told, and the first is taken.
+    """
+    shapes = [part.shape for part in parts]
+    sizes = enumerate(zip(*shapes, strict=True))
+    differing = [axis for axis, along in sizes if len(set(along)) > 1]
+    if len(differing) > 1:
+        raise ProofError(f"{name}: several of its dimensions change with the rows")
+    axis = differing[0] if differing else 0
+    whole = np.concatenate(parts, axis=axis)
+    kept: Array = whole[(slice(None),) * axis + (slice(total),)]
+    return kept
 
 
 def fixed_rows(session: Session) -> int:
