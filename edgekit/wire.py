@@ -6,9 +6,11 @@ most 7 slashes in a topic, QoS 0 and 1).
 """
 
 import itertools
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from edgekit.errors import TransportError
 from edgekit.statement import DIGEST_BYTES, MAX_CHUNK_BYTES, slug
@@ -16,6 +18,7 @@ from edgekit.statement import DIGEST_BYTES, MAX_CHUNK_BYTES, slug
 VERSION = 1
 CODED_VERSION = 2  # of a want whose device takes repairs, too
 MAX_PAYLOAD_BYTES = 127 * 1024
+_CORRELATION = re.compile(r"[A-Za-z0-9_~.-]{1,64}")
 MAX_CHUNKS = MAX_PAYLOAD_BYTES // DIGEST_BYTES  # a chunk index is one message: 4,064
 MAX_BUNDLE_BYTES = MAX_CHUNKS * MAX_CHUNK_BYTES
 
@@ -71,6 +74,29 @@ class Topics:
         """Windows of inference metrics."""
         return f"{self.device(device)}/telemetry"
 
+    def ask(self, device: str, model: str, correlation: str) -> str:
+        """A request for predictions; `correlation` is the asker's, and names the answer."""
+        return f"{self.device(device)}/ask/{slug(model)}/{correlation}"
+
+    def asks(self, device: str) -> str:
+        """Return the filter for every request to a device."""
+        return f"{self.device(device)}/ask/+/+"
+
+    def asked(self, device: str, topic: str) -> "Asked | None":
+        """Return what a request's topic says, None for other topics."""
+        prefix = f"{self.device(device)}/ask/"
+        parts = topic.removeprefix(prefix).split("/")
+        if not topic.startswith(prefix) or len(parts) != 2:  # noqa: PLR2004 - model, correlation
+            return None
+        model, correlation = parts
+        if not model or not _CORRELATION.fullmatch(correlation):
+            return None
+        return Asked(model=unquote(model), correlation=correlation)
+
+    def answer(self, device: str, correlation: str) -> str:
+        """The answer to a request."""
+        return f"{self.device(device)}/answer/{correlation}"
+
     def depot(self, name: str) -> str:
         """Retained, among depots: one that is there; empty when it is gone."""
         return f"{self.root}/depot/{name}"
@@ -94,6 +120,14 @@ class Topics:
         if not topic.startswith(prefix):
             return None
         return topic.removeprefix(prefix).split("/", 1)[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Which model is asked, and what the asker calls this request."""
+
+    model: str
+    correlation: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

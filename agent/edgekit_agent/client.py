@@ -27,6 +27,17 @@ class Prediction:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What the agent answered, good or bad; who answered is empty in a refusal."""
+
+    status: int
+    body: bytes
+    version: str
+    flavor: str
+    sha256: str
+
+
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP to a path instead of a port."""
 
@@ -47,12 +58,27 @@ def predict(path: Path, model: str, body: bytes) -> Prediction:
     Raises SchemaError with the model's own sentence, ConfigError for a model that is not
     served, TransportError when no agent answers on the socket at `path`.
     """
+    reply = invoke(path, model, body)
+    if reply.status != http.HTTPStatus.OK:
+        raise _refusal(reply.status, reply.body)
+    return Prediction(
+        body=reply.body,
+        version=reply.version,
+        flavor=reply.flavor,
+        sha256=reply.sha256,
+    )
+
+
+def invoke(path: Path, model: str, body: bytes) -> Reply:
+    """Pass a scoring request in JSON on, and return whatever the agent answers.
+
+    Raises TransportError when no agent answers on the socket at `path`.
+    """
     status, headers, answer = _request(
         path, "POST", f"/models/{slug(model)}/invocations", body
     )
-    if status != http.HTTPStatus.OK:
-        raise _refusal(status, answer)
-    return Prediction(
+    return Reply(
+        status=status,
         body=answer,
         version=headers.get("X-Edgekit-Version", ""),
         flavor=headers.get("X-Edgekit-Flavor", ""),

@@ -72,9 +72,10 @@ class Shadow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """How programs may ask besides the socket: at a port of loopback, None for none."""
+    """How programs may ask besides the socket: at a port of loopback, over the broker."""
 
     port: int | None
+    mqtt: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,10 +253,13 @@ def _limits(reader: Reader) -> Limits:
 
 
 def _serving(reader: Reader) -> Serving:
-    refuse_unknown(reader.table, {"port"}, subject=reader.subject, error=ConfigError)
-    if "port" not in reader.table:
-        return Serving(port=None)
-    return Serving(port=reader.integer("port", least=1, most=65_535))
+    known = {"port", "mqtt"}
+    refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
+    has_port = "port" in reader.table
+    return Serving(
+        port=reader.integer("port", least=1, most=65_535) if has_port else None,
+        mqtt=reader.flag("mqtt", default=False),
+    )
 
 
 def _hooks(reader: Reader) -> Hooks:

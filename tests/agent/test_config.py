@@ -53,10 +53,11 @@ def test_a_model_has_its_own_budget_within_the_devices() -> None:
     assert parse(GOOD, subject="agent.toml").ram_bytes("wine") == 512 * 2**20
 
 
-def test_a_port_is_served_only_if_it_is_named() -> None:
-    config = parse(GOOD + "[serving]\nport = 8080\n", subject="agent.toml")
-    assert config.serving.port == 8080
-    assert parse(GOOD, subject="agent.toml").serving.port is None
+def test_a_port_and_the_broker_serve_only_if_they_are_named() -> None:
+    config = parse(GOOD + "[serving]\nport = 8080\nmqtt = true\n", subject="agent.toml")
+    assert (config.serving.port, config.serving.mqtt) == (8080, True)
+    config = parse(GOOD, subject="agent.toml")
+    assert (config.serving.port, config.serving.mqtt) == (None, False)
 
 
 def test_hooks_may_lie_elsewhere() -> None:

@@ -24,7 +24,8 @@ from edgekit_agent.storage.store import Store
 from edgekit_agent.supervision import report
 from edgekit_agent.supervision.notify import Notifier
 from edgekit_agent.supervision.supervisor import Settings, Supervisor
-from tests.agent.making import Made, made
+from tests.agent.making import Made, made, repacked
+from tests.agent.test_proof import nan_model, slow_model
 from tests.fakes import FakeBroker, FakeTransport
 
 pytestmark = pytest.mark.slow
@@ -55,6 +56,8 @@ def configuration(folder: Path, models: tuple[str, ...]) -> Config:
         [hooks]
         dir = "{folder}/hooks"
         time_limit_s = 20
+        [serving]
+        mqtt = true
         [limits]
         model_ram_mb = 4096
         model_flash_mb = 100
@@ -238,6 +241,25 @@ def test_a_release_is_a_push_and_serves_after_its_proof(agent: Agent) -> None:
     assert told["previous"]["version"] == "1"
     assert told["phase"] == "serving"
     assert told["rollout"] == 2
+
+
+def test_a_request_over_the_broker_is_answered_by_what_serves(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    agent.broker.inject(TOPICS.ask("pi-7", "wine", "q1"), ROWS)
+    answers: dict[str, dict[str, Any]] = {}
+    deadline = time.monotonic() + WAIT_S
+    while "q1" not in answers:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+        prefix = TOPICS.answer("pi-7", "")
+        for one in list(agent.broker.published):
+            if one.topic.startswith(prefix):
+                answers[one.topic.removeprefix(prefix)] = json.loads(one.payload)
+    assert answers["q1"]["status"] == 200
+    assert answers["q1"]["sha256"] == V1.sha256
+    assert answers["q1"]["body"] == {"predictions": [6.0]}
 
 
 def test_a_refused_proof_is_reported_and_the_old_model_serves_on(agent: Agent) -> None:
@@ -537,3 +559,79 @@ def test_a_candidate_is_compared_with_the_champion_on_what_was_really_asked(
     assert "up to 100 is expected" in reason
     agent.serves("2")
     assert list(agent.folder.glob("recent-*")) == []
+
+
+def large(version: str, scale: float) -> Made:
+    """A model of which two together are more than this device allows."""
+    return made(version=version, scale=scale, peak_rss_bytes=3000 * 2**20)
+
+
+def hammered(agent: Agent, ended: threading.Event) -> tuple[threading.Thread, list[str]]:
+    """Ask without a pause; the list gets each answer as version and number."""
+    seen: list[str] = []
+
+    def ask() -> None:
+        while not ended.is_set():
+            try:
+                found = agent.predict()
+            except EdgekitError as error:
+                seen.append(str(error))
+            else:
+                seen.append(f"{found.version}: {json.loads(found.body)['predictions']}")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    return thread, seen
+
+
+def test_without_memory_for_two_requests_wait_for_the_swap_and_the_pause_is_reported(
+    agent: Agent,
+) -> None:
+    agent.start()
+    agent.release(large("1", 2.0))
+    agent.serves("1")
+    assert agent.reported()["pause_ms"] == 0, "nothing served before"
+    ended = threading.Event()
+    thread, seen = hammered(agent, ended)
+    agent.release(large("2", 3.0))
+    agent.serves("2")
+    ended.set()
+    thread.join()
+    assert agent.reported()["pause_ms"] > 0
+    assert set(seen) <= {"1: [6.0]", "2: [9.0]"}
+
+
+def nan_bundle() -> Made:
+    return repacked(made(version="2"), nan_model())
+
+
+def slow_bundle() -> Made:
+    """Right, and slower than a tenth of a second: 10 times what serves, and the floor."""
+    return repacked(made(version="2"), slow_model())
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (lambda: made(version="2", scale=2.02, golden_scale=2.0), "output y at (0, 0)"),
+        (lambda: made(version="2", scale=-2.0, golden_scale=2.0), "3 of 3 differ"),
+        (lambda: made(version="2", opset=99), "cannot load it"),
+        (nan_bundle, "is nan"),
+        (slow_bundle, "one row took"),
+    ],
+    ids=["corrupted scale", "swapped", "wrong opset", "NaN", "slow"],
+)
+def test_a_bad_model_never_answers_one_request(
+    agent: Agent, bad: Callable[[], Made], reason: str
+) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    ended = threading.Event()
+    thread, seen = hammered(agent, ended)
+    agent.release(bad())
+    told = agent.troubled("rejected", "ProofError")
+    ended.set()
+    thread.join()
+    assert reason in told["reason"]
+    assert set(seen) == {"1: [6.0]"}

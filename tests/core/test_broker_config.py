@@ -47,7 +47,10 @@ def test_no_name_of_a_device_widens_a_rule() -> None:
     assert rules.count("user fleet\n") == 1
     assert "topic readwrite" not in rules.replace("%20readwrite", "")
     written = [line for line in rules.splitlines() if line.startswith("topic write")]
+    written.remove(f"topic write {TOPICS.every('ask/+/+')}")  # the operator's
     assert all(line.count("#") == 1 for line in written[3:])
+    asked = [line for line in rules.splitlines() if line.startswith("topic read")]
+    assert all(line.count("+") == 2 for line in asked if "/ask/" in line)
 
 
 def test_a_password_is_hashed_as_mosquitto_hashes_it() -> None:
@@ -185,6 +188,25 @@ def test_devices_read_metadata_and_bundles_and_cannot_write_them(house: House) -
     assert heard(device) == {f"true {topic}" for topic in topics}
     fleet.close()
     device.close()
+
+
+@pytest.mark.slow
+@pytest.mark.broker
+def test_a_device_is_asked_by_the_operator_and_by_no_other_device(house: House) -> None:
+    fleet, device = house.connect("fleet"), house.connect("d-pi-7")
+    other = house.connect(mosquitto.user("pi 8+#"))
+    device.subscribe(TOPICS.asks("pi-7"), TOPICS.asks("pi 8+#"), qos=0)
+    fleet.subscribe(f"{TOPICS.device('pi-7')}/answer/+")
+    heard(device, for_s=0.3)
+    other.publish(TOPICS.ask("pi-7", "wine", "q0"), b"forged")
+    fleet.publish(TOPICS.ask("pi 8+#", "wine", "q1"), b"for another")
+    fleet.publish(TOPICS.ask("pi-7", "wine", "q2"), b"asked")
+    assert heard(device) == {"asked"}
+    device.publish(TOPICS.answer("pi-7", "q2"), b"answered", qos=0)
+    other.publish(TOPICS.answer("pi-7", "q2"), b"forged", qos=0)
+    assert heard(fleet) == {"answered"}
+    for transport in (fleet, device, other):
+        transport.close()
 
 
 @pytest.mark.slow

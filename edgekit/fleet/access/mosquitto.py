@@ -1,9 +1,9 @@
 """What mosquitto reads: its settings, who may do what, and hashed passwords. Pure text.
 
-The rules: a device reads its fleet's metadata and bundles, and writes below its own topic,
-nothing else. The operator's machine and the depot, one user, write what devices read and
-read what they write. Every name has lines of its own, so that one that is not enrolled any
-more has none. docs/operations.md explains the settings.
+The rules: a device reads its fleet's metadata and bundles and what it is asked, and writes
+below its own topic, nothing else. The operator's machine and the depot, one user, write
+what devices read and read what they write. Every name has lines of its own, so that one
+that is not enrolled any more has none. docs/operations.md explains the settings.
 """
 
 import base64
@@ -72,6 +72,7 @@ def rules(topics: Topics, devices: Iterable[str]) -> str:
         f"topic write {topics.depot('#')}",
         f"topic read {topics.depot('#')}",
         f"topic read {topics.root}/dev/#",
+        f"topic write {topics.every('ask/+/+')}",
     ]
     for device in sorted(devices):
         lines += [
@@ -81,6 +82,7 @@ def rules(topics: Topics, devices: Iterable[str]) -> str:
             f"topic read {topics.root}/meta/#",
             f"topic read {topics.root}/blob/#",
             f"topic write {topics.device(device)}/#",
+            f"topic read {topics.asks(device)}",
         ]
     return "\n".join([*lines, ""])
 
