@@ -52,6 +52,7 @@ from edgekit_agent.supervision.jobs import (
 )
 from edgekit_agent.supervision.notify import Notifier
 from edgekit_agent.supervision.question import Question
+from edgekit_agent.supervision.relay import Relay
 from edgekit_agent.supervision.reporter import Reporter
 from edgekit_agent.supervision.roster import Roster
 
@@ -117,6 +118,9 @@ class Supervisor:
         news: queue.SimpleQueue[News] = self._inbox  # type: ignore[assignment]  # it takes more
         self._roster = Roster(store, config.models, settings.policy)
         self._reporter = Reporter(config, transport, store.begin())
+        self._relay = Relay(
+            self._topics, config.device, transport=transport, socket=config.socket
+        )
         self._freshness_file = FreshnessFile(store.tuf)
         self._freshness = Freshness()
         self._worker = Attendant(*settings.worker, inbox=news, patience=settings.patience)
@@ -164,6 +168,8 @@ class Supervisor:
         self._each(Started())
         self._roster.collect()
         self._transport.subscribe(self._topics.file(TIMESTAMP))
+        if self._config.serving.mqtt:
+            self._relay.start()
         threading.Thread(target=self._pump, name="transport", daemon=True).start()
         self._notifier.ready()
 
@@ -180,9 +186,12 @@ class Supervisor:
         """Bring arrivals to the inbox, a bounded number ahead of the loop."""
         while self._running:
             arrival = self._transport.receive(_RECEIVE_S)
-            if arrival is not None:
-                self._arrivals.acquire()
-                self._inbox.put(arrival)
+            if arrival is None:
+                continue
+            if isinstance(arrival, Message) and self._relay.offer(arrival):
+                continue
+            self._arrivals.acquire()
+            self._inbox.put(arrival)
 
     def _handle(self, item: Item) -> None:
         match item:
