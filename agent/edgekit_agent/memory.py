@@ -1,7 +1,9 @@
-"""What a process takes and what the machine has left. Knows no model; reads /proc."""
+"""What a process takes and what is left for it. Knows no model; reads /proc and /sys."""
 
 import ctypes
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -24,8 +26,67 @@ def peak_rss_bytes() -> int:
 
 
 def available_bytes() -> int:
-    """Return what the kernel could still give without swapping."""
-    return _kilobytes(Path("/proc/meminfo"), "MemAvailable:")
+    """Return what the kernel could still give this process without swapping.
+
+    The machine's memory, or less where a control group (systemd's MemoryMax, a container)
+    bounds this process: what it holds of file pages can be had back.
+    """
+    free = _kilobytes(Path("/proc/meminfo"), "MemAvailable:")
+    return min([free, *group_bytes(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
+
+
+def group_bytes(membership: Path, root: Path) -> Iterator[int]:
+    """Yield what each control group around this process has left, version 1 and 2.
+
+    `membership` is /proc/self/cgroup: a line "0::/a/b" (version 2), or one whose
+    controllers name memory (version 1), under `root`/memory.
+    """
+    try:
+        lines = membership.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, name = rest.partition(":")
+        if not controllers:
+            names, folder = _VERSION_2, root
+        elif "memory" in controllers.split(","):
+            names, folder = _VERSION_1, root / "memory"
+        else:
+            continue
+        inner = Path(name.lstrip("/"))
+        for group in (inner, *inner.parents):
+            yield from _left(folder / group, names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Names:
+    """The files of one version of control groups."""
+
+    limit: str
+    used: str
+    pages: str  # in memory.stat: of files, to be had back
+
+
+_VERSION_1 = _Names(
+    limit="memory.limit_in_bytes",
+    used="memory.usage_in_bytes",
+    pages="total_inactive_file",
+)
+_VERSION_2 = _Names(limit="memory.max", used="memory.current", pages="inactive_file")
+
+
+def _left(group: Path, names: _Names) -> Iterator[int]:
+    try:
+        limit = (group / names.limit).read_text("ascii").strip()
+        used = int((group / names.used).read_text("ascii"))
+        stat = (group / "memory.stat").read_text("ascii").splitlines()
+    except (OSError, ValueError):  # no such group, or one without this controller
+        return
+    if limit.isdecimal():  # version 2 says "max" where there is none
+        words = (line.partition(" ") for line in stat)
+        pages = sum(int(count) for name, _, count in words if name == names.pages)
+        yield max(0, int(limit) - used + pages)
 
 
 def keep_heap_small() -> None:

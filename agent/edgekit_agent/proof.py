@@ -29,6 +29,8 @@ MAX_ONE_ROW_RUNS = 200
 ONE_ROW_BUDGET_S = 2.0
 SLOWDOWN = 30.0
 FLOOR_US = 20_000
+PACE_FLOOR_US = 2_000  # nobody minds a model of less, however fast the one before was
+MOST_SLOWER = 10.0
 RECENT_S = 10.0  # for the worker to write them down
 _MB = 2**20
 
@@ -59,13 +61,17 @@ def prove(
     sha256: str,
     *,
     max_rss_bytes: int,
+    pace_us: int | None = None,
     rehearsal: Callable[[], Rehearsal | None] = lambda: None,
 ) -> Verdict:
     """Return what the bundle costs here, or raise. The rehearsal comes last.
 
+    `pace_us` is what one row took the model that serves, in its own proof here.
+
     ProofError: it does not load, its golden outputs differ, it takes more memory than
     allowed, is slower than `SLOWDOWN` times what the workstation measured (and slower than
-    `FLOOR_US`, below which no board is judged), or agrees too little with the champion.
+    `FLOOR_US`, below which no board is judged) or `MOST_SLOWER` times the pace (and than
+    `PACE_FLOOR_US`), or agrees too little with the champion.
     SchemaError or TrustError: its signature or golden vectors cannot be used. StoreError:
     the disk damaged it.
     """
@@ -91,6 +97,7 @@ def prove(
         peak_rss_bytes=memory.peak_rss_bytes(),
     )
     _judge(verdict, manifest, max_rss_bytes=max_rss_bytes)
+    _judge_pace(verdict, manifest, pace_us)
     rehearsed = rehearsal()
     if rehearsed is None:
         return verdict
@@ -147,6 +154,17 @@ def _judge(verdict: Verdict, manifest: Manifest, *, max_rss_bytes: int) -> None:
         )
 
 
+def _judge_pace(verdict: Verdict, manifest: Manifest, pace_us: int | None) -> None:
+    if pace_us is None:
+        return
+    allowed_us = max(PACE_FLOOR_US, MOST_SLOWER * pace_us)
+    if verdict.one_row_p50_us > allowed_us:
+        raise ProofError(
+            f"{_name(manifest)}: one row took {verdict.one_row_p50_us} us here and"
+            f" {pace_us} us with what serves, up to {allowed_us:.0f} us are expected"
+        )
+
+
 def _name(manifest: Manifest) -> str:
     return f"{manifest.model.name} {manifest.model.version} ({manifest.flavor})"
 
@@ -162,6 +180,7 @@ def main() -> None:
             store,
             arguments.sha256,
             max_rss_bytes=arguments.max_rss_bytes,
+            pace_us=arguments.pace_us,
             rehearsal=lambda: _rehearsal(arguments),
         )
     except EdgekitError as error:
@@ -169,6 +188,7 @@ def main() -> None:
         return
     voice.say(
         "proved",
+        sha256=arguments.sha256,
         rows=verdict.rows,
         difference=verdict.difference,
         load_us=verdict.load_us,
@@ -194,6 +214,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--sha256", required=True)
     parser.add_argument("--max-rss-bytes", type=int, required=True)
+    parser.add_argument("--pace-us", type=int)
     parser.add_argument("--recent", type=Path)
     parser.add_argument("--least-agreement", type=float)
     parser.add_argument("--most-difference", type=float)

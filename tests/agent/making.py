@@ -157,10 +157,14 @@ def made(  # noqa: PLR0913 - each knob breaks one thing
     return Made(manifest=manifest, data=bundle.pack(manifest, members))
 
 
-def repacked(what: Made, onnx_file: bytes, **changes: object) -> Made:
+def repacked(
+    what: Made, onnx_file: bytes, golden_file: bytes | None = None, **changes: object
+) -> Made:
     """The same bundle with another model inside, properly described and packed."""
     (_, members) = bundle.read_members(io.BytesIO(what.data))
     members[MODEL_NAME] = onnx_file
+    if golden_file is not None:
+        members[GOLDEN_NAME] = golden_file
     files = {name: bundle.describe(content) for name, content in members.items()}
     manifest: Manifest = replace(what.manifest, files=files, **changes)  # type: ignore[arg-type]  # Manifest's own fields
     return Made(manifest=manifest, data=bundle.pack(manifest, members))

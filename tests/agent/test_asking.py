@@ -171,3 +171,10 @@ def test_announcements_while_the_device_is_asked_are_kept_for_later() -> None:
     found = asking().on(Announced())
     assert found.actions == []
     assert found.state.again
+
+
+def test_a_worker_that_is_restarted_meanwhile_does_not_have_it_asked_twice() -> None:
+    found = unwell().on(WorkerDied(reason="signal 9"), WorkerReady())
+    found.on(Loaded(sha256=NEW.sha256))
+    assert found.actions == []
+    assert found.on(WELL).record.unconfirmed is False

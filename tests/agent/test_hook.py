@@ -144,6 +144,14 @@ def test_a_hook_of_a_missing_interpreter_is_no_consent(folder: Path) -> None:
     assert told(path).answer is Answer.BROKE
 
 
+def test_a_hook_that_is_taken_away_before_its_turn_has_nothing_to_say(
+    folder: Path,
+) -> None:
+    path = script(folder, "exit 1")
+    path.unlink()
+    assert told(path).answer is Answer.GO
+
+
 def test_no_file_is_no_hook_and_a_dangling_link_is_one(folder: Path) -> None:
     assert hook.find(folder, Hook.PRE_ACTIVATE) is None
     assert hook.find(folder / "none", Hook.PRE_ACTIVATE) is None

@@ -4,14 +4,16 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgekit import bundle
+from edgekit import bundle, golden
 from edgekit.errors import ProofError, SchemaError, StoreError
+from edgekit.golden import Golden
 from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Signature
 from edgekit_agent.proof import prove
 from edgekit_agent.storage.store import Store
@@ -118,6 +120,67 @@ def test_a_much_slower_model_is_refused_with_numbers(store: Store) -> None:
     assert "us here, up to 20000 us are expected" in refused(
         store, repacked(made(), slow_model())
     )
+
+
+def labels_model(first: int, second: int) -> bytes:
+    """Label of a row: `first` where its sum is positive, else `second`."""
+    nodes = [
+        helper.make_node("ReduceSum", ["x", "axis"], ["sum"], keepdims=1),
+        helper.make_node("Greater", ["sum", "zero"], ["positive"]),
+        helper.make_node("Where", ["positive", "first", "second"], ["y"]),
+    ]
+    weights = [
+        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+        helper.make_tensor("first", TensorProto.INT64, [], [first]),
+        helper.make_tensor("second", TensorProto.INT64, [], [second]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "labels",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.INT64, [None, 1])],
+        weights,
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    return bytes(
+        helper.make_model(graph, ir_version=8, opset_imports=opsets).SerializeToString()
+    )
+
+
+def labelled(model: bytes) -> Made:
+    """A classifier whose golden rows are all positive: label 1."""
+    what = made()
+    (_, members) = bundle.read_members(io.BytesIO(what.data))
+    known = golden.decode(members[GOLDEN_NAME])
+    told = Golden(inputs=known.inputs, outputs={"y": np.ones((3, 1), np.int64)})
+    return repacked(what, model, golden.encode(told))
+
+
+def test_swapped_labels_are_refused(store: Store) -> None:
+    right = stored(store, labelled(labels_model(1, 0)))
+    assert prove(store, right, max_rss_bytes=ENOUGH).difference == 0.0
+    assert "output y at (0, 0) is 0, 1 is expected; 3 of 3 differ" in refused(
+        store, labelled(labels_model(0, 1))
+    )
+
+
+def test_a_model_ten_times_slower_than_what_serves_is_refused_with_numbers(
+    store: Store,
+) -> None:
+    """Within what the workstation's figures allow, and yet: this device had better."""
+    figures = replace(made().manifest.footprint, one_row_p95_us=10**7)
+    slow = repacked(made(), slow_model(), footprint=figures)
+    digest = stored(store, slow)
+    verdict = prove(store, digest, max_rss_bytes=ENOUGH)
+    pace_us = verdict.one_row_p50_us // 100
+    with pytest.raises(ProofError, match=rf"us here and {pace_us} us with what serves"):
+        prove(store, digest, max_rss_bytes=ENOUGH, pace_us=pace_us)
+    prove(store, digest, max_rss_bytes=ENOUGH, pace_us=verdict.one_row_p50_us)
+
+
+def test_below_the_floor_no_pace_is_judged(store: Store) -> None:
+    prove(store, stored(store, made()), max_rss_bytes=ENOUGH, pace_us=0)
 
 
 def test_a_signature_that_cannot_be_enforced_is_refused(store: Store) -> None:

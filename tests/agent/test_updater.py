@@ -19,8 +19,8 @@ from edgekit_agent.rules.record import Attempt, Phase, Record, Refusal, Release
 from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
 from edgekit_agent.update import updater
-from edgekit_agent.update.admission import RUNTIME_BYTES
 from edgekit_agent.update.fetch import fetch_bundle
+from edgekit_agent.update.need import RUNTIME_BYTES
 from edgekit_agent.update.room import measured
 from edgekit_agent.update.standstill import Patience
 from edgekit_agent.update.updater import UnfitBundleError, Update

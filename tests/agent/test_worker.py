@@ -50,11 +50,11 @@ class Hands:
         assert isinstance(news, Said), news
         return news.document
 
-    def load(self, what: Made) -> dict[str, object]:
+    def load(self, what: Made, *, overlap: bool = True) -> dict[str, object]:
         stored(self.store, what)
-        return self.load_stored(what)
+        return self.load_stored(what, overlap=overlap)
 
-    def load_stored(self, what: Made) -> dict[str, object]:
+    def load_stored(self, what: Made, *, overlap: bool = True) -> dict[str, object]:
         identity = what.manifest.model
         self.child.say(
             do="load",
@@ -62,6 +62,7 @@ class Hands:
             version=identity.version,
             flavor=what.manifest.flavor,
             sha256=what.sha256,
+            overlap=overlap,
         )
         return self.next()
 
@@ -225,7 +226,8 @@ def test_two_models_are_served_by_name(hands: Hands) -> None:
     assert hands.raw("POST", "/invocations", ROWS)[0] == 404
 
 
-def test_a_swap_under_load_loses_no_request(hands: Hands) -> None:
+@pytest.mark.parametrize("overlap", [True, False], ids=["beside", "instead"])
+def test_a_swap_under_load_loses_no_request(hands: Hands, *, overlap: bool) -> None:
     old, new = made(version="1", scale=2.0), made(version="2", scale=3.0)
     hands.load(old)
     stored(hands.store, new)
@@ -245,7 +247,9 @@ def test_a_swap_under_load_loses_no_request(hands: Hands) -> None:
         asker.start()
     for swap in range(10):
         time.sleep(0.05)
-        assert hands.load_stored(new if swap % 2 == 0 else old)["event"] == "loaded"
+        told = hands.load_stored(new if swap % 2 == 0 else old, overlap=overlap)
+        assert told["event"] == "loaded"
+        assert bool(told["pause_ms"]) is not overlap
     ended.set()
     for asker in askers:
         asker.join()
@@ -265,7 +269,10 @@ def test_memory_after_many_swaps_is_that_after_the_first(hands: Hands) -> None:
     assert max(sizes[1:]) < 1.1 * sizes[0]
 
 
-def test_a_damaged_bundle_keeps_the_old_model_serving(hands: Hands) -> None:
+@pytest.mark.parametrize("overlap", [True, False], ids=["beside", "instead"])
+def test_a_damaged_bundle_keeps_the_old_model_serving(
+    hands: Hands, *, overlap: bool
+) -> None:
     hands.load(made())
     new = made(version="2", scale=3.0)
     digest = stored(hands.store, new)
@@ -273,16 +280,29 @@ def test_a_damaged_bundle_keeps_the_old_model_serving(hands: Hands) -> None:
     content = bytearray(path.read_bytes())
     content[-3] ^= 4
     path.write_bytes(content)
-    told = hands.load_stored(new)
+    told = hands.load_stored(new, overlap=overlap)
     assert (told["event"], told["error"]) == ("load-failed", "StoreError")
     assert hands.predict() == [6.0, 14.0]
 
 
-def test_an_unloadable_model_keeps_the_old_one_serving(hands: Hands) -> None:
+@pytest.mark.parametrize("overlap", [True, False], ids=["beside", "instead"])
+def test_an_unloadable_model_keeps_the_old_one_serving(
+    hands: Hands, *, overlap: bool
+) -> None:
     hands.load(made())
-    told = hands.load(made(version="2", opset=99))
+    told = hands.load(made(version="2", opset=99), overlap=overlap)
     assert (told["event"], told["error"]) == ("load-failed", "ProofError")
     assert hands.predict() == [6.0, 14.0]
+
+
+def test_where_neither_loads_any_more_the_worker_starts_afresh(hands: Hands) -> None:
+    """It would answer nothing, and be thought to serve what it served."""
+    hands.load(made())
+    (hands.store.bundle(made().sha256) / MODEL_NAME).write_bytes(b"")
+    stored(hands.store, made(version="2", opset=99))
+    new = made(version="2", opset=99)
+    with pytest.raises(AssertionError, match="exit code 1"):
+        hands.load_stored(new, overlap=False)
 
 
 def test_what_was_answered_is_counted_once(hands: Hands) -> None:

@@ -29,6 +29,8 @@ _ERROR = "HookError"
 def answered(state: ModelState, event: HookAnswered, at: Moment, policy: Policy) -> Step:
     """A hook ended; an answer about what is no longer asked is only remembered."""
     noted = _remembered(state, event, at)
+    if event.hook is Hook.POST_ACTIVATE and event.sha256 == state.asked_after:
+        noted = replace(noted, asked_after=None)
     record = noted.record
     match event.hook:
         case Hook.PRE_ACTIVATE if record.phase is Phase.ASKING and is_bundle(

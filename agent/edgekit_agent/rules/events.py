@@ -125,9 +125,10 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """The worker answers requests with this bundle."""
+    """The worker answers requests with this bundle; they waited `pause_ms` for it."""
 
     sha256: str
+    pause_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ class ShadowFigures:
 class Figures:
     """The golden rows' largest difference, times, memory; `shadow` None: not compared."""
 
+    sha256: str
     rows: int
     difference: float
     load_us: int
@@ -41,6 +42,7 @@ def figures_from(reader: Reader) -> Figures:
     """Read what to_table wrote, from a record or a proof's line."""
     shadow = None if reader.table.get("shadow") is None else reader.child("shadow")
     return Figures(
+        sha256=reader.sha256("sha256"),
         rows=reader.integer("rows"),
         difference=reader.number("difference"),
         load_us=reader.integer("load_us"),

@@ -11,6 +11,7 @@ from edgekit_agent.rules.events import (
     Action,
     Collect,
     Discard,
+    Loaded,
     LoadFailed,
     RunHook,
     StopUpdate,
@@ -40,17 +41,19 @@ from edgekit_agent.rules.state import (
 from edgekit_agent.rules.updating import DAMAGED, attempt_failed
 
 
-def loaded(state: ModelState, sha256: str, at: Moment, policy: Policy) -> Step:
+def loaded(state: ModelState, event: Loaded, at: Moment, policy: Policy) -> Step:
     """The worker answers with a bundle: for a candidate, this ends its commit."""
-    record = state.record
+    record, sha256 = state.record, event.sha256
     now = replace(state, loaded=sha256, reload_at_s=None)
     if record.phase is Phase.COMMITTING and is_bundle(record.candidate, sha256):
-        return _committed(now, at, policy)
+        return _committed(now, event.pause_ms, at, policy)
     if record.probation and is_bundle(record.current, sha256):
         now = replace(now, probation_ends_s=at.s + policy.probation_s)
     if not is_bundle(record.current, sha256):
         return reload(now)
-    return reload(replace(now, undone=None)).then(*_told(state), *_asked(state))
+    return reload(replace(_asked_after(now), undone=None)).then(
+        *_told(state), *_asked(state)
+    )
 
 
 def load_failed(state: ModelState, event: LoadFailed, at: Moment, policy: Policy) -> Step:
@@ -92,22 +95,26 @@ def settled(state: ModelState) -> Step:
     return Step(state=replace(calm, probation_ends_s=None))
 
 
-def _committed(state: ModelState, at: Moment, policy: Policy) -> Step:
+def _committed(state: ModelState, pause_ms: int, at: Moment, policy: Policy) -> Step:
     record = state.record
+    proof, candidate = record.proof, candidate_of(record)
+    measured = proof is not None and proof.sha256 == candidate.sha256
     swapped = changed(
         state,
         previous=record.current,
-        current=replace(candidate_of(record), since=at.utc),
+        current=replace(candidate, since=at.utc),
         candidate=None,
         attempt=None,
         trouble=None,
         probation=True,
         crashes=0,
         unconfirmed=True,
+        pace_us=proof.one_row_p50_us if proof and measured else None,
+        pause_ms=pause_ms,
     )
     calm = replace(swapped, failures=0, probation_ends_s=at.s + policy.probation_s)
     served = rest(later(calm, at, policy.poll_s))
-    return Step(state=served, actions=(*_asked(served), Collect()))
+    return Step(state=_asked_after(served), actions=(*_asked(served), Collect()))
 
 
 def _asked(state: ModelState) -> tuple[Action, ...]:
@@ -115,8 +122,17 @@ def _asked(state: ModelState) -> tuple[Action, ...]:
     record = state.record
     if not record.unconfirmed or record.current is None:
         return ()
+    if state.asked_after == record.current.sha256:
+        return ()
     hook, before = Hook.POST_ACTIVATE, record.previous
     return (RunHook(hook=hook, release=record.current, instead_of=before),)
+
+
+def _asked_after(state: ModelState) -> ModelState:
+    record = state.record
+    if not record.unconfirmed or record.current is None:
+        return state
+    return replace(state, asked_after=record.current.sha256)
 
 
 def _told(state: ModelState) -> tuple[Action, ...]:
@@ -138,7 +154,12 @@ def _heal(state: ModelState, setback: Trouble, at: Moment) -> Step:
     damaged = setback.sha256 or ""
     previous = state.record.previous
     back = changed(
-        state, current=previous, previous=None, trouble=setback, unconfirmed=False
+        state,
+        current=previous,
+        previous=None,
+        trouble=setback,
+        unconfirmed=False,
+        pace_us=None,
     )
     damaged_one = state.record.current if previous else None
     back = replace(
@@ -178,6 +199,7 @@ def undo(
         crashes=0,
         unconfirmed=False,
         trouble=verdict,
+        pace_us=None,
     )
     back = replace(back, undone=bad)
     if back.record.phase not in WITH_CANDIDATE:  # as far as is known, it is still asked for

@@ -145,7 +145,8 @@ class Record:
     until it has served a while. `unconfirmed`: the device's hook has not said yet that all
     is well with it. `hook`: the last run of any hook. `refused`: flavors that the newest
     pointer offers and that are not chosen here again. `proof`: what the last candidate that
-    was found right measured here.
+    was found right measured here. `pace_us`: what one row took current in its proof here,
+    `pause_ms`: how long requests waited when it came to serve; None where nobody knows.
     """
 
     model: str
@@ -162,6 +163,8 @@ class Record:
     hook: HookRun | None = None
     refused: tuple[Refusal, ...] = ()
     proof: Figures | None = None
+    pace_us: int | None = None
+    pause_ms: int | None = None
 
     @property
     def needed(self) -> frozenset[str]:
@@ -190,6 +193,8 @@ class Record:
                 "hook": self.hook and self.hook.to_table(),
                 "refused": [refusal.to_table() for refusal in self.refused],
                 "proof": self.proof and self.proof.to_table(),
+                "pace_us": self.pace_us,
+                "pause_ms": self.pause_ms,
             }
         )
 
@@ -213,6 +218,8 @@ class Record:
             hook=_hook(reader),
             refused=tuple(map(_refusal, reader.children("refused", optional=True))),
             proof=_proof(reader),
+            pace_us=_optional_integer(reader, "pace_us"),
+            pause_ms=_optional_integer(reader, "pause_ms"),
         )
         if record.phase in WITH_CANDIDATE and record.candidate is None:
             reader.fail("candidate", f"a release in phase {record.phase}")
@@ -269,7 +276,7 @@ def _trouble(reader: Reader, key: str) -> Trouble | None:
         reason=inner.text("reason"),
         at=inner.text("at"),
         sha256=_optional_text(inner, "sha256"),
-        again_s=None if inner.table.get("again_s") is None else inner.integer("again_s"),
+        again_s=_optional_integer(inner, "again_s"),
     )
 
 
@@ -306,6 +313,10 @@ def _member(reader: Reader, key: str, kind: type[E]) -> E:
     if value not in {member.value for member in kind}:
         reader.fail(key, f"one of {', '.join(kind)}")
     return kind(value)
+
+
+def _optional_integer(reader: Reader, key: str) -> int | None:
+    return None if reader.table.get(key) is None else reader.integer(key)
 
 
 def _optional_text(reader: Reader, key: str) -> str | None:

@@ -63,7 +63,8 @@ class ModelState:
     is not repeated before, whatever is announced. `failures` of checks and fetches are
     those in a row. `again`: something was announced while a check was under way.
     `proven` is the digest that was proven last: it need not be proven twice. `undone` is
-    what the agent went back from, until what was there before answers again.
+    what the agent went back from, until what was there before answers again. `asked_after`
+    is the digest about which the hook `post-activate` runs, or waits its turn to run.
     """
 
     record: Record
@@ -78,6 +79,7 @@ class ModelState:
     again: bool = False
     proven: str | None = None
     undone: Release | None = None
+    asked_after: str | None = None
 
     @property
     def at_rest(self) -> bool:

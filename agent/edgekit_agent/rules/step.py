@@ -77,8 +77,8 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one case for each event, nothing els
             return asking.answered(state, event, at, policy)
         case WorkerReady():
             return reload(replace(state, loaded=None, reload_at_s=None))
-        case Loaded(sha256=sha256):
-            return keeping.loaded(state, sha256, at, policy)
+        case Loaded():
+            return keeping.loaded(state, event, at, policy)
         case LoadFailed():
             return keeping.load_failed(state, event, at, policy)
         case WorkerDied(reason=reason):

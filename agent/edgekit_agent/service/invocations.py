@@ -25,7 +25,7 @@ from edgekit.statement import slug
 from edgekit_agent.service import connection
 from edgekit_agent.service.content import UnsupportedContentError, content
 from edgekit_agent.service.listener import Listener
-from edgekit_agent.service.shelf import Identity, UnknownModelError
+from edgekit_agent.service.shelf import ExchangingError, Identity, UnknownModelError
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,9 @@ class Handler(BaseHTTPRequestHandler):
             self._reply(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, text, kind="text/plain")
         except UnknownModelError as error:
             self._refuse(HTTPStatus.NOT_FOUND, "RESOURCE_DOES_NOT_EXIST", str(error))
+        except ExchangingError as error:
+            status = HTTPStatus.SERVICE_UNAVAILABLE
+            self._refuse(status, "TEMPORARILY_UNAVAILABLE", str(error))
         except SchemaError as error:
             self._reply(HTTPStatus.BAD_REQUEST, encode_refusal(error), kind=_JSON)
         except ProofError as error:

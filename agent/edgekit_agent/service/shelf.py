@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from edgekit import binding, golden
-from edgekit.errors import ConfigError, ProofError, SchemaError
+from edgekit.errors import ConfigError, ProofError, SchemaError, TransportError
 from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Binding
 from edgekit.runtime import Session, give_back_memory
 from edgekit.schema import Enforcement, OutputSchema, Schema, encode_predictions
@@ -27,6 +27,7 @@ from edgekit_agent.storage.store import Store
 log = logging.getLogger(__name__)
 
 DRAIN_S = 10.0
+EXCHANGE_S = 30.0  # a request waits so long where there is no memory for two models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,10 @@ class Identity:
 
 class UnknownModelError(ConfigError):
     """A request for a model that is not served here."""
+
+
+class ExchangingError(TransportError):
+    """A request for a model that is being exchanged, for longer than requests wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,19 +134,25 @@ class Shelf:
         self._lock = threading.Lock()
         self._released = threading.Condition(self._lock)
         self._places: dict[str, _Place] = {}
+        self._exchanging: set[str] = set()
         self._gone: list[dict[str, object]] = []  # counts of models that were replaced
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The models that are served, sorted."""
+        """The models that are served, or will be in a moment, sorted."""
         with self._lock:
-            return tuple(sorted(self._places))
+            return tuple(sorted({*self._places, *self._exchanging}))
 
     def digest(self, model: str) -> str | None:
         """Return the digest of the bundle that answers for a model, None without one."""
+        found = self.identity(model)
+        return found.sha256 if found else None
+
+    def identity(self, model: str) -> Identity | None:
+        """Return the bundle that answers for a model, None without one."""
         with self._lock:
             place = self._places.get(model)
-        return place.served.identity.sha256 if place else None
+        return place.served.identity if place else None
 
     def recent(self, model: str) -> bytes:
         """Return what was asked of a model lately; empty where nothing is kept."""
@@ -155,7 +166,7 @@ class Shelf:
     ) -> tuple[bytes, Identity]:
         """Answer a scoring request and count it; `model` may be None where one is served.
 
-        Raises UnknownModelError, SchemaError or ProofError.
+        Raises UnknownModelError, ExchangingError, SchemaError or ProofError.
         """
         began_ns = time.perf_counter_ns()
         with self._using(model) as place:
@@ -178,6 +189,19 @@ class Shelf:
         """Let a model answer from now on; free its predecessor when it is done."""
         self._replace(served.identity.model, _Place(served=served, counts=Counts()))
 
+    @contextmanager
+    def pause(self, model: str) -> Iterator[None]:
+        """Free what answers for a model; requests for it wait until this ends."""
+        with self._lock:
+            self._exchanging.add(model)
+        try:
+            self._replace(model, None)
+            yield
+        finally:
+            with self._released:
+                self._exchanging.discard(model)
+                self._released.notify_all()
+
     def drop(self, model: str) -> None:
         """Answer no more for a model."""
         self._replace(model, None)
@@ -193,7 +217,8 @@ class Shelf:
 
     @contextmanager
     def _using(self, model: str | None) -> Iterator[_Place]:
-        with self._lock:
+        with self._released:
+            self._await_exchange(model)
             place = self._find(model)
             place.users += 1
         try:
@@ -202,6 +227,15 @@ class Shelf:
             with self._released:
                 place.users -= 1
                 self._released.notify_all()
+
+    def _await_exchange(self, model: str | None) -> None:
+        def over() -> bool:
+            return model not in self._exchanging if model else not self._exchanging
+
+        if not self._released.wait_for(over, EXCHANGE_S):
+            raise ExchangingError(
+                f"model {model or ''}: it is being exchanged; ask again later"
+            )
 
     def _find(self, model: str | None) -> _Place:
         served = ", ".join(sorted(self._places)) or "none yet"

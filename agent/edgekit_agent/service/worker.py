@@ -3,7 +3,9 @@
 It knows no broker, no trust and no plans. Commands come as JSON lines on standard input,
 its answers go to standard output; when the input ends, it ends.
 
-    {"do": "load", "model", "version", "flavor", "sha256"}  -> loaded | load-failed
+    {"do": "load", "model", "version", "flavor", "sha256", "overlap"}
+                                       without overlap, what serves is freed first, and
+                                       requests wait  -> loaded | load-failed
     {"do": "unload", "model"}                               -> unloaded
     {"do": "recent", "model", "path"}  write what was asked of it lately to a file
     {"do": "stats"}                                         -> stats
@@ -95,9 +97,9 @@ class Worker:
         )
         began_s = time.monotonic()
         try:
-            if self._shelf.digest(model) != identity.sha256:
-                served = Served.load(self._store, identity)
-                self._shelf.put(replace(served, recent=self._keep.recent()))
+            pause_ms = self._exchange(
+                identity, overlap=command.flag("overlap", default=True)
+            )
         except (EdgekitError, MemoryError) as error:
             self._voice.say(
                 "load-failed",
@@ -107,8 +109,45 @@ class Worker:
                 reason=str(error) or "out of memory",
             )
             return
-        took_ms = round((time.monotonic() - began_s) * 1000)
-        self._voice.say("loaded", model=model, sha256=identity.sha256, took_ms=took_ms)
+        self._voice.say(
+            "loaded",
+            model=model,
+            sha256=identity.sha256,
+            took_ms=_since_ms(began_s),
+            pause_ms=pause_ms,
+        )
+
+    def _exchange(self, identity: Identity, *, overlap: bool) -> int:
+        """Let a bundle answer, and return for how long requests had to wait."""
+        former = self._shelf.identity(identity.model)
+        if former is not None and former.sha256 == identity.sha256:
+            return 0
+        if overlap or former is None:
+            self._shelf.put(self._loaded(identity))
+            return 0
+        began_s = time.monotonic()
+        with self._shelf.pause(identity.model):
+            try:
+                served = self._loaded(identity)
+            except (EdgekitError, MemoryError):
+                self._restore(former)
+                raise
+            self._shelf.put(served)
+        return max(1, _since_ms(began_s))
+
+    def _restore(self, former: Identity) -> None:
+        try:
+            self._shelf.put(self._loaded(former))
+        except (EdgekitError, MemoryError):
+            log.exception("%s: it cannot be loaded again; starting afresh", former.model)
+            os._exit(1)
+
+    def _loaded(self, identity: Identity) -> Served:
+        return replace(Served.load(self._store, identity), recent=self._keep.recent())
+
+
+def _since_ms(began_s: float) -> int:
+    return round((time.monotonic() - began_s) * 1000)
 
 
 def main() -> None:

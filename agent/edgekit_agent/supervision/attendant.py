@@ -84,8 +84,11 @@ class Attendant:
             case None:
                 pass
 
-    def load(self, model: str, release: Release, now_s: float) -> None:
-        """Have a model loaded and served. Without a worker: its start will ask again."""
+    def load(self, model: str, release: Release, now_s: float, *, overlap: bool) -> None:
+        """Have a model loaded and served. Without a worker: its start will ask again.
+
+        Without `overlap`, what serves is dropped first, and requests wait meanwhile.
+        """
         if self.up:
             self._watch = self._watch.load_asked(now_s)
             self._say(
@@ -94,6 +97,7 @@ class Attendant:
                 version=release.version,
                 flavor=release.flavor,
                 sha256=release.sha256,
+                overlap=overlap,
             )
 
     def write_recent(self, model: str, path: Path) -> None:
@@ -151,8 +155,12 @@ class Attendant:
                 return Notice(model=None, event=WorkerReady())
             case "loaded":
                 self._watch = self._watch.load_ended(now_s)
-                event = Loaded(sha256=said.sha256("sha256"))
-                log.info("%s: loaded in %s ms", said.text("model"), said.integer("took_ms"))
+                pause_ms = said.integer("pause_ms")
+                event = Loaded(sha256=said.sha256("sha256"), pause_ms=pause_ms)
+                took_ms, waited = said.integer("took_ms"), ""
+                if pause_ms:
+                    waited = f"; requests waited for {pause_ms} ms, memory is short"
+                log.info("%s: loaded in %d ms%s", said.text("model"), took_ms, waited)
                 return Notice(model=said.text("model"), event=event)
             case "load-failed":
                 self._watch = self._watch.load_ended(now_s)

@@ -173,7 +173,9 @@ def broken(path: Path, why: str) -> Told:
 
 
 def start(path: Path, variables: Mapping[str, str]) -> Running | Told:
-    """Start a hook, or return why it cannot be."""
+    """Start a hook, or return why it cannot be; one that is gone has nothing to say."""
+    if not os.path.lexists(path):
+        return Told(answer=Answer.GO, reason="", again_s=AGAIN_S, output="", took_ms=0)
     why = unsafe(path)
     if why is not None:
         return broken(path, why)

@@ -33,6 +33,8 @@ def model_table(record: Record, *, text_chars: int = MAX_OUTPUT_CHARS) -> dict[s
         "trouble": setback and setback.to_table(min(MAX_REASON_CHARS, text_chars)),
         "hook": record.hook and record.hook.to_table(text_chars),
         "proof": record.proof and record.proof.to_table(),
+        "pace_us": record.pace_us,
+        "pause_ms": record.pause_ms,
         "refused": [r.to_table(text_chars // MAX_REFUSED) for r in record.refused],
     }
 

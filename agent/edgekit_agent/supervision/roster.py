@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from edgekit.errors import StoreError
-from edgekit_agent.config import Subscription
+from edgekit_agent import memory
+from edgekit_agent.config import Config, Subscription
 from edgekit_agent.rules import keeping
 from edgekit_agent.rules.events import Action, Event, NothingReleased, Resolved
 from edgekit_agent.rules.record import Record, Release, TroubleKind
 from edgekit_agent.rules.state import ModelState, Moment, Policy
 from edgekit_agent.rules.step import step
 from edgekit_agent.storage.store import Store
+from edgekit_agent.update.need import RUNTIME_BYTES, session_bytes
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,18 @@ class Roster:
     def states(self) -> tuple[ModelState, ...]:
         """The states of all models."""
         return tuple(self._states.values())
+
+    def state(self, model: str) -> ModelState:
+        """Return the state of one model."""
+        return self._states[model]
+
+    def overlaps(self, release: Release, config: Config) -> bool:
+        """Whether there is memory for a bundle beside all that is loaded now."""
+        loaded = [state.loaded for state in self.states if state.loaded]
+        needed = session_bytes(self._store, release.sha256)
+        taken = sum(session_bytes(self._store, digest) for digest in loaded)
+        within = RUNTIME_BYTES + taken + needed <= config.limits.model_ram_bytes
+        return within and needed <= memory.available_bytes()
 
     @property
     def needed(self) -> frozenset[str]:

@@ -321,7 +321,8 @@ class Supervisor:
                 self._ask(model, action, now_s)
             case Load(release=release):
                 if self._serving:  # else it is asked for again when signatures are fresh
-                    self._worker.load(model, release, now_s)
+                    overlap = self._roster.overlaps(release, self._config)
+                self._worker.load(model, release, now_s, overlap=overlap)
             case Discard(sha256=sha256):
                 self._store.discard(sha256)
             case Collect():
@@ -331,20 +332,20 @@ class Supervisor:
 
     def _terms(self, model: str, sha256: str) -> tuple[str, ...]:
         """Return what a proof is told, and have the worker lend it the last real inputs."""
-        limit = str(self._config.ram_bytes(model))
-        terms = ["--max-rss-bytes", limit, "--sha256", sha256]
-        if not self._worker.up or not self._config.shadow.rows:
-            return tuple(terms)
-        recent = self._config.runtime_dir / f"recent-{sha256[:12]}"
-        recent.unlink(missing_ok=True)
-        self._worker.write_recent(model, recent)
-        wanted = self._config.subscription(model)
-        terms += ["--recent", str(recent)]
-        if wanted.least_agreement is not None:
-            terms += ["--least-agreement", str(wanted.least_agreement)]
-        if wanted.most_difference is not None:
-            terms += ["--most-difference", str(wanted.most_difference)]
-        return tuple(terms)
+        wanted, record = self._config.subscription(model), self._roster.state(model).record
+        terms = {
+            "--max-rss-bytes": self._config.ram_bytes(model),
+            "--sha256": sha256,
+            "--pace-us": record.pace_us,
+            "--least-agreement": wanted.least_agreement,
+            "--most-difference": wanted.most_difference,
+        }
+        if self._worker.up and self._config.shadow.rows:
+            recent = self._config.runtime_dir / f"recent-{sha256[:12]}"
+            recent.unlink(missing_ok=True)
+            self._worker.write_recent(model, recent)
+            terms["--recent"] = str(recent)
+        return tuple(f"{key}={value}" for key, value in terms.items() if value is not None)
 
     def _ask(self, model: str, asked: RunHook, now_s: float) -> None:
         """Run a hook; where the device has none, it is a go at once."""

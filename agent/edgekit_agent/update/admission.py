@@ -10,7 +10,6 @@ from edgekit.errors import AdmissionError
 from edgekit.statement import BundleEntry
 
 _MB = 2**20
-RUNTIME_BYTES = 48 * _MB  # onnxruntime and numpy, imported once for all models: measured
 
 
 class NoRoomNow(AdmissionError):  # noqa: N818 - a state that passes, not an error

@@ -1,15 +1,12 @@
 """Ask this device what it has for a bundle: its limits, its disk, its memory, its CPU."""
 
-import contextlib
-
-from edgekit.errors import TrustError
-from edgekit.manifest import MANIFEST_NAME, Manifest
 from edgekit.trust.vouched import Vouched
 from edgekit_agent import machine, memory
 from edgekit_agent.config import Config
 from edgekit_agent.rules.record import Record
 from edgekit_agent.storage.store import Store
-from edgekit_agent.update.admission import RUNTIME_BYTES, Room
+from edgekit_agent.update.admission import Room
+from edgekit_agent.update.need import session_bytes
 
 
 def measured(settings: Config, store: Store, vouched: Vouched) -> Room:
@@ -41,14 +38,4 @@ def measured(settings: Config, store: Store, vouched: Vouched) -> Room:
 def _taken(store: Store, record: Record) -> int:
     """Return what a model takes in the worker besides onnxruntime, or is about to."""
     releases = (record.current, record.candidate)
-    return max((_session_bytes(store, r.sha256) for r in releases if r), default=0)
-
-
-def _session_bytes(store: Store, sha256: str) -> int:
-    """Return what a stored bundle was measured to take; 0 where it cannot be read."""
-    with contextlib.suppress(OSError, TrustError):
-        path = store.bundle(sha256) / MANIFEST_NAME
-        footprint = Manifest.from_json(path.read_bytes()).footprint
-        floor_bytes = footprint.runtime_floor_bytes or RUNTIME_BYTES
-        return max(0, footprint.peak_rss_bytes - floor_bytes)
-    return 0
+    return max((session_bytes(store, r.sha256) for r in releases if r), default=0)
