@@ -319,3 +319,55 @@ def _wider(layer: ModelProto) -> ModelProto:
     return helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
     )
+
+
+def test_gates_put_in_order_by_an_exporter_are_constants() -> None:
+    model = reordered(shared=False)
+    cleaned = clean(model)
+    same_bits(cleaned, model)
+    assert operators(cleaned) == {"Transpose": 1, "LSTM": 1}
+
+
+def test_a_weight_that_is_read_elsewhere_too_is_not_stored_twice() -> None:
+    model = reordered(shared=True)
+    cleaned = clean(model)
+    same_bits(cleaned, model)
+    assert operators(cleaned)["Slice"] == 4
+
+
+def reordered(*, shared: bool) -> ModelProto:
+    """Return an LSTM as PyTorch exports it: its gates in another order."""
+    units = 32
+    fixed = {
+        "W": matrix(1, 4 * units, INPUTS),
+        "weight": matrix(4 * units, units),
+        "axis": np.array([0]),
+        **{f"at{n}": np.array([n * units]) for n in range(5)},
+    }
+    cuts = [
+        helper.make_node("Slice", ["weight", f"at{n}", f"at{n + 1}", "axis"], [f"gate{n}"])
+        for n in range(4)
+    ]
+    nodes = [
+        helper.make_node("Transpose", ["batch"], ["x"], perm=[1, 0, 2]),
+        *cuts,
+        helper.make_node("Concat", ["gate0", "gate3", "gate1", "gate2"], ["all"], axis=0),
+        helper.make_node("Unsqueeze", ["all", "axis"], ["R"]),
+        helper.make_node("LSTM", ["x", "W", "R"], ["y"], hidden_size=units),
+    ]
+    outputs = ["y"]
+    if shared:
+        fixed["projection"] = fixed.pop("weight").T.copy()
+        nodes.insert(0, helper.make_node("Transpose", ["projection"], ["weight"]))
+        nodes.append(helper.make_node("MatMul", ["y", "projection"], ["z"]))
+        outputs.append("z")
+    graph = helper.make_graph(
+        nodes,
+        "reordered",
+        [helper.make_tensor_value_info("batch", TensorProto.FLOAT, ["n", "t", INPUTS])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(values, name) for name, values in fixed.items()],
+    )
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )

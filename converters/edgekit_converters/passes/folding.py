@@ -1,7 +1,9 @@
 """Compute what is made of constants alone. Promises equal outputs.
 
 onnxruntime itself computes each node, as it would on loading. Only results that take no
-more bytes than what they are made of are kept: weights stored small stay small.
+more bytes than what they are made of are kept: weights stored small stay small. What only
+cuts and joins constants is looked at as a whole: PyTorch exports the gates of an LSTM in
+another order than ONNX's, and puts them right by four Slices and a Concat.
 """
 
 from collections import Counter
@@ -35,14 +37,22 @@ _LEFT = {
 }
 
 
+_MOVING = {
+    *("Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze"),
+    *("Transpose", "Unsqueeze"),
+}
+
+
 def fold_constants(model: ModelProto) -> ModelProto:
     """Return the model without nodes whose results take no more bytes than they do."""
     out = copied(model)
-    constants = {
-        entry.name: entry
-        for entry in out.graph.initializer
-        if entry.name not in interface(out.graph)
-    }
+    _fold_nodes(out)
+    _fold_moves(out)
+    return out
+
+
+def _fold_nodes(out: ModelProto) -> None:
+    constants = _constants(out)
     reads = Counter(name for node in nodes(out.graph) for name in node.input)
     kept = interface(out.graph)
     left: list[NodeProto] = []
@@ -56,7 +66,71 @@ def fold_constants(model: ModelProto) -> ModelProto:
             out.graph.initializer.append(entry)
             constants[name] = entry
     replace_nodes(out, left)
-    return out
+
+
+def _fold_moves(out: ModelProto) -> None:
+    """Fold constants that are only cut and joined, where nobody else reads a part."""
+    moves = _Moves(out)
+    for root in moves.roots():
+        region = moves.region(root)
+        result = _run(region, moves.constants, [root], out)
+        if result is None or _bytes(result) > moves.freed(region, root):
+            continue
+        entry = numpy_helper.from_array(np.asarray(result[root], order="C"), root)
+        out.graph.initializer.append(entry)
+        moves.gone.add(id(moves.makers[root]))
+    replace_nodes(out, [node for node in moves.nodes if id(node) not in moves.gone])
+
+
+class _Moves:
+    """Which constants are made of others by moving numbers alone, and who reads what."""
+
+    def __init__(self, model: ModelProto) -> None:
+        self.nodes = list(model.graph.node)
+        self.constants = _constants(model)
+        self.makers: dict[str, NodeProto] = {}
+        self.gone: set[int] = set()  # ids of nodes, which live as long as `nodes`
+        self._reads = Counter(name for node in nodes(model.graph) for name in node.input)
+        self._reads.update(interface(model.graph))
+        for node in self.nodes:
+            inputs = [name for name in node.input if name]
+            known = all(n in self.constants or n in self.makers for n in inputs)
+            if standard(node) and node.op_type in _MOVING and inputs and known:
+                self.makers.update(dict.fromkeys(node.output, node))
+
+    def roots(self) -> list[str]:
+        """Return the results of several moves that something else reads, once each."""
+        moving = {id(node) for node in self.makers.values()}
+        read = (n for node in self.nodes if id(node) not in moving for n in node.input)
+        return [name for name in dict.fromkeys(read) if len(self.region(name)) > 1]
+
+    def region(self, root: str) -> list[NodeProto]:
+        """Return the moves that a result comes from, in order."""
+        wanted, found = {root}, []
+        for node in reversed(self.nodes):
+            if wanted & set(node.output) & self.makers.keys():
+                found.append(node)
+                wanted.update(node.input)
+        return found[::-1]
+
+    def freed(self, region: list[NodeProto], root: str) -> int:
+        """Return the bytes that nothing needs once the result is a constant."""
+        own, freed = Counter({root: self._reads[root]}), 0
+        for node in reversed(region):
+            if all(own[name] == self._reads[name] for name in node.output if name):
+                own.update(node.input)
+                freed += _NODE_BYTES
+        for name in own.keys() & self.constants.keys():
+            if own[name] == self._reads[name]:
+                freed += numpy_helper.to_array(self.constants[name]).nbytes
+        return freed
+
+
+def _constants(model: ModelProto) -> dict[str, TensorProto]:
+    kept = interface(model.graph)
+    return {
+        entry.name: entry for entry in model.graph.initializer if entry.name not in kept
+    }
 
 
 def _computed(
@@ -67,12 +141,23 @@ def _computed(
         return None
     if any(name not in constants for name in inputs) or _nested(node):
         return None
+    return _run([node], constants, [name for name in node.output if name], model)
+
+
+def _run(
+    region: list[NodeProto],
+    constants: dict[str, TensorProto],
+    wanted: list[str],
+    model: ModelProto,
+) -> dict[str, Array] | None:
+    """Return what nodes of constants give, None where onnxruntime cannot tell."""
+    read = dict.fromkeys(name for node in region for name in node.input)
     graph = helper.make_graph(
-        [node],
-        "one",
+        region,
+        "some",
         [],
-        [helper.make_empty_tensor_value_info(name) for name in node.output if name],
-        [constants[name] for name in dict.fromkeys(inputs)],
+        [helper.make_empty_tensor_value_info(name) for name in wanted],
+        [constants[name] for name in read if name in constants],
     )
     alone = helper.make_model(
         graph, opset_imports=model.opset_import, ir_version=model.ir_version
