@@ -36,22 +36,21 @@ from edgekit_agent.rules.events import (
     WorkerReady,
 )
 from edgekit_agent.rules.hook import Answer
+from edgekit_agent.rules.record import Release
 from edgekit_agent.rules.state import Moment, Policy
 from edgekit_agent.rules.watch import Patience
 from edgekit_agent.storage.store import Store
-from edgekit_agent.supervision import hook
 from edgekit_agent.supervision.attendant import Attendant, Notice, Stats
 from edgekit_agent.supervision.child import Ended, News, Said
+from edgekit_agent.supervision.errands import Errands
 from edgekit_agent.supervision.freshness import Freshness, FreshnessFile
 from edgekit_agent.supervision.jobs import (
-    Job,
     Slot,
     hook_meaning,
     proof_meaning,
     update_meaning,
 )
 from edgekit_agent.supervision.notify import Notifier
-from edgekit_agent.supervision.question import Question
 from edgekit_agent.supervision.relay import Relay
 from edgekit_agent.supervision.reporter import Reporter
 from edgekit_agent.supervision.roster import Roster
@@ -123,6 +122,9 @@ class Supervisor:
         )
         self._freshness_file = FreshnessFile(store.tuf)
         self._freshness = Freshness()
+        self._errands = Errands(
+            config, store, updater=settings.updater, proof=settings.proof
+        )
         self._worker = Attendant(*settings.worker, inbox=news, patience=settings.patience)
         self._updates = Slot(
             update_meaning,
@@ -307,22 +309,19 @@ class Supervisor:
         now_s = self._clock().s
         match action:
             case StartUpdate():
-                command = (*self._settings.updater, "--model", model)
-                self._updates.submit(Job(model=model, sha256="", command=command), now_s)
+                self._updates.submit(self._errands.update(model), now_s)
             case Proceed():
                 self._updates.tell(model, do="proceed")
             case StopUpdate():
                 self._updates.cancel(model)
             case Prove(release=release):
-                digest = release.sha256
-                command = (*self._settings.proof, *self._terms(model, digest))
-                self._proofs.submit(Job(model=model, sha256=digest, command=command), now_s)
+                self._prove(model, release, now_s)
             case RunHook():
                 self._ask(model, action, now_s)
             case Load(release=release):
                 if self._serving:  # else it is asked for again when signatures are fresh
                     overlap = self._roster.overlaps(release, self._config)
-                self._worker.load(model, release, now_s, overlap=overlap)
+                    self._worker.load(model, release, now_s, overlap=overlap)
             case Discard(sha256=sha256):
                 self._store.discard(sha256)
             case Collect():
@@ -330,43 +329,23 @@ class Supervisor:
             case _ as never:
                 assert_never(never)
 
-    def _terms(self, model: str, sha256: str) -> tuple[str, ...]:
-        """Return what a proof is told, and have the worker lend it the last real inputs."""
-        wanted, record = self._config.subscription(model), self._roster.state(model).record
-        terms = {
-            "--max-rss-bytes": self._config.ram_bytes(model),
-            "--sha256": sha256,
-            "--pace-us": record.pace_us,
-            "--least-agreement": wanted.least_agreement,
-            "--most-difference": wanted.most_difference,
-        }
-        if self._worker.up and self._config.shadow.rows:
-            recent = self._config.runtime_dir / f"recent-{sha256[:12]}"
-            recent.unlink(missing_ok=True)
+    def _prove(self, model: str, release: Release, now_s: float) -> None:
+        """Run a proof; the worker lends it the last real inputs."""
+        recent = self._errands.recent(release) if self._worker.up else None
+        if recent is not None:
             self._worker.write_recent(model, recent)
-            terms["--recent"] = str(recent)
-        return tuple(f"{key}={value}" for key, value in terms.items() if value is not None)
+        record = self._roster.state(model).record
+        self._proofs.submit(self._errands.proof(release, record, recent), now_s)
 
     def _ask(self, model: str, asked: RunHook, now_s: float) -> None:
         """Run a hook; where the device has none, it is a go at once."""
-        sha256, hooks = asked.release.sha256, self._config.hooks
-        path = hook.find(hooks.folder, asked.hook)
-        if path is None:
-            go = HookAnswered(hook=asked.hook, sha256=sha256, answer=Answer.GO, ran=False)
-            self._apply(model, go)
+        job = self._errands.hook(model, asked)
+        if job is not None:
+            self._hooks.submit(job, now_s)
             return
-        question = Question(
-            hook=asked.hook,
-            model=model,
-            release=asked.release,
-            instead_of=asked.instead_of,
-            reason=asked.reason,
-        )
-        told = question.variables(self._config, self._store.bundle(sha256))
-        command = [hook.__name__, str(path), "--limit-s", str(hooks.limit_s)]
-        command += [f"--variable={key}={value}" for key, value in told.items()]
-        job = Job(model=model, sha256=sha256, command=tuple(command), hook=asked.hook)
-        self._hooks.submit(job, now_s)
+        sha256, go = asked.release.sha256, Answer.GO
+        none = HookAnswered(hook=asked.hook, sha256=sha256, answer=go, ran=False)
+        self._apply(model, none)
 
     # --- how fresh it is --------------------------------------------------------------
 
