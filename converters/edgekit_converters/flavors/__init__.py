@@ -39,4 +39,13 @@ FLAVORS: Mapping[str, Builder] = {
 # The same function as the exported model, but for the order in which floats are added up.
 LOSSLESS = frozenset({"fp32", "fp32-trees", "fp32-trees-v1"})
 
-__all__ = ["FLAVORS", "LOSSLESS", "Builder", "Built", "DoesNotApply", "Finding", "Search", "Source"]
+__all__ = [
+    "FLAVORS",
+    "LOSSLESS",
+    "Builder",
+    "Built",
+    "DoesNotApply",
+    "Finding",
+    "Search",
+    "Source",
+]

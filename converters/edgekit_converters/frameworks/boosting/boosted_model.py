@@ -103,9 +103,11 @@ def extract(job: Job, native: Native) -> Extraction:
 def refuse_params(job: Job) -> None:
     """Raise ConversionError for a signature with parameters."""
     if job.source.signature.params:
+        names = ", ".join(str(param["name"]) for param in job.source.signature.params)
         raise ConversionError(
-            "signature: it has parameters, which an ONNX graph cannot take;"
-            " log the model without params"
+            f"signature: it has parameters ({names}), which an ONNX graph cannot take; set"
+            " what they choose on the model itself, and log it again with"
+            " infer_signature(inputs, outputs), without params"
         )
 
 

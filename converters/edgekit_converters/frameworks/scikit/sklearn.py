@@ -69,9 +69,11 @@ def convert(job: Job) -> Extraction:
     """
     source = job.source
     if source.signature.params:
+        names = ", ".join(str(param["name"]) for param in source.signature.params)
         raise ConversionError(
-            "signature: it has parameters, which an ONNX graph cannot take;"
-            " log the model without params"
+            f"signature: it has parameters ({names}), which an ONNX graph cannot take; set"
+            " what they choose on the model itself, and log it again with"
+            " infer_signature(inputs, outputs), without params"
         )
     model = sklearn_native.load(job)
     signed = inputs.from_signature(source.signature)
