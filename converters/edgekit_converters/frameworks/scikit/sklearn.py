@@ -69,7 +69,7 @@ def convert(job: Job) -> Extraction:
     """
     source = job.source
     if source.signature.params:
-        names = ", ".join(str(param["name"]) for param in source.signature.params)
+        names = ", ".join(str(param.get("name", "?")) for param in source.signature.params)
         raise ConversionError(
             f"signature: it has parameters ({names}), which an ONNX graph cannot take; set"
             " what they choose on the model itself, and log it again with"
