@@ -17,10 +17,22 @@ from numpy.typing import NDArray
 from edgekit.errors import RequestError, SchemaError
 
 
-def encode_predictions(prediction: NDArray[Any] | Mapping[str, NDArray[Any]]) -> bytes:
-    """Return `{"predictions": ...}` for an array, or for arrays by name."""
+def encode_predictions(
+    prediction: NDArray[Any] | Mapping[str, NDArray[Any]], *, framed: bool = False
+) -> bytes:
+    """Return `{"predictions": ...}` for an array, or for arrays by name.
+
+    `framed`: the model was asked with a data frame, for which MLflow's models answer with
+    one: an object a row, where the arrays have one number of elements.
+    """
+    content: object
     if isinstance(prediction, np.ndarray):
-        content: object = prediction.tolist()
+        content = prediction.tolist()
+    elif framed and len({array.size for array in prediction.values()}) == 1:
+        flat = (array.reshape(-1).tolist() for array in prediction.values())
+        content = [
+            dict(zip(prediction, row, strict=True)) for row in zip(*flat, strict=True)
+        ]
     else:
         content = {name: array.tolist() for name, array in prediction.items()}
     return json.dumps({"predictions": content}, default=_plain).encode()

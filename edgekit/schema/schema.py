@@ -118,7 +118,7 @@ class Schema:
 
     def _csv_types(self) -> dict[Label, ColumnType]:
         types: dict[Label, ColumnType] = {}
-        for position, spec in enumerate(self.inputs or ()):
+        for position, spec in enumerate(self._specs):
             if isinstance(spec, TensorSpec):
                 raise delimited.unusable(
                     "TensorSpec only supports numpy types, use numpy_types() instead"
@@ -132,12 +132,20 @@ class Schema:
         return types
 
     @property
+    def has_columns(self) -> bool:
+        """Whether MLflow hands the model a data frame, as it does for columns."""
+        return any(isinstance(spec, ColumnSpec) for spec in self._specs)
+
+    @property
+    def _specs(self) -> Sequence[ColumnSpec | TensorSpec]:
+        return self.inputs or ()
+
+    @property
     def _is_nested(self) -> bool:
         """Whether a column holds lists or objects: a table is then a data frame."""
-        specs = self.inputs or ()
         return any(
             isinstance(spec, ColumnSpec) and not isinstance(spec.type, ColumnType)
-            for spec in specs
+            for spec in self._specs
         )
 
     def _admitted(self, request: Request, *, exact: bool) -> Admitted:

@@ -49,3 +49,13 @@ def test_a_refusal_says_whether_the_request_or_the_rows_were_wrong() -> None:
         "error_code": "BAD_REQUEST",
         "message": "no JSON",
     }
+
+
+def test_arrays_by_name_are_rows_where_a_frame_was_asked() -> None:
+    answer = {"y": np.array([[0.5], [1.5]]), "n": np.array([1, 2])}
+    rows = b'{"predictions": [{"y": 0.5, "n": 1}, {"y": 1.5, "n": 2}]}'
+    assert encode_predictions(answer, framed=True) == rows
+    named = b'{"predictions": {"y": [[0.5], [1.5]], "n": [1, 2]}}'
+    assert encode_predictions(answer) == named
+    wide = {"y": np.zeros((2, 2)), "n": np.array([1, 2])}
+    assert b'{"y": [[0.0' in encode_predictions(wide, framed=True)

@@ -97,7 +97,8 @@ class Served:
             self.outputs.check(found.prediction)
         if self.recent is not None:
             self.recent.add(payload.table, found.prediction)
-        return encode_predictions(found.prediction), rows(payload.table)
+        answer = encode_predictions(found.prediction, framed=self.schema.has_columns)
+        return answer, rows(payload.table)
 
 
 def _promised(identity: Identity, schema: Schema, answer: Answer) -> OutputSchema | None:
