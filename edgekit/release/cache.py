@@ -39,7 +39,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """A flavor that at least one board gets: its folder, and the boards it is for."""
+    """A flavor to release: its folder, and the boards it is for; none: the spare one."""
 
     flavor: str
     folder: Path
@@ -112,6 +112,23 @@ def _chosen(conversion: Conversion) -> Iterator[Chosen]:
             yield Chosen(
                 flavor=candidate.flavor, folder=candidate.folder, boards=tuple(boards)
             )
+    yield from _spare(conversion)
+
+
+def _spare(conversion: Conversion) -> Iterator[Chosen]:
+    """Yield what a device takes when its board's flavor does not fit or fails there.
+
+    Of the flavors that are proven as good, fit some board and were not chosen: the one that
+    takes the least memory.
+    """
+    chosen = set(conversion.choices.values())
+    left = [
+        (one.peak_rss_bytes, one.model_bytes, one.flavor, one.folder)
+        for one in conversion.candidates
+        if one.sure and one.boards and one.flavor not in chosen and one.folder
+    ]
+    for *_, flavor, folder in sorted(left)[:1]:
+        yield Chosen(flavor=flavor, folder=folder, boards=())
 
 
 def _digest(samples: Path | None) -> str:
