@@ -102,8 +102,9 @@ def extract(job: Job, native: Native) -> Extraction:
 
 def refuse_params(job: Job) -> None:
     """Raise ConversionError for a signature with parameters."""
-    if job.source.signature.params:
-        names = ", ".join(str(param.get("name", "?")) for param in job.source.signature.params)
+    params = job.source.signature.params
+    if params:
+        names = ", ".join(str(param.get("name", "?")) for param in params)
         raise ConversionError(
             f"signature: it has parameters ({names}), which an ONNX graph cannot take; set"
             " what they choose on the model itself, and log it again with"
