@@ -12,6 +12,7 @@ from rich.table import Table
 from edgekit.conversion import Candidate, Conversion
 
 _PIPED_COLUMNS = 160
+_ENDLESS = 10_000  # columns of a terminal that any table fits
 _MB = 2**20
 _INDENT = "    "
 _WIRE = (
@@ -44,7 +45,12 @@ def _fitting(candidates: Sequence[Candidate], console: Console) -> Table:
     """Return the table with all columns that the terminal is wide enough for."""
     ranks = sorted({column.rank for column in _COLUMNS}, reverse=True)
     tables = [_table(candidates, rank) for rank in ranks]
-    fits = (one for one in tables if console.measure(one).maximum <= console.width)
+    endless = console.options.update(max_width=_ENDLESS)
+    fits = (
+        one
+        for one in tables
+        if console.measure(one, options=endless).maximum <= console.width
+    )
     return next(fits, tables[-1])
 
 

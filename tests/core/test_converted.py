@@ -1,6 +1,7 @@
 """What `edgekit convert` prints of a conversion."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +72,32 @@ def test_every_flavor_that_ran_has_a_row_with_its_metric_and_interval(
     assert "raspberry-pi-4 gets int8, 28,000 bytes on the wire" in lines
     assert "note judged by accuracy (auto)" in lines
     assert "report flavors/report.html" in lines
+
+
+@pytest.mark.parametrize(
+    ("width", "headings"),
+    [
+        (78, {"FLAVOR", "VERDICT", "VALUE"}),
+        (90, {"FLAVOR", "RSS", "VALUE"}),
+        (110, {"FLAVOR", "RSS", "METRIC"}),
+        (150, {"RSS", "METRIC", "P95", "BATCH"}),
+    ],
+)
+def test_a_terminal_shows_the_columns_that_it_is_wide_enough_for(
+    width: int,
+    headings: set[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show(conversion(FP32, replace(INT8, metric="rmse")))
+    lines = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out).splitlines()
+    heading = next(line for line in lines if "FLAVOR" in line)
+    assert headings <= set(heading.split())
+    row = next(line for line in lines if line.startswith(" int8"))
+    assert ("rmse (of std)" in row) == ("METRIC" in headings)
+    assert "…" not in row or width == 60
 
 
 def test_a_drop_of_next_to_nothing_has_no_sign(
