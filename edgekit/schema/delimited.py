@@ -55,7 +55,6 @@ def from_text(
         ) from cause
     try:
         labels, ahead, rows = _read(text, limits)
-        _refuse_many(rows, labels, limits)
         for position in range(ahead):  # what names the rows must be readable too
             _column([row[position] for row in rows], position, types.get(position))
         columns: dict[Label, Column] = {}
@@ -77,11 +76,11 @@ def unusable(fact: str) -> RequestError:
     )
 
 
-def _refuse_many(rows: list[list[str]], labels: tuple[Label, ...], limits: Limits) -> None:
-    if len(rows) > limits.rows or len(rows) * len(labels) > limits.cells:
+def _refuse_many(rows: int, width: int, limits: Limits) -> None:
+    if rows > limits.rows or rows * width > limits.cells:
         raise RequestError(
-            f"request: {len(rows)} rows of {len(labels)} columns, up to {limits.rows} rows"
-            f" and {limits.cells} values are allowed"
+            f"request: {rows} rows or more of {width} columns, up to {limits.rows} rows and"
+            f" {limits.cells} values are allowed"
         )
 
 
@@ -101,15 +100,14 @@ def _read(text: str, limits: Limits) -> tuple[tuple[Label, ...], int, list[list[
         return labels, 0, []
     ahead = max(0, len(first) - len(labels))
     width = ahead + len(labels)
-    if width > limits.cells:
-        raise ValueError(f"{width} cells in a row")
-    rows = []
+    rows: list[list[str]] = []
     for line in (first, *lines):
         if len(line) > width:
             raise ValueError(
                 f"Error tokenizing data. C error: Expected {width} fields in line"
                 f" {reader.line_num}, saw {len(line)}"
             )
+        _refuse_many(len(rows) + 1, width, limits)  # before they are filled up
         rows.append(line + [""] * (width - len(line)))
     return labels, ahead, rows
 
