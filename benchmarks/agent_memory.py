@@ -80,6 +80,14 @@ def tiny_model() -> bytes:
     return _field(1, 8) + _field(7, graph) + _field(8, _field(2, 17))
 
 
+def with_ballast(model: bytes, size: int) -> bytes:
+    """Return `tiny_model` with a tensor of so many bytes that nothing uses."""
+    uint8 = 2
+    ballast = _field(2, uint8) + _field(8, b"ballast") + _field(9, os.urandom(size))
+    dims = _varint(1 << 3) + _varint(size)
+    return model + _field(7, _field(5, dims + ballast))  # messages of one field are merged
+
+
 def tiny_bundle() -> tuple[bytes, Manifest]:
     """Return a bundle of the model, as the release tool packs it."""
     model = tiny_model()
