@@ -1,13 +1,16 @@
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 from mlflow.models import infer_signature
 from mlflow.sklearn import save_model
+from onnx import TensorProto, helper
 from sklearn.compose import ColumnTransformer
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
@@ -179,3 +182,48 @@ def test_help_teaches_by_example() -> None:
     said = edgekit("convert", "--help").stdout
     assert "edgekit convert models:/wine/Production --quantize" in said
     assert "Exit code 5" in said
+
+
+@pytest.fixture
+def contributed(tmp_path: Path) -> Path:
+    """A model with an operator that onnxruntime has and ONNX has not; rows beside it."""
+    rows = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 4]) for n in "xy"]
+    node = helper.make_node("QuickGelu", ["x"], ["y"], domain="com.microsoft")
+    graph = helper.make_graph([node], "g", rows[:1], rows[1:])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(
+        helper.make_model(graph, opset_imports=opsets, ir_version=8),
+        tmp_path / "model.onnx",
+    )
+    np.save(tmp_path / "rows.npy", np.random.default_rng(1).normal(size=(40, 4)))
+    return tmp_path
+
+
+def profile(folder: Path, more: str) -> Path:
+    """The Raspberry Pi 4's profile with one line more."""
+    text = files("edgekit").parent.joinpath("boards", "raspberry-pi-4.toml").read_text()
+    path = folder / "mine.toml"
+    path.write_text(f"{more}\n{text}")
+    return path
+
+
+def test_contributed_operators_go_only_to_boards_that_allow_them(contributed: Path) -> None:
+    def convert(board: Path) -> Result:
+        return edgekit(
+            *("convert", contributed / "model.onnx", "--board", board),
+            *("--samples", contributed / "rows.npy", "--prove-runtime", "never"),
+            *("--out", contributed / "flavors", "--json"),
+        )
+
+    refused = convert(profile(contributed, ""))
+    assert refused.exit_code == 6
+    assert "fp32, needs com.microsoft.QuickGelu, which ONNX does not" in refused.stderr
+    assert 'allow_domains = ["com.microsoft"] in the board' in refused.stderr
+    assert not (contributed / "flavors").exists()
+    board = profile(contributed, 'allow_domains = ["com.microsoft"]')
+    kept = convert(board)
+    assert kept.exit_code == 0, kept.stderr
+    assert json.loads(kept.stdout)["choices"] == {"raspberry-pi-4": "fp32"}
+    told = edgekit("inspect", contributed / "model.onnx", "--board", board)
+    assert told.exit_code == 0, told.output
+    assert "one that has com.microsoft.QuickGelu" in told.output
