@@ -1,4 +1,4 @@
-"""The same model gives the same bytes, in processes with other hash seeds, and searched."""
+"""The same model gives the same bytes, with other hash seeds and threads, and searched."""
 
 import json
 import os
@@ -16,6 +16,7 @@ FORMS = ("net.keras", "net.h5", "net.saved")  # of digest_keras, which needs Ten
 
 pytestmark = pytest.mark.slow
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 TORCH = ("classifier.pth", "images.pt2")
 
 
@@ -30,15 +31,15 @@ def digest_keras(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def digests(pairs: Mapping[Path, Path]) -> None:
-    """Build all flavors twice, with other seeds, and compare."""
-    first, second = (_run(pairs, seed) for seed in ("1", "2"))
+    """Build all flavors twice, with other seeds and numbers of threads, and compare."""
+    first, second = (_run(pairs, number) for number in ("1", "2"))
     assert set(first) == {str(model) for model in pairs}
     for model, flavors in first.items():
         assert flavors == second[model]
         assert sum(isinstance(one, list) for one in flavors.values()) >= 2, flavors
 
 
-def _run(pairs: Mapping[Path, Path], seed: str) -> dict[str, dict[str, object]]:
+def _run(pairs: Mapping[Path, Path], number: str) -> dict[str, dict[str, object]]:
     done = subprocess.run(
         [
             sys.executable,
@@ -47,7 +48,7 @@ def _run(pairs: Mapping[Path, Path], seed: str) -> dict[str, dict[str, object]]:
             *(f"{model}={rows}" for model, rows in pairs.items()),
         ],
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONHASHSEED": seed},
+        env={**os.environ, **dict.fromkeys(("PYTHONHASHSEED", *THREADS), number)},
         capture_output=True,
         text=True,
         check=False,
@@ -74,4 +75,11 @@ def test_keras_and_savedmodels(digest_keras: Path) -> None:
 def test_pytorch(torch_files: Path) -> None:
     digests(
         {torch_files / n: torch_files / f"{n.partition('.')[0]}.rows.npz" for n in TORCH}
+    )
+
+
+def test_tflite(tflite_files: Path) -> None:
+    names = ("images.float", "images.int8")
+    digests(
+        {tflite_files / f"{n}.tflite": tflite_files / f"{n}.rows.npy" for n in names}
     )
