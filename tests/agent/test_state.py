@@ -1,5 +1,6 @@
 """The agent's rules without a process, a broker or a sleep."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -32,8 +33,17 @@ from edgekit_agent.rules.events import (
     WorkerDied,
     WorkerReady,
 )
-from edgekit_agent.rules.hook import Answer, Hook
-from edgekit_agent.rules.record import Attempt, Phase, Record, Release, TroubleKind
+from edgekit_agent.rules.figures import Figures, ShadowFigures
+from edgekit_agent.rules.hook import Answer, Hook, HookRun
+from edgekit_agent.rules.record import (
+    Attempt,
+    Phase,
+    Record,
+    Refusal,
+    Release,
+    Trouble,
+    TroubleKind,
+)
 from edgekit_agent.rules.state import ModelState, Moment, Policy
 from edgekit_agent.rules.step import step
 
@@ -494,3 +504,49 @@ def test_a_version_the_device_refuses_is_not_tried_in_another_flavor() -> None:
     found = asking().on(replace(GO, answer=Answer.FAILED, reason="no"))
     assert found.record.refused == ()
     assert found.after(POLICY.gap_s).actions == []
+
+
+def test_a_record_with_everything_in_it_is_read_back_as_it_was() -> None:
+    shadow = ShadowFigures(rows=9, agreed=8, failed=1, difference=0.5, labels=True)
+    trouble = Trouble(
+        kind=TroubleKind.NOT_NOW, error="E", reason="r", at="a", sha256="b" * 64, again_s=9
+    )
+    full = Record(
+        model="wine",
+        stage="p",
+        phase=Phase.ASKING,
+        current=OLD,
+        previous=release("c", 1),
+        candidate=NEW,
+        attempt=Attempt(rollout=2, sha256=NEW.sha256, interrupted=1, proofs=2),
+        trouble=trouble,
+        probation=True,
+        crashes=1,
+        unconfirmed=True,
+        hook=HookRun(
+            hook=Hook.PRE_ACTIVATE, answer=Answer.BROKE, output="o", took_ms=3, at="a"
+        ),
+        refused=(Refusal(rollout=2, flavor="int8", sha256="d" * 64, reason="r"),),
+        proof=Figures(
+            sha256=NEW.sha256,
+            rows=3,
+            difference=0.25,
+            load_us=1,
+            one_row_p50_us=2,
+            one_row_p95_us=3,
+            peak_rss_bytes=4,
+            shadow=shadow,
+        ),
+        pace_us=7,
+        pause_ms=0,
+    )
+    assert Record.from_json(full.to_json(), subject="record") == full
+
+
+def test_a_record_of_an_older_agent_is_read() -> None:
+    fields = json.loads(Record(model="wine", stage="p").to_json())
+    newer = ("unconfirmed", "hook", "refused", "proof", "pace_us", "pause_ms")
+    old = {key: value for key, value in fields.items() if key not in newer}
+    assert Record.from_json(json.dumps(old).encode(), subject="record") == Record(
+        model="wine", stage="p"
+    )

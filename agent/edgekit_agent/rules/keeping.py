@@ -51,9 +51,8 @@ def loaded(state: ModelState, event: Loaded, at: Moment, policy: Policy) -> Step
         now = replace(now, probation_ends_s=at.s + policy.probation_s)
     if not is_bundle(record.current, sha256):
         return reload(now)
-    return reload(replace(_asked_after(now), undone=None)).then(
-        *_told(state), *_asked(state)
-    )
+    asked = _to_confirm(replace(now, undone=None))
+    return reload(asked.state).then(*_told(state), *asked.actions)
 
 
 def load_failed(state: ModelState, event: LoadFailed, at: Moment, policy: Policy) -> Step:
@@ -114,25 +113,18 @@ def _committed(state: ModelState, pause_ms: int, at: Moment, policy: Policy) -> 
     )
     calm = replace(swapped, failures=0, probation_ends_s=at.s + policy.probation_s)
     served = rest(later(calm, at, policy.poll_s))
-    return Step(state=_asked_after(served), actions=(*_asked(served), Collect()))
+    return _to_confirm(served).then(Collect())
 
 
-def _asked(state: ModelState) -> tuple[Action, ...]:
+def _to_confirm(state: ModelState) -> Step:
     """Ask the device whether it is well with what serves now, until it has said so."""
-    record = state.record
-    if not record.unconfirmed or record.current is None:
-        return ()
-    if state.asked_after == record.current.sha256:
-        return ()
-    hook, before = Hook.POST_ACTIVATE, record.previous
-    return (RunHook(hook=hook, release=record.current, instead_of=before),)
-
-
-def _asked_after(state: ModelState) -> ModelState:
-    record = state.record
-    if not record.unconfirmed or record.current is None:
-        return state
-    return replace(state, asked_after=record.current.sha256)
+    current, before = state.record.current, state.record.previous
+    if not state.record.unconfirmed or current is None:
+        return Step(state=state)
+    if state.asked_after == current.sha256:
+        return Step(state=state)
+    asked = RunHook(hook=Hook.POST_ACTIVATE, release=current, instead_of=before)
+    return Step(state=replace(state, asked_after=current.sha256), actions=(asked,))
 
 
 def _told(state: ModelState) -> tuple[Action, ...]:
