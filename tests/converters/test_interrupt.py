@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit import scratch
 from edgekit.manifest import Manifest
 from edgekit_converters.flavors import FLAVORS
 from tests.converters import networks
@@ -54,10 +56,10 @@ class Conversion:
 @contextmanager
 def converting(folder: Path, *options: str) -> Iterator[Conversion]:
     """Convert the small classifier on 600 images, into folder/out."""
-    model, rows, scratch = folder / "net.onnx", folder / "rows.npy", folder / "scratch"
+    model, rows, own = folder / "net.onnx", folder / "rows.npy", folder / "scratch"
     model.write_bytes(networks.classifier().SerializeToString())
     np.save(rows, networks.images(600))
-    scratch.mkdir(exist_ok=True)
+    own.mkdir(exist_ok=True)
     words = ["convert", str(model), "--quantize", "--samples", str(rows), "--json"]
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, *words, "--out", str(folder / "out"), *options],
@@ -65,7 +67,7 @@ def converting(folder: Path, *options: str) -> Iterator[Conversion]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, "TMPDIR": str(scratch)},
+        env={**os.environ, "TMPDIR": str(own)},
     )
     watchdog = threading.Timer(PATIENCE_S, process.kill)
     watchdog.start()
@@ -177,3 +179,34 @@ def _contents(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def test_what_a_killed_conversion_leaves_goes_with_the_next_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with converting(tmp_path) as conversion:
+        conversion.wait_for("fp32: measuring")
+        os.kill(conversion.process.pid, signal.SIGKILL)
+        conversion.end()
+    left = list((tmp_path / "scratch").glob("edgekit-work-*"))
+    assert left
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    scratch.sweep()
+    assert not list((tmp_path / "scratch").glob("edgekit-work-*"))
+
+
+@pytest.mark.parametrize("stage", ["loading", "proving it for", "writing"])
+def test_an_interrupt_outside_the_search_ends_the_command_and_leaves_nothing(
+    stage: str, tmp_path: Path
+) -> None:
+    quick = ("--search-seconds=0", "--board=raspberry-pi-4", "--prove-runtime=never")
+    with converting(tmp_path, *quick) as conversion:
+        conversion.wait_for(stage)
+        conversion.interrupt()
+        code, out = conversion.end()
+    written = (tmp_path / "out").exists()
+    assert (code, bool(out), written) in {(1, False, False), (0, True, True)}
+    assert code == 1 or stage == "writing"  # which may be done before
+    assert not list(tmp_path.glob(".out.*"))
+    assert not list((tmp_path / "scratch").glob("edgekit-*"))
