@@ -11,6 +11,7 @@ needs memory for one block and the zstd window (2 MiB), whatever the bundle's si
 """
 
 import hashlib
+import io
 import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -79,13 +80,7 @@ def unpack(stream: BinaryIO, open_member: Callable[[str], Sink]) -> Manifest:
     manifest as it passes; TrustError when anything differs, is missing, is in excess or
     is longer than declared. What was already written must then be thrown away.
     """
-    if _exactly(stream, len(MAGIC)) != MAGIC:
-        raise TrustError("bundle: not an edgekit bundle of format 1")
-    name, length, stored = _header(stream)
-    if name != MANIFEST_NAME or length > MAX_MANIFEST_BYTES:
-        raise TrustError(f"bundle: {name!r} comes first, a small manifest is expected")
-    text = b"".join(_inflate(stream, length, stored, name))
-    manifest = Manifest.from_json(text)
+    manifest = read_manifest(stream)
     for expected in sorted(manifest.files):
         name, length, stored = _header(stream)
         declared = manifest.files[expected]
@@ -104,6 +99,19 @@ def unpack(stream: BinaryIO, open_member: Callable[[str], Sink]) -> Manifest:
     if stream.read(1):
         raise TrustError("bundle: bytes after the last member")
     return manifest
+
+
+def read_manifest(stream: BinaryIO) -> Manifest:
+    """Read a bundle's beginning, up to the end of its manifest; TrustError as unpack."""
+    length, stored = _manifest_sizes(stream)
+    return Manifest.from_json(b"".join(_inflate(stream, length, stored, MANIFEST_NAME)))
+
+
+def head_bytes(beginning: bytes) -> int:
+    """Return how many bytes of a bundle its manifest takes, magic and header included."""
+    stream = io.BytesIO(beginning)
+    _, stored = _manifest_sizes(stream)
+    return stream.tell() + stored
 
 
 def read_members(stream: BinaryIO) -> tuple[Manifest, dict[str, bytes]]:
@@ -138,6 +146,15 @@ def _frame(name: str, content: bytes) -> bytes:
     stored = compressor.compress(content, zstd.ZstdCompressor.FLUSH_FRAME)
     encoded = name.encode("ascii")
     return bytes([len(encoded)]) + encoded + _SIZES.pack(len(content), len(stored)) + stored
+
+
+def _manifest_sizes(stream: BinaryIO) -> tuple[int, int]:
+    if _exactly(stream, len(MAGIC)) != MAGIC:
+        raise TrustError("bundle: not an edgekit bundle of format 1")
+    name, length, stored = _header(stream)
+    if name != MANIFEST_NAME or length > MAX_MANIFEST_BYTES:
+        raise TrustError(f"bundle: {name!r} comes first, a small manifest is expected")
+    return length, stored
 
 
 def _header(stream: BinaryIO) -> tuple[str, int, int]:

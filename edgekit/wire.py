@@ -58,6 +58,10 @@ class Topics:
         """Repairs of one bundle, for every device that takes them; never retained."""
         return f"{self.blob(sha256)}/repair"
 
+    def delta(self, sha256: str) -> str:
+        """Retained: the patches to one bundle (edgekit.offer)."""
+        return f"{self.blob(sha256)}/delta"
+
     def want(self, device: str) -> str:
         """A device says which chunks it misses."""
         return f"{self.device(device)}/want"

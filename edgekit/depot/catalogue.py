@@ -28,6 +28,8 @@ class Catalogue:
     entries: Mapping[str, BundleEntry] = field(default_factory=dict)
     titles: Mapping[str, str] = field(default_factory=dict)
     indexes: frozenset[str] = frozenset()  # names, of bundles that a stage points at
+    kin: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Bundles that a stage points at -> others of the same model and flavor."""
 
     def is_idle(self, name: str) -> bool:
         """Whether a file is the chunk index of a bundle that no stage points at.
@@ -40,17 +42,27 @@ class Catalogue:
 def read_catalogue(files: Path) -> Catalogue:
     """Return what the records and pointers under `files` say; OSError as it comes."""
     entries, titles = {}, {}
+    families: dict[tuple[str, str], list[str]] = {}  # (model, flavor) -> digests
     for record in _statements(files, RECORDS, ReleaseRecord.from_json):
         for entry in record.bundles:
             entries[entry.sha256] = entry
             titles[entry.sha256] = f"{record.model} {record.version} {entry.flavor}"
-    indexes = {
-        INDEXES + entries[digest].index_sha256
+            families.setdefault((record.model, entry.flavor), []).append(entry.sha256)
+    pointed = {
+        digest: (pointer.model, entries[digest].flavor)
         for pointer in _statements(files, POINTERS, StagePointer.from_json)
         for digest in pointer.bundles.values()
         if digest in entries
     }
-    return Catalogue(entries=entries, titles=titles, indexes=frozenset(indexes))
+    return Catalogue(
+        entries=entries,
+        titles=titles,
+        indexes=frozenset(INDEXES + entries[digest].index_sha256 for digest in pointed),
+        kin={
+            digest: tuple(other for other in families.get(family, ()) if other != digest)
+            for digest, family in pointed.items()
+        },
+    )
 
 
 def _statements(

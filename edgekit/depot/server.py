@@ -8,7 +8,7 @@ import logging
 import secrets
 import threading
 import time
-from collections import deque
+from collections import ChainMap, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import assert_never
 
 from edgekit.depot.chronicle import Chronicle
 from edgekit.depot.complaints import Complaints
+from edgekit.depot.patches import FOLDER as PATCHES
+from edgekit.depot.patches import Patches
 from edgekit.depot.peers import Peers
 from edgekit.depot.publication import Publication
 from edgekit.depot.schedule import Schedule, ScheduleRules, Sending
@@ -79,7 +81,9 @@ class Depot:
         self._topics = topics
         self._options = options or DepotOptions()
         self._files = repository / FILES
-        self._shelf = Shelf(repository / BLOBS)
+        self._shelf = Shelf(repository / BLOBS, repository / PATCHES)
+        self._patches = Patches(repository, repository / BLOBS)
+        self._offered: dict[str, bytes] = {}  # bundle -> what was said of its patches
         self._peers = Peers(self._options.name)
         self._publication = Publication(transport, topics, self._files)
         self._throttle = Throttle(self._options.bytes_per_s)
@@ -96,12 +100,17 @@ class Depot:
 
     def serve(self, stop: threading.Event) -> None:
         """Serve until told to stop."""
+        threading.Thread(target=self._patches.work, args=(stop,), daemon=True).start()
         while not stop.is_set():
             try:
                 self.step(0.5)
             except TransportError as error:
                 logger.warning("%s; going on in %.0f s", error, self._options.poll_s)
                 stop.wait(self._options.poll_s)
+
+    def make_patches(self) -> None:
+        """Make the patches that are due, here and now."""
+        self._patches.make_due()
 
     def step(self, most_wait_s: float) -> None:
         """Do what is due, then wait for arrivals, if nothing is, up to `most_wait_s`."""
@@ -130,11 +139,13 @@ class Depot:
 
     def _poll(self, now: float) -> None:
         if self._refresh():
+            self._patches.follow(self._publication.catalogue)
             self._drop_stale_schedules()
             logger.info(
                 "serving %d files and %d bundles",
-                *(len(self._publication.names), len(self._entries)),
+                *(len(self._publication.names), len(self._publication.catalogue.entries)),
             )
+        self._offer_patches()
         self._peers.forget_silent(now)
         for sha256, schedule in self._schedules.items():
             silent = schedule.forget_silent(now)
@@ -145,7 +156,17 @@ class Depot:
 
     @property
     def _entries(self) -> Mapping[str, BundleEntry]:
-        return self._publication.catalogue.entries
+        patches = {sha256: patch.entry for sha256, patch in self._patches.all.items()}
+        return ChainMap(patches, dict(self._publication.catalogue.entries))
+
+    def _offer_patches(self) -> None:
+        """Say which patches there are to what this depot serves, when that is news."""
+        for sha256, offer in self._patches.offers().items():
+            payload = offer.to_json() if self._peers.serves(sha256) else b""
+            if payload != self._offered.get(sha256, b""):
+                topic = self._topics.delta(sha256)
+                self._transport.publish(topic, payload, qos=1, retain=True)
+                self._offered[sha256] = payload
 
     def _refresh(self) -> bool:
         """Publish what changed; a folder that cannot be read is tried again."""
@@ -168,6 +189,7 @@ class Depot:
                 self._online = True
                 self._poll_at = 0.0
                 self._publication.forget()
+                self._offered.clear()
                 self._claim()
             case Disconnected(reason=reason):
                 self._online = False
@@ -260,7 +282,7 @@ class Depot:
         self._throttles[sha256] = Throttle(self._options.topic_bytes_per_s)
         self._turns.append(sha256)
         if sha256 not in self._chronicles:
-            title = self._publication.catalogue.titles[sha256]
+            title = self._publication.catalogue.titles.get(sha256, "patch")
             self._chronicles[sha256] = Chronicle(title, entry)
 
     def _send_burst(self, now: float) -> int:

@@ -9,14 +9,16 @@ from edgekit.wire import Chunk, Repair, mix
 
 
 class Shelf:
-    """The bundles in `folder`, each a file named by its digest."""
+    """The bundles in `folder`, and patches, each a file named by its digest."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, patches: Path) -> None:
         self._folder = folder
+        self._patches = patches
 
     def path(self, entry: BundleEntry) -> Path:
-        """Return where a bundle lies."""
-        return self._folder / entry.sha256
+        """Return where a bundle or a patch lies."""
+        patch = self._patches / entry.sha256
+        return patch if patch.is_file() else self._folder / entry.sha256
 
     def message(self, entry: BundleEntry, epoch: int, sending: Sending) -> Chunk | Repair:
         """Return what goes out for a sending; OSError when it cannot be read."""

@@ -59,6 +59,7 @@ def every_topic(topics: Topics, device: str, name: str) -> list[str]:
         topics.file(name),
         topics.blob(DIGEST),
         topics.repair(DIGEST),
+        topics.delta(DIGEST),
         topics.depot("0123abcd"),
         topics.want(device),
         topics.state(device),

@@ -123,6 +123,7 @@ def test_the_topics_are_the_codes() -> None:
         topics.file("<name>"),
         topics.blob("<sha256>"),
         topics.repair("<sha256>"),
+        topics.delta("<sha256>"),
         topics.depot("<depot>"),
         topics.want("<device>"),
         topics.state("<device>"),

@@ -5,14 +5,16 @@ folder appears whole or not at all.
 """
 
 import hashlib
+import itertools
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from edgekit import atomic, bundle
+from edgekit import atomic, bundle, delta
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import StoreError, TrustError
 from edgekit.manifest import MANIFEST_NAME, Manifest
@@ -28,12 +30,35 @@ def add(store: Store, sha256: str, file: Path) -> Manifest:
     Raises TrustError when the file is not the bundle `sha256`, or is a malformed one;
     StoreError when the disk refuses. Then nothing of it is in the store.
     """
+    return _appear(store, sha256, lambda folder: _unpack(file, folder, sha256))
+
+
+def add_patched(
+    store: Store, sha256: str, manifest: Manifest, old: str, file: Path
+) -> Manifest:
+    """Put a bundle together from the stored bundle `old` and the patch in `file`.
+
+    `manifest` is the new bundle's and trusted; what does not match it is a TrustError.
+    Raises StoreError when the disk refuses. Then nothing of it is in the store.
+    """
+    before = read(store, old)
+
+    def build(folder: Path) -> Manifest:
+        _patch(store.bundle(old), before, manifest, file, folder)
+        return manifest
+
+    return _appear(store, sha256, build)
+
+
+def _appear(store: Store, sha256: str, build: Callable[[Path], Manifest]) -> Manifest:
+    """Let a bundle's folder appear whole, or not at all."""
     target, beside = store.bundle(sha256), store.unfinished(sha256)
     with _disk(target):
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
         try:
-            manifest = _unpack(file, beside, sha256)
+            manifest = build(beside)
+            _seal(manifest, beside)
             shutil.rmtree(target, ignore_errors=True)
             beside.rename(target)
         except BaseException:
@@ -93,11 +118,43 @@ def _unpack(file: Path, folder: Path, sha256: str) -> Manifest:
         raise TrustError(
             f"bundle: its digest is {hashing.hexdigest()[:12]}, {sha256[:12]} is expected"
         )
+    return manifest
+
+
+def _patch(
+    held: Path, before: Manifest, manifest: Manifest, file: Path, folder: Path
+) -> None:
+    """Write every member of `manifest`: what is unchanged from `held`, or patched."""
+    changed = delta.changed(before.files, manifest.files)
+    for name in sorted(set(manifest.files) - set(changed)):
+        with (held / name).open("rb") as source, (folder / name).open("xb") as target:
+            shutil.copyfileobj(source, target, _BLOCK_BYTES)
+            _finish([target])
+
+    def slice_of(name: str, offset: int, length: int) -> bytes:
+        with (held / name).open("rb") as source:
+            source.seek(offset)
+            return source.read(length)
+
+    for name in changed:
+        (folder / name).touch(exist_ok=False)
+    with file.open("rb") as patch:
+        blocks = delta.apply(patch, before.files, manifest.files, slice_of)
+        for name, grouped in itertools.groupby(blocks, key=itemgetter(0)):
+            with (folder / name).open("wb") as target:
+                for _, block in grouped:
+                    target.write(block)
+                _finish([target])
+    for name, member in manifest.files.items():
+        if _digest(folder / name) != member.sha256:
+            raise TrustError(f"patch: {name} does not match the manifest")
+
+
+def _seal(manifest: Manifest, folder: Path) -> None:
     text = manifest.to_json()
     seal = {"manifest": hashlib.sha256(text).hexdigest()}
     atomic.write_bytes(folder / MANIFEST_NAME, text)
     atomic.write_bytes(folder / _SEAL_NAME, canonical_json(seal))
-    return manifest
 
 
 def _finish(opened: list[BinaryIO]) -> None:

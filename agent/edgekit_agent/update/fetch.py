@@ -4,14 +4,16 @@ A thin doer: edgekit_agent.update.receiver decides, edgekit_agent.update.partial
 Memory is bounded by the window and the transport's queue, whatever the bundle's size.
 """
 
+import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from edgekit.errors import StoreError, TransportError
+from edgekit.bundle import chunk_digest
+from edgekit.errors import StoreError, TransportError, TrustError
 from edgekit.statement import BundleEntry
 from edgekit.transport import Arrival, Connected, Disconnected, Message, Transport
 from edgekit.wire import Topics
@@ -78,31 +80,78 @@ def fetch_bundle(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many 
     if _is_whole(final, entry):
         return final
     with Partial(entry, index, folder, files) as partial:
-        fetch = _Fetch(
-            subject=f"bundle {entry.flavor} {entry.sha256[:12]}",
-            transport=transport,
-            topic=topics.blob(entry.sha256),
-            repair_topic=topics.repair(entry.sha256),
-            want_topic=topics.want(device),
-            partial=partial,
-            receiver=Receiver(entry=entry, index=index, have=partial.have, rules=rules),
-            progress=progress,
-            clock=clock,
-            standstill=Standstill(
-                chunks=entry.chunks, patience=patience or Patience(), now=clock()
-            ),
-            length=entry.length,
-            here=partial.have_bytes,
-        )
-        _run(fetch)
+        receiver = Receiver(entry=entry, index=index, have=partial.have, rules=rules)
+        fetch = _begin(transport, topics, device, entry, partial, receiver, clock)
+        fetch.progress = progress
+        if patience is not None:
+            fetch.standstill = Standstill(
+                chunks=entry.chunks, patience=patience, now=clock()
+            )
+        _run(fetch, lambda: _complete(fetch))
         return partial.finish()
 
 
-def _run(fetch: _Fetch) -> None:
+def fetch_chunks(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many places
+    transport: Transport,
+    topics: Topics,
+    device: str,
+    entry: BundleEntry,
+    index: bytes,
+    folder: Path,
+    numbers: Iterable[int],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> bytes:
+    """Return these chunks of a bundle, one after the other, verified.
+
+    They stay in `folder` for fetch_bundle, which fetches only the others. Raises as it,
+    and TrustError when the disk changed one, which fetch_bundle heals.
+    """
+    wanted = sorted(numbers)
+    with Partial(entry, index, folder) as partial:
+        have = partial.have | (set(range(entry.chunks)) - set(wanted))
+        receiver = Receiver(entry=entry, index=index, have=have, repairs=False)
+        fetch = _begin(transport, topics, device, entry, partial, receiver, clock)
+        if not receiver.complete:
+            _run(fetch, lambda: receiver.complete)
+        chunks = [partial.read(number) for number in wanted]
+    if [hashlib.sha256(data).digest() for data in chunks] != [
+        chunk_digest(index, number) for number in wanted
+    ]:
+        raise TrustError(f"{entry.flavor}: a chunk changed on the disk")
+    return b"".join(chunks)
+
+
+def _begin(  # noqa: PLR0913, PLR0917 - as above
+    transport: Transport,
+    topics: Topics,
+    device: str,
+    entry: BundleEntry,
+    partial: Partial,
+    receiver: Receiver,
+    clock: Callable[[], float],
+) -> _Fetch:
+    return _Fetch(
+        subject=f"bundle {entry.flavor} {entry.sha256[:12]}",
+        transport=transport,
+        topic=topics.blob(entry.sha256),
+        repair_topic=topics.repair(entry.sha256),
+        want_topic=topics.want(device),
+        partial=partial,
+        receiver=receiver,
+        progress=_no_progress,
+        clock=clock,
+        standstill=Standstill(chunks=entry.chunks, patience=Patience(), now=clock()),
+        length=entry.length,
+        here=partial.have_bytes,
+    )
+
+
+def _run(fetch: _Fetch, complete: Callable[[], bool]) -> None:
     fetch.progress(fetch.here, fetch.length)
     fetch.transport.subscribe(fetch.topic, fetch.repair_topic, qos=0)
     try:
-        while not _complete(fetch):
+        while not complete():
             _step(fetch)
         _ask(fetch)  # the goodbye: nothing is missing
     finally:

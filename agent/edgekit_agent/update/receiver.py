@@ -69,13 +69,14 @@ class Receiver:
         index: bytes,
         have: Iterable[int] = (),
         rules: ReceiverRules | None = None,
+        repairs: bool = True,
     ) -> None:
         check_index(entry, index)
         self._entry = entry
         self._index = index
         self._rules = rules or ReceiverRules()
         self._missing = set(range(entry.chunks)) - set(have)
-        self._coded = True
+        self._coded = repairs
         self._epoch = 0
         self._last_sequence = 0
         self._online = True

@@ -23,6 +23,7 @@ from edgekit.errors import (
     TransportError,
     TrustError,
 )
+from edgekit.manifest import Manifest
 from edgekit.mqtt import MqttTransport
 from edgekit.statement import DIGEST_BYTES, BundleEntry, slug
 from edgekit.transport import Transport
@@ -36,6 +37,7 @@ from edgekit_agent.storage.store import Store
 from edgekit_agent.update import admission
 from edgekit_agent.update.fetch import fetch_bundle
 from edgekit_agent.update.metadata import RetainedFiles
+from edgekit_agent.update.patched import Patching
 from edgekit_agent.update.room import measured
 from edgekit_agent.update.standstill import Patience
 
@@ -115,23 +117,18 @@ class Update:
         Raises TransportError or StoreError to be tried again, UnfitBundleError when that
         is pointless, TrustError when what was signed contradicts itself.
         """
-        path = fetch_bundle(
-            self._transport,
-            self._topics,
-            self._config.device,
-            entry,
-            self._index(entry),
-            self._store.incoming,
+        index, record = self._index(entry), self._store.load(self._wanted)
+        held = [one.sha256 for one in (record.current, record.previous) if one]
+        patching = Patching(
+            transport=self._transport,
+            topics=self._topics,
+            device=self._config.device,
+            store=self._store,
             progress=self._progress,
-            patience=patience,
         )
-        try:
-            manifest = bundles.add(self._store, entry.sha256, path)
-        except TrustError as error:
-            if _file_digest(path) == entry.sha256:
-                raise UnfitBundleError(str(error)) from error
-            self._store.drop_incoming(entry.sha256)
-            raise StoreError(f"{path}: it changed on the disk") from error
+        manifest = patching.bring(entry, index, held)
+        if manifest is None:
+            manifest = self._whole(entry, index, patience)
         pointer = vouched.pointer
         told = (manifest.model.name, manifest.model.version, manifest.flavor)
         if told != (pointer.model, pointer.version, entry.flavor):
@@ -141,6 +138,27 @@ class Update:
                 f" {pointer.model} {pointer.version} {entry.flavor} is expected"
             )
         self._store.drop_incoming(entry.sha256)
+
+    def _whole(
+        self, entry: BundleEntry, index: bytes, patience: Patience | None
+    ) -> Manifest:
+        path = fetch_bundle(
+            self._transport,
+            self._topics,
+            self._config.device,
+            entry,
+            index,
+            self._store.incoming,
+            progress=self._progress,
+            patience=patience,
+        )
+        try:
+            return bundles.add(self._store, entry.sha256, path)
+        except TrustError as error:
+            if _file_digest(path) == entry.sha256:
+                raise UnfitBundleError(str(error)) from error
+            self._store.drop_incoming(entry.sha256)
+            raise StoreError(f"{path}: it changed on the disk") from error
 
     def _index(self, entry: BundleEntry) -> bytes:
         name = f"index/{entry.index_sha256}"
