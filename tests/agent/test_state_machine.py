@@ -97,7 +97,8 @@ class Life(RuleBasedStateMachine):
 
     @rule(digest=st.sampled_from(DIGESTS))
     def resolved(self, digest: str) -> None:
-        found = Release(version="1", flavor="fp32", sha256=digest, rollout=self.rollout)
+        flavor = {"a": "fp32", "b": "int8"}.get(digest[0], "fp16")
+        found = Release(version="1", flavor=flavor, sha256=digest, rollout=self.rollout)
         self._step(events.Resolved(release=found, stored=digest in self.on_disk))
 
     @rule()
@@ -206,8 +207,19 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def whatever_could_serve_is_kept_or_known_to_be_damaged(self) -> None:
         record = self.state.record
-        if record.current is not None:
-            assert record.current.sha256 in record.needed
+        for kept in (record.current, record.previous):
+            assert kept is None or kept.sha256 in record.needed
+
+    @invariant()
+    def what_was_refused_is_refused_for_one_pointer_only(self) -> None:
+        rollouts = {refusal.rollout for refusal in self.state.record.refused}
+        assert len(rollouts) <= 1
+
+    @invariant()
+    def a_device_that_waits_knows_for_how_long(self) -> None:
+        trouble = self.state.record.trouble
+        if trouble is not None and trouble.error == "HookNotNow":
+            assert trouble.again_s in (5, 900, 86_400)
 
     @invariant()
     def at_rest_there_is_no_candidate(self) -> None:
