@@ -10,6 +10,7 @@ import random
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -23,6 +24,7 @@ from edgekit.address import BrokerAddress
 from edgekit.errors import TransportError
 from edgekit.inbox import MAX_BYTES, MAX_MESSAGES, Inbox
 from edgekit.outbox import Outbox
+from edgekit.refused import Refused
 from edgekit.transport import Arrival, Connected, Disconnected, Message
 from edgekit.wire import MAX_PAYLOAD_BYTES
 
@@ -129,6 +131,8 @@ class MqttTransport:
         self._outbox = Outbox()
         self._chance = random.SystemRandom()
         self._filters: dict[str, int] = {}
+        self._asked: dict[int, dict[str, int]] = {}  # by message id, not answered yet
+        self._refused = Refused()
         self._lock = threading.Lock()
         self._session = _Session()
         self._closing = threading.Event()
@@ -178,6 +182,7 @@ class MqttTransport:
         with self._lock:
             for topic in filters:
                 self._filters.pop(topic, None)
+            self._refused.granted(filters)
         if filters:
             self._client.unsubscribe(list(filters))
 
@@ -243,6 +248,7 @@ class MqttTransport:
         try:
             while code == MQTTErrorCode.MQTT_ERR_SUCCESS and not self._closing.is_set():
                 code = self._client.loop(_LOOP_S)
+                self._ask_again()
         except MQTTException as error:
             return f"the broker sent a malformed packet: {error}"
         except OSError as error:
@@ -322,7 +328,17 @@ class MqttTransport:
     def _ask_for(self, filters: Mapping[str, int]) -> None:
         wanted = list(filters.items())
         for at in range(0, len(wanted), MAX_FILTERS_A_REQUEST):
-            self._client.subscribe(wanted[at : at + MAX_FILTERS_A_REQUEST])
+            part = wanted[at : at + MAX_FILTERS_A_REQUEST]
+            with self._lock:  # its answer may be here before this returns
+                _, number = self._client.subscribe(part)
+                if number is not None:
+                    self._asked[number] = dict(part)
+
+    def _ask_again(self) -> None:
+        with self._lock:
+            wanted = self._refused.due(time.monotonic())
+        if wanted:
+            self._ask_for(wanted)
 
     def _may_publish_unqueued(self) -> bool:
         """Wait for the network; False when the message is better dropped."""
@@ -347,6 +363,8 @@ class MqttTransport:
         with self._lock:
             self._session.up = self._session.was_up = True
             filters = dict(self._filters)
+            self._asked.clear()
+            self._refused = Refused()
         self._session.failures = 0
         self._ask_for(filters)
         self._inbox.tell(Connected())
@@ -380,16 +398,22 @@ class MqttTransport:
         self,
         _client: paho.Client,
         _data: object,
-        _mid: int,
+        mid: int,
         codes: Sequence[ReasonCode],
         _properties: object,
     ) -> None:
-        refused = sum(1 for code in codes if code.is_failure)
-        if refused:
+        with self._lock:
+            asked = self._asked.pop(mid, {})
+            answers = list(zip(asked.items(), codes, strict=False))
+            refused = {t: qos for (t, qos), code in answers if code.is_failure}
+            self._refused.granted(asked.keys() - refused.keys())
+            fresh = bool(refused) and self._refused.note(refused, time.monotonic())
+        if fresh:
             logger.warning(
-                "%s: the broker refuses %d subscriptions; its access rules must allow them",
+                "%s: the broker refuses %d subscriptions, asking again; its access rules"
+                " must allow them",
                 self._address.url,
-                refused,
+                len(refused),
             )
 
 

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from edgekit.address import BrokerAddress
 from edgekit.mqtt import MAX_PACKET_BYTES, Backoff, MqttTransport, SessionOptions
 from edgekit.transport import Connected, Disconnected, Message
-from tests.brokers import next_news
+from tests.brokers import next_message, next_news
 
 CONNACK = bytes([0x20, 2, 0, 0])
 LONGEST = bytes([0xFF, 0xFF, 0xFF, 0x7F])  # 268,435,455 bytes are promised
@@ -76,3 +78,61 @@ def test_the_longest_packet_of_ours_is_read() -> None:
             topic="edgekit/1/demo/index", payload=payload
         )
         transport.close()
+
+
+class Refusing:
+    """A broker that refuses the first subscriptions, then grants them."""
+
+    def __init__(self, *, times: int) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._times = times
+        self.asked = 0
+        self.thread = threading.Thread(target=self._serve)
+        self.thread.start()
+
+    @property
+    def address(self) -> BrokerAddress:
+        return BrokerAddress(url=f"mqtt://127.0.0.1:{self._server.getsockname()[1]}")
+
+    def _serve(self) -> None:
+        connection, _ = self._server.accept()
+        with self._server, connection, contextlib.suppress(ConnectionResetError):
+            while packet := connection.recv(1024):
+                match packet[0] >> 4:
+                    case 1:
+                        connection.sendall(CONNACK)
+                    case 8:
+                        self.asked += 1
+                        granted = self.asked > self._times
+                        code = 1 if granted else 0x80
+                        connection.sendall(bytes([0x90, 3, *packet[2:4], code]))
+                        if granted:
+                            connection.sendall(publish("news", b"here"))
+
+
+def test_a_subscription_that_is_refused_for_a_moment_is_asked_for_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A cluster that elects a leader refuses; a device must not stay deaf."""
+    broker = Refusing(times=2)
+    transport = MqttTransport.connect(broker.address, client_id="pi", options=SLOW)
+    transport.subscribe("news")
+    assert next_message(transport, "news", timeout_s=20).payload == b"here"
+    assert broker.asked == 3
+    assert caplog.text.count("refuses 1 subscriptions, asking again") == 1
+    transport.close()
+    broker.thread.join(10)
+
+
+def test_what_is_unsubscribed_is_not_asked_for_again() -> None:
+    broker = Refusing(times=100)
+    transport = MqttTransport.connect(broker.address, client_id="pi", options=SLOW)
+    transport.subscribe("news")
+    while not broker.asked:
+        transport.receive(0.05)
+    transport.unsubscribe("news")
+    asked = broker.asked
+    transport.receive(2.5)
+    assert broker.asked <= asked + 1, "one may have been on its way"
+    transport.close()
+    broker.thread.join(10)
