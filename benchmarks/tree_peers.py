@@ -98,7 +98,7 @@ def emlearn_file(model: Any) -> bytes:  # noqa: ANN401 - as above
 
     with tempfile.TemporaryDirectory(prefix="edgekit-emlearn-") as name:
         source, library = Path(name) / "m.c", Path(name) / "m.so"
-        code = emlearn.convert(model, method="inline", dtype="float")
+        code = emlearn.convert(model, method="inline", dtype="float", leaf_bits=8)
         source.write_text(code.save(name="m", format="c") + _EMLEARN_CALL)
         subprocess.run(  # noqa: S603 - the compiler, on what was just written
             [str(shutil.which("gcc")), "-Os", "-shared", "-fPIC", "-w",

@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ASKED = 300  # rows, one by one
 TIMEOUT_S = 900.0
 SEARCH_S = 20.0  # for each lossy flavor
-NEAR = 1e-6  # of a regressor's standard deviation
+NEAR = 1e-5  # of a regressor's standard deviation: float32 sums of 100 trees come to 2e-6
 OURS = ("fp32", "fp32-trees-v1", "fp32-trees", "trees-rounded", "trees-pruned")
 _WARM = "warm.onnx"
 _NEEDS = RuntimeNeeds(opsets={}, ir_version=10, min_onnxruntime="")
