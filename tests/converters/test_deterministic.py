@@ -80,6 +80,4 @@ def test_pytorch(torch_files: Path) -> None:
 
 def test_tflite(tflite_files: Path) -> None:
     names = ("images.float", "images.int8")
-    digests(
-        {tflite_files / f"{n}.tflite": tflite_files / f"{n}.rows.npy" for n in names}
-    )
+    digests({tflite_files / f"{n}.tflite": tflite_files / f"{n}.rows.npy" for n in names})

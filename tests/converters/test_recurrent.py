@@ -205,6 +205,18 @@ def test_a_loop_that_skips_steps_stays(frame: Frame) -> None:
         np.testing.assert_array_equal(got, wanted)
 
 
+def endless(body: Body, data: str, states: list[str]) -> list[str]:
+    """No RNN: a sum that doubles so often that nobody could write out its terms."""
+    total = _total(body, data, states[0])
+    for _ in range(2_000):
+        total = body.add("Add", total, total)
+    return [body.add("Tanh", total)]
+
+
+def test_a_step_that_adds_its_own_sums_takes_no_time() -> None:
+    assert "Loop" in operators(simplify(looped(endless)))
+
+
 def test_the_passes_that_promise_equal_bits_leave_the_loop() -> None:
     loop = looped(gru)
     cleaned = clean(loop)

@@ -5,13 +5,16 @@ of products with constant matrices; whatever else it meets is a term of its own.
 does not matter how an exporter cut and joined the gates. Knows no gate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
+from edgekit.errors import ProofError
+from edgekit.manifest import RuntimeNeeds
+from edgekit.runtime import Session
 from edgekit.table import Array
 from edgekit_converters.passes.walk import standard
 
@@ -21,6 +24,8 @@ _CONSTANT_OPERATORS = {
 }
 _ROWS_AND_COLUMNS = 2
 _SLICE_INPUTS = 5
+_DEEPEST = 50  # sums within sums; a layer's have a few
+_IR_VERSION = 8  # which every onnxruntime that runs these operators knows
 _END = np.iinfo(np.int32).max
 
 
@@ -56,6 +61,8 @@ class Step:
         self._makers = {name: node for node in nodes for name in node.output if name}
         self._constants = dict(constants)
         self._opset = opset
+        self._depth = 0
+        self._sums: dict[str, Sum] = {}  # a value may be read many times over
 
     def maker(self, name: str) -> NodeProto | None:
         """Return the node that makes a value of the step, looking through copies."""
@@ -75,26 +82,64 @@ class Step:
         node = self._makers.get(name)
         if node is None or not standard(node) or node.op_type not in _CONSTANT_OPERATORS:
             return None
-        inputs = {n: self.constant(n) for n in node.input if n}
+        with self._deeper() as deep:
+            if deep:
+                return None
+            inputs = {n: self.constant(n) for n in node.input if n}
         known = {n: values for n, values in inputs.items() if values is not None}
         if len(known) < len(inputs):
             return None
-        self._constants.update(zip(node.output, self._computed(node, known), strict=True))
-        return self._constants[name]
+        self._constants.update(self._computed(node, known))
+        return self._constants.get(name)
 
-    def _computed(self, node: NodeProto, inputs: Mapping[str, Array]) -> list[Array]:
-        typed = [
-            helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), None)
-            for n, v in inputs.items()
-        ]
-        made = [helper.make_empty_tensor_value_info(name) for name in node.output]
-        graph = helper.make_graph([node], "one", typed, made)
-        computer = ReferenceEvaluator(graph, opsets={"": self._opset})
-        return [np.asarray(value) for value in computer.run(None, dict(inputs))]
+    def _computed(self, node: NodeProto, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        given = [numpy_helper.from_array(values, name) for name, values in inputs.items()]
+        made = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
+        alone = helper.make_model(
+            helper.make_graph([node], "one", [], made, given),
+            opset_imports=[helper.make_opsetid("", self._opset)],
+            ir_version=_IR_VERSION,
+        )
+        needs = RuntimeNeeds(opsets={}, ir_version=_IR_VERSION, min_onnxruntime="")
+        try:
+            found = Session.load(alone.SerializeToString(), needs).run({})
+        except ProofError:  # it has no kernel for these types
+            return {}
+        return {name: v for name, v in found.items() if isinstance(v, np.ndarray)}
 
     def sum(self, name: str) -> Sum:
         """Return what a value adds up, in the simplest case itself."""
         name = self.origin(name)
+        if name not in self._sums:
+            alone = Sum(terms={name: None})
+            with self._deeper() as deep:
+                self._sums[name] = alone if deep else self._summed(name) or alone
+        return self._sums[name]
+
+    @contextmanager
+    def _deeper(self) -> Iterator[bool]:
+        """Tell whether a value has been followed back too far to be a layer's."""
+        self._depth += 1
+        try:
+            yield self._depth > _DEEPEST
+        finally:
+            self._depth -= 1
+
+    def parts(self, name: str, operator: str) -> list[str]:
+        """Return the values that such an operator joins to one, joined ones in turn."""
+        found: list[str] = []
+        seen, open_ones = {name}, [name]
+        while open_ones:
+            node = self.maker(open_ones[-1])
+            last = open_ones.pop()
+            if node is None or node.op_type != operator:
+                found.append(last)
+                continue
+            open_ones += [each for each in node.input if each not in seen]
+            seen.update(node.input)
+        return found
+
+    def _summed(self, name: str) -> Sum | None:
         node = self.maker(name)
         found = None
         if node is not None:
@@ -105,7 +150,7 @@ class Step:
                     found = self._multiplied(node)
                 case "Split" | "Slice":
                     found = self._cut(node, name)
-        return found or Sum(terms={name: None})
+        return found
 
     def _added(self, node: NodeProto) -> Sum | None:
         first, second = node.input

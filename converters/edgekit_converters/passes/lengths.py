@@ -67,14 +67,18 @@ class Lengths:
         self, step: Step, condition: str, data: str, counters: Collection[str]
     ) -> bool:
         """Whether a step's condition holds until the last step at least."""
+        parts = step.parts(condition, "And")
+        return all(self._ends(step, part, data, counters) for part in parts)
+
+    def _ends(
+        self, step: Step, condition: str, data: str, counters: Collection[str]
+    ) -> bool:
         constant = step.constant(condition)
         if constant is not None:
             return bool(constant.all())
         node = step.maker(condition)
-        if node is None or node.op_type not in {"And", "Less"}:
+        if node is None or node.op_type != "Less":
             return False
-        if node.op_type == "And":
-            return all(self.ends(step, name, data, counters) for name in node.input)
         count, limit = (_uncast(step, name) for name in node.input)
         adding = step.maker(count)
         counted = count in counters or (
@@ -89,7 +93,9 @@ class Lengths:
     def is_trips(self, loop: Sequence[str], data: str) -> bool:
         """Whether a Loop's trip count and first condition mean one step an entry."""
         wanted = self.dimension(data, 0)
-        return self.length(loop[0]) == wanted and self._starts(loop[1], wanted)
+        parts = self._graph.parts(loop[1], "And") if loop[1] else []
+        starts = all(self._starts(part, wanted) for part in parts)
+        return self.length(loop[0]) == wanted and starts
 
     def is_whole(self, name: str, data: str, axis: int) -> bool:
         """Whether a value holds a dimension's length for each of its entries."""
@@ -103,14 +109,12 @@ class Lengths:
         return self.length(name) == wanted
 
     def _starts(self, condition: str, wanted: _Length) -> bool:
-        constant = self._graph.constant(condition) if condition else None
-        if not condition or constant is not None:
-            return constant is None or bool(constant.all())
+        constant = self._graph.constant(condition)
+        if constant is not None:
+            return bool(constant.all())
         node = self._graph.maker(condition)
-        if node is None or node.op_type not in {"And", "Less"}:
+        if node is None or node.op_type != "Less":
             return False
-        if node.op_type == "And":
-            return all(self._starts(name, wanted) for name in node.input)
         return self.length(node.input[0]) == 0 and self.length(node.input[1]) == wanted
 
     def _picked(self, node: NodeProto) -> _Length | None:

@@ -87,6 +87,8 @@ class _Reader:
         own = {tensor.name: numpy_helper.to_array(tensor) for tensor in body.initializer}
         step = Step(list(body.node), {**self._constants, **own}, self._opset)
         carried = len(loop.input) - _BEFORE
+        if not 0 < carried <= len(loop.output):
+            return None
         names = [value.name for value in body.input[_BEFORE:]]
         made = [step.origin(value.name) for value in body.output[_CONDITION:]]
         counting = self._counting(loop, step, names, made)

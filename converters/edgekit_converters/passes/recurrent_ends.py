@@ -67,14 +67,19 @@ def _drop_zero_states(model: ModelProto) -> None:
 
 
 def _zero(step: Step, name: str) -> bool:
-    constant = step.constant(name) if name else None
+    return bool(name) and all(
+        _only_zeros(step, part) for part in step.parts(name, "Concat")
+    )
+
+
+def _only_zeros(step: Step, name: str) -> bool:
+    """Whether a value is zeros, shaped anew or not."""
+    constant = step.constant(name)
     if constant is not None:
         return not constant.any()
     node = step.maker(name)
     if node is None:
         return False
-    if node.op_type == "Concat":
-        return all(_zero(step, each) for each in node.input)
     if node.op_type == "ConstantOfShape":
         return not any(numpy_helper.to_array(a.t).any() for a in node.attribute)
     return node.op_type in _OF_ZEROS and _zero(step, node.input[0])
