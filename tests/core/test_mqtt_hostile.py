@@ -110,6 +110,7 @@ class Refusing:
                             connection.sendall(publish("news", b"here"))
 
 
+@pytest.mark.slow  # waits for the second and third try
 def test_a_subscription_that_is_refused_for_a_moment_is_asked_for_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -124,6 +125,7 @@ def test_a_subscription_that_is_refused_for_a_moment_is_asked_for_again(
     broker.thread.join(10)
 
 
+@pytest.mark.slow  # waits for the second and third try
 def test_what_is_unsubscribed_is_not_asked_for_again() -> None:
     broker = Refusing(times=100)
     transport = MqttTransport.connect(broker.address, client_id="pi", options=SLOW)
