@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgekit.errors import RequestError
 from edgekit.schema.column import Column, objects
 from edgekit.schema.datatypes import ColumnType
-from edgekit.schema.frame import Frame, Label, Wanted
+from edgekit.schema.frame import Frame, Label, Wanted, refuse_wide
 from edgekit.schema.policy import Limits
 
 _MISSING = frozenset(
@@ -57,9 +57,10 @@ def from_text(
         labels, ahead, rows = _read(text, limits)
         for position in range(ahead):  # what names the rows must be readable too
             _column([row[position] for row in rows], position, types.get(position))
+        at = {label: ahead + number for number, label in enumerate(labels)}
         columns: dict[Label, Column] = {}
         for label in wanted(labels):
-            position = ahead + labels.index(label)
+            position = at[label]
             kind = types.get(label, types.get(position))
             columns[label] = _column([row[position] for row in rows], position, kind)
     except (csv.Error, ValueError) as cause:
@@ -94,6 +95,7 @@ def _read(text: str, limits: Limits) -> tuple[tuple[Label, ...], int, list[list[
     header = next(lines, None)
     if header is None:
         raise ValueError("No columns to parse from file")
+    refuse_wide(len(header), limits)
     labels = _labels(header)
     first = next(lines, None)
     if first is None:
@@ -119,11 +121,12 @@ def _is_blank(line: list[str]) -> bool:
 def _labels(header: list[str]) -> tuple[Label, ...]:
     """Name the columns as pandas does, each once."""
     labels: dict[str, None] = {}
+    seen: dict[str, int] = {}
     for position, given in enumerate(header):
-        name = given or f"Unnamed: {position}"
-        number = 0
-        while (label := f"{name}.{number}" if number else name) in labels:
-            number += 1
+        label = name = given or f"Unnamed: {position}"
+        while label in labels:
+            seen[name] = seen.get(name, 0) + 1
+            label = f"{name}.{seen[name]}"
         labels[label] = None
     return tuple(labels)
 

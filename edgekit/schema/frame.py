@@ -158,6 +158,14 @@ def _labels(labels: list[Any] | None, width: int) -> tuple[Label, ...]:
     return tuple(labels)
 
 
+def refuse_wide(columns: int, limits: Limits) -> None:
+    """Raise RequestError for more columns than a small machine should look at."""
+    if columns > limits.columns:
+        raise RequestError(
+            f"request: {columns} columns, up to {limits.columns} are allowed"
+        )
+
+
 def _build(
     labels: tuple[Label, ...],
     rows: int,
@@ -165,6 +173,7 @@ def _build(
     limits: Limits,
     cells: Callable[[Label], list[Any]],
 ) -> Frame:
+    refuse_wide(len(labels), limits)
     chosen = wanted(labels)
     if rows * len(chosen) > limits.cells:
         raise RequestError(

@@ -18,6 +18,7 @@ class Limits:
 
     body_bytes: int = 32 * 1024 * 1024
     rows: int = 100_000
+    columns: int = 20_000  # of one data frame
     cells: int = 5_000_000  # rows times columns of one data frame
     text_bytes: int = 64 * 1024 * 1024  # of an array of text, as wide as its longest
     nesting: int = 32  # lists and objects inside each other

@@ -140,7 +140,7 @@ def test_without_a_signature_types_are_guessed() -> None:
     ],
 )
 def test_more_than_a_small_machine_bears_is_refused(body: bytes) -> None:
-    limits = Limits(body_bytes=100, rows=3, cells=8)
+    limits = Limits(body_bytes=100, rows=3, columns=6, cells=8)
     schema = Schema.from_signature(Signature(inputs=A_B), limits)
     with pytest.raises(RequestError, match="are allowed"):
         schema.parse_csv(body, mode=STRICT)

@@ -114,6 +114,16 @@ def test_rows_beyond_the_limit_are_refused(body: dict[str, object]) -> None:
     assert sentence == "request: 4 rows, up to 3 are allowed"
 
 
+def test_columns_beyond_the_limit_are_refused() -> None:
+    limits = Limits(columns=3)
+    for body in (
+        {"dataframe_records": [{"a": 1, "b": 2, "c": 3, "d": 4}]},
+        {"dataframe_split": {"data": [[1, 2, 3, 4]]}},
+    ):
+        sentence = refusal_of(json.dumps(body).encode(), limits)
+        assert sentence == "request: 4 columns, up to 3 are allowed"
+
+
 def test_one_wide_row_cannot_widen_all_the_others() -> None:
     schema = Schema.from_signature(Signature(), Limits(cells=1_000))
     rows = [[0] * 1_000] + [[0]] * 1_000
