@@ -1,5 +1,4 @@
 import json
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,9 @@ pytestmark = [
     # MLflow 3.17 on SQLAlchemy 2.1.
     pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning"),
 ]
+
+
+BOARDS = Path(__file__).parents[2] / "boards"
 
 
 def edgekit(*arguments: str | Path) -> Result:
@@ -201,7 +203,7 @@ def contributed(tmp_path: Path) -> Path:
 
 def profile(folder: Path, more: str) -> Path:
     """The Raspberry Pi 4's profile with one line more."""
-    text = files("edgekit").parent.joinpath("boards", "raspberry-pi-4.toml").read_text()
+    text = (BOARDS / "raspberry-pi-4.toml").read_text("utf-8")
     path = folder / "mine.toml"
     path.write_text(f"{more}\n{text}")
     return path

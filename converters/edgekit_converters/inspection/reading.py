@@ -73,8 +73,8 @@ def _file(path: Path) -> Path:
     found = source.read(path)
     if found.kind is not Kind.ONNX:
         raise ConversionError(
-            f"{found.path.name}: a {found.kind} model, ONNX is inspected: `edgekit convert`"
-            " makes ONNX of it, and its --out folder can be inspected"
+            f"{found.path.name}: {found.kind}, ONNX is inspected: `edgekit convert` makes"
+            " ONNX of it, and its --out folder can be inspected"
         )
     return found.path
 

@@ -157,6 +157,7 @@ def _kind(one: Candidate) -> str:
 
 def _rows(one: Candidate, report: Report) -> str:
     verdict, kind = _verdict(one)
+    interval = f"{_signed(one.low)} to {_signed(one.high)}"
     cells = [
         f'<td class="flavor">{escape(one.flavor)}</td>',
         f'<td><span class="chip {kind}">{verdict}</span></td>',
@@ -167,8 +168,7 @@ def _rows(one: Candidate, report: Report) -> str:
         f"<td>{one.one_row_p95_us:,} {_US}</td>",
         f"<td>{one.batch_us_per_row:,.1f} {_US}/row</td>",
         f"<td>{one.metric_flavor:.4f}</td>",
-        f"<td>{_signed(one.drop)}<br>"
-        f"<small>{_signed(one.low)} to {_signed(one.high)}</small></td>",
+        f"<td>{_signed(one.drop)}<br><small>{interval}</small></td>",
         f"<td>{one.agreement:.2%}</td>",
     ]
     detail = report.details.get(one.flavor)
@@ -265,8 +265,8 @@ def _golden(detail: Detail) -> str:
         for number in range(min(_GOLDEN_ROWS, count))
     )
     return (
-        f"<p>Proven on each device by {count} golden {'row' if count == 1 else 'rows'}, within"
-        f" {tolerance.rtol:g} relative and {tolerance.atol:g} absolute:"
+        f"<p>Proven on each device by {count} golden {'row' if count == 1 else 'rows'},"
+        f" within {tolerance.rtol:g} relative and {tolerance.atol:g} absolute:"
         f" {escape(detail.tolerance_reason)}.</p><ul>{lines}</ul>"
     )
 
