@@ -134,8 +134,7 @@ def read_type(reader: Reader, *, depth: int = 0) -> DataType:
         case "array":
             return ArrayType(items=read_type(reader.child("items"), depth=depth + 1))
         case "map":
-            values = read_type(reader.child("values"), depth=depth + 1)
-            return values if values == VECTOR else MapType(values=values)  # as MLflow reads
+            return _map(reader.child("values"), depth=depth + 1)
         case "object":
             return read_object(reader, depth=depth)
         case "any":
@@ -158,8 +157,14 @@ def read_object(reader: Reader, *, depth: int = 0) -> ObjectType:
     )
 
 
+def _map(values: Reader, *, depth: int) -> MapType | ArrayType:
+    if values.text("type") == _VECTOR:
+        return VECTOR  # so MLflow reads it
+    return MapType(values=read_type(values, depth=depth))
+
+
 def _property(reader: Reader, *, depth: int) -> Property:
     kind = read_type(reader, depth=depth)
-    if kind == VECTOR:
+    if reader.text("type") == _VECTOR:
         raise SchemaError("Expected values to be instance of Property")
     return Property(type=kind, required=reader.flag("required", default=True))

@@ -42,9 +42,7 @@ def _wrapped(inner: st.SearchStrategy[Type]) -> st.SearchStrategy[Type]:
 
 
 def _may_be_property(kind: Type) -> bool:
-    return kind["type"] != "sparkml_vector" and (
-        kind["type"] != "map" or _may_be_property(kind["values"])
-    )
+    return bool(kind["type"] != "sparkml_vector")
 
 
 @st.composite

@@ -50,9 +50,8 @@ def mlflow_on_table(inputs: Entries, table: Table) -> Verdict:
     schema = MlflowSchema.from_json(json.dumps(inputs))
     data: Any = table[""] if list(table) == [""] else dict(table)
     if any(entry["type"] in NESTED for entry in inputs) and isinstance(data, dict):
-        kinds = {name: "object" if a.dtype == "O" else None for name, a in table.items()}
         data = pd.DataFrame(
-            {n: pd.Series(list(a), dtype=kinds[n]) for n, a in table.items()}
+            {n: a if a.ndim == 1 else pd.Series(list(a)) for n, a in table.items()}
         )
     return _judged(lambda: (_enforce_schema(data, schema), {}))
 
