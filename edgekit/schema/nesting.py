@@ -152,13 +152,15 @@ def _as_numpy(value: object, kind: type[np.generic]) -> object:
 
 
 def _object(value: object, kind: ObjectType, *, required: bool) -> object:
-    if not required and (value is None or value == {}):
+    if not required and value is None:
         return value
     if not isinstance(value, dict):
         raise SchemaError(
             f"Failed to enforce schema of '{_quoted(value)}' with type '{kind}'."
             f" Expected data to be dictionary, got {type(value).__name__}"
         )
+    if not required and not value:
+        return value
     known = kind.properties
     needed = {name for name, one in known.items() if one.required}
     if missing := sorted(needed - value.keys()):

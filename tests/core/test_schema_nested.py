@@ -80,3 +80,13 @@ def test_a_long_value_is_not_repeated_whole_in_a_sentence() -> None:
     with pytest.raises(SchemaError, match="Expected data to be dictionary") as refusal:
         schema.enforce({"a": objects("x" * 100_000)}, mode=MLFLOW)
     assert len(str(refusal.value)) < 2_000
+
+
+def test_an_empty_array_is_no_object_and_no_defect() -> None:
+    person = {**PERSON, "required": False}
+    inputs = [nested("array", items=person), {**DOUBLES, "name": "b"}]
+    schema = Schema.from_signature(Signature(inputs=inputs))
+    body = b'{"instances": [{"a": [], "b": [0.5]}, {"a": [], "b": [0.5]}]}'
+    for mode in (MLFLOW, STRICT):
+        with pytest.raises(SchemaError):
+            schema.parse(body, mode=mode)
