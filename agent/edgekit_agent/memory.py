@@ -29,7 +29,8 @@ def available_bytes() -> int:
     """Return what the kernel could still give this process without swapping.
 
     The machine's memory, or less where a control group (systemd's MemoryMax, a container)
-    bounds this process: what it holds of file pages can be had back.
+    bounds this process. Pages of files count as free in both: they can be had back, and of
+    what a model is said to take, those of libraries are shared with what runs already.
     """
     free = _kilobytes(Path("/proc/meminfo"), "MemAvailable:")
     return min([free, *group_bytes(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
@@ -65,15 +66,19 @@ class _Names:
 
     limit: str
     used: str
-    pages: str  # in memory.stat: of files, to be had back
+    pages: tuple[str, str]  # in memory.stat: of files, to be had back
 
 
 _VERSION_1 = _Names(
     limit="memory.limit_in_bytes",
     used="memory.usage_in_bytes",
-    pages="total_inactive_file",
+    pages=("total_inactive_file", "total_active_file"),
 )
-_VERSION_2 = _Names(limit="memory.max", used="memory.current", pages="inactive_file")
+_VERSION_2 = _Names(
+    limit="memory.max",
+    used="memory.current",
+    pages=("inactive_file", "active_file"),
+)
 
 
 def _left(group: Path, names: _Names) -> Iterator[int]:
@@ -85,7 +90,7 @@ def _left(group: Path, names: _Names) -> Iterator[int]:
         return
     if limit.isdecimal():  # version 2 says "max" where there is none
         words = (line.partition(" ") for line in stat)
-        pages = sum(int(count) for name, _, count in words if name == names.pages)
+        pages = sum(int(count) for name, _, count in words if name in names.pages)
         yield max(0, int(limit) - used + pages)
 
 

@@ -8,8 +8,8 @@ from edgekit_agent import memory
 
 MB = 2**20
 NAMES = {
-    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    2: ("memory.max", "memory.current", "inactive_file"),
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+    2: ("memory.max", "memory.current", ""),
 }
 
 
@@ -19,7 +19,9 @@ def group(folder: Path, version: int, limit: int | str, used: int, pages: int) -
     names = NAMES[version]
     (folder / names[0]).write_text(f"{limit}\n")
     (folder / names[1]).write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(f"anon 1\n{names[2]} {pages}\nslab 2\n")
+    (folder / "memory.stat").write_text(
+        f"anon 1\n{names[2]}inactive_file {pages - 1}\n{names[2]}active_file 1\nslab 2\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -39,8 +41,8 @@ def test_a_control_groups_limit_counts_with_the_pages_it_could_give_back(
 def test_every_group_around_a_process_counts(tmp_path: Path) -> None:
     said = tmp_path / "cgroup"
     said.write_text("0::/outer/inner\n")
-    group(tmp_path / "outer" / "inner", 2, "max", 10 * MB, 0)
-    group(tmp_path / "outer", 2, 128 * MB, 130 * MB, 0)
+    group(tmp_path / "outer" / "inner", 2, "max", 10 * MB, 1)
+    group(tmp_path / "outer", 2, 128 * MB, 130 * MB, 1)
     assert list(memory.group_bytes(said, tmp_path)) == [0]
 
 
