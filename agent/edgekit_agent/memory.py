@@ -25,6 +25,11 @@ def peak_rss_bytes() -> int:
     return _kilobytes(Path("/proc/self/status"), "VmHWM:")
 
 
+def anonymous_bytes() -> int:
+    """Return what this process has for itself: what is free again once it has ended."""
+    return _kilobytes(Path("/proc/self/status"), "RssAnon:")
+
+
 def available_bytes() -> int:
     """Return what the kernel could still give this process without swapping.
 

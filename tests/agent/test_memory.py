@@ -56,3 +56,8 @@ def test_without_a_bound_nothing_is_counted(tmp_path: Path, text: str) -> None:
 
 def test_this_machine_says_what_it_has() -> None:
     assert memory.available_bytes() > 0
+
+
+def test_what_a_process_has_for_itself_is_a_part_of_what_is_resident() -> None:
+    held = bytearray(32 * MB)
+    assert len(held) < memory.anonymous_bytes() < memory.rss_bytes()

@@ -47,7 +47,7 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=[256], ids=["256 MB"])
+@pytest.fixture(params=[256, 128], ids=["256 MB", "128 MB"])
 def group(request: pytest.FixtureRequest, libraries: Path) -> Iterator[Group]:
     with capped(request.param * _MB) as found:
         assert found is not None

@@ -10,7 +10,10 @@ from edgekit_agent.update.need import session_bytes
 
 
 def measured(settings: Config, store: Store, vouched: Vouched) -> Room:
-    """Return what there is right now, and how much of each offered bundle is here."""
+    """Return what there is right now, and how much of each offered bundle is here.
+
+    What this process takes counts as free: it has ended when the proof begins.
+    """
     limits = settings.limits
     model = vouched.pointer.model
     own = store.load(settings.subscription(model))
@@ -22,7 +25,7 @@ def measured(settings: Config, store: Store, vouched: Vouched) -> Room:
         model_flash_bytes=limits.model_flash_bytes,
         used_bytes=store.used_bytes(),
         free_bytes=store.free_bytes(),
-        available_bytes=memory.available_bytes(),
+        available_bytes=memory.available_bytes() + memory.anonymous_bytes(),
         own_ram_bytes=settings.ram_bytes(model),
         own_flash_bytes=settings.flash_bytes(model),
         own_used_bytes=sum(map(store.held_bytes, own.needed)),
