@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from edgekit.errors import TrustError
 from edgekit.statement import (
+    MAX_CHUNKS,
     BundleEntry,
     ReleaseRecord,
     StagePointer,
@@ -35,7 +37,7 @@ ENTRIES = st.builds(
     one_row_p95_us=COUNTS,
     boards=st.lists(st.text()).map(tuple),
     isas=st.lists(st.text()).map(tuple),
-)
+).map(lambda e: replace(e, length=1 + e.length % (MAX_CHUNKS * e.chunk_bytes)))
 RECORDS = st.builds(
     ReleaseRecord,
     model=st.text(),

