@@ -98,6 +98,7 @@ def test_the_short_way_and_the_long_way_answer_alike(wine: Model) -> None:
     assert np.asarray(short.prediction).tobytes() == np.asarray(table.prediction).tobytes()
 
 
+@pytest.mark.slow
 def test_a_swap_under_load_answers_with_one_version_each_time(
     wine: Model, store: Store
 ) -> None:

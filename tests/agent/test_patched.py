@@ -22,6 +22,8 @@ from edgekit_agent.update.patched import Patching
 from tests.agent.making import Made, made, stored
 from tests.fakes import FakeBroker
 
+pytestmark = pytest.mark.slow
+
 TOPICS = Topics(fleet="demo")
 OLD = made(version="1", padding_bytes=400_000)
 NEW = made(version="2", scale=3.0, padding_bytes=400_000)

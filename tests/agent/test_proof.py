@@ -116,6 +116,7 @@ def test_a_model_that_takes_too_much_memory_is_refused_with_numbers(store: Store
     assert "gives models up to 1 MB" in refused(store, made(), rss=2**20)
 
 
+@pytest.mark.slow
 def test_a_much_slower_model_is_refused_with_numbers(store: Store) -> None:
     assert "us here, up to 20000 us are expected" in refused(
         store, repacked(made(), slow_model())
@@ -165,6 +166,7 @@ def test_swapped_labels_are_refused(store: Store) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_model_ten_times_slower_than_what_serves_is_refused_with_numbers(
     store: Store,
 ) -> None:

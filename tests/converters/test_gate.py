@@ -114,6 +114,7 @@ def test_more_rows_never_turn_an_unproven_gain_into_a_loss() -> None:
         assert verdict(comparison=labels(0, rows // 100, rows=rows)).accepted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [300, 1_000, 4_000])
 def test_what_truly_loses_the_limit_is_called_proven_once_in_forty_times(rows: int) -> None:
     rng = np.random.default_rng(4)

@@ -10,6 +10,8 @@ from tests.converters import networks
 from tests.converters.networks import node
 from tests.converters.searches import Shares, answers, searching
 
+pytestmark = pytest.mark.slow
+
 IMAGES = networks.images(150)
 BUILD = FLAVORS["int8-mixed"]
 ROWS = np.random.default_rng(4).normal(0, 1, (300, 16)).astype(np.float32)

@@ -12,6 +12,8 @@ from tests.converters import networks
 from tests.converters.extractions import outputs_of
 from tests.converters.networks import node
 
+pytestmark = pytest.mark.slow
+
 IMAGES = networks.images(150)
 
 

@@ -151,6 +151,7 @@ def optimised(
     return [n.op_type for n in onnx.load(folder / "optimised.onnx").graph.node]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
 @given(st.data())
 def test_every_code_comes_back_out_of_its_number(form: Format, data: st.DataObject) -> None:
@@ -201,6 +202,7 @@ def test_weights_are_stored_in_the_opset_that_the_model_has(opset: int) -> None:
     assert outputs_of(encode(stored), feeds)["y"].shape == (40, 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [INT5, INT4], ids=["int5", "int4"])
 @pytest.mark.parametrize("make", [dense, networks.classifier])
 def test_samples_make_the_answers_to_other_rows_better(
@@ -260,6 +262,7 @@ def test_layers_may_see_the_rows_in_another_than_the_first_axis(rows: int) -> No
     assert (found.codes["w"].numbers != alone.numbers).any()  # the samples had a say
 
 
+@pytest.mark.slow
 def test_each_format_is_smaller_than_the_one_before() -> None:
     model = clean(networks.classifier(filters=32))
     feeds = {"image": networks.images(20)}
@@ -317,6 +320,7 @@ def test_weights_of_large_models_unfold_in_one_step(
     assert optimised(encode(heavy), tmp_path, options) == optimised(encode(model), tmp_path)
 
 
+@pytest.mark.slow
 def test_large_models_take_codes_that_unfold_in_little_memory() -> None:
     model = networks.model(
         [node("MatMul", ["x", "w"], "y")],

@@ -15,6 +15,8 @@ from edgekit_converters.passes import clean, simplify_named
 from tests.converters import networks
 from tests.converters.extractions import outputs_of
 
+pytestmark = pytest.mark.slow
+
 FEEDS = {"image": networks.images(24)}
 UNSEEN = {"image": networks.images(60, seed=9)}
 
