@@ -15,6 +15,6 @@ def build(source: Source) -> Built:
     shifted = "" if model is source.model else "; int8 weights as uint8 around 128"
     return Built(
         model=model,
-        note=f"lossless passes only{shifted}",
+        note=f"float32, cleaned and folded{shifted}",
         findings=(overall(model),) if integer_operators(model) else (),
     )
