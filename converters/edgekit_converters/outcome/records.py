@@ -21,7 +21,7 @@ from edgekit.manifest import (
 from edgekit.table import rows
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.outcome.vectors import golden_vectors, tolerance
-from edgekit_converters.passes import PASSES
+from edgekit_converters.passes import FOLDS, PASSES
 from edgekit_converters.verdict.candidates import Fallen, Judged
 
 _INTEGER_KERNELS = {"int8-static"}
@@ -117,7 +117,7 @@ def _record(request: ConversionRequest, extraction: Extraction) -> dict[str, obj
         "metric": request.metric,
         "proven_only": request.proven_only,
         "quantize": request.quantize,
-        "passes": list(PASSES),
+        "passes": [*PASSES, *FOLDS],
     }
 
 
