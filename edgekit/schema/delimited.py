@@ -185,8 +185,11 @@ def _cast(column: Column, position: int, kind: ColumnType) -> NDArray[Any]:
     if column.is_text:
         texts = [value for value in values if isinstance(value, str)]
         odd = next((text for text in texts if not _NUMBER.fullmatch(text)), None)
-        fact = f"string to float: {odd!r}" if odd else f"whole numbers to {kind.dtype}"
-        raise ValueError(f"could not convert {fact}")
+        if odd is not None:
+            raise ValueError(f"could not convert string to float: {odd!r}")
+        if kind.dtype.kind != "f":
+            raise ValueError(f"could not convert whole numbers to {kind.dtype}")
+        values = np.array([float(text) for text in texts])  # beyond 64 bits
     with np.errstate(invalid="ignore", over="ignore"):
         cast: NDArray[Any] = values.astype(kind.dtype)
     if kind.dtype.kind in "bi" and not np.array_equal(cast, values):

@@ -49,6 +49,7 @@ def test_ways_to_write_the_same_row(text: str) -> None:
         ("boolean", "false", False),
         ("double", "inf", math.inf),
         ("double", "0.1", 0.1),
+        ("double", "100000000000000000000", 1e20),
         ("string", '"x,""y"" z"', 'x,"y" z'),
         ("string", "7", "7"),
     ],
