@@ -55,6 +55,8 @@ def from_text(
         ) from cause
     try:
         labels, ahead, rows = _read(text, limits)
+        if not rows:
+            _refuse_types_beyond(ahead + len(labels), types)
         for position in range(ahead):  # what names the rows must be readable too
             _column([row[position] for row in rows], position, types.get(position))
         at = {label: ahead + number for number, label in enumerate(labels)}
@@ -75,6 +77,12 @@ def unusable(fact: str) -> RequestError:
         " CSV-formatted Pandas DataFrame produced using the `pandas.DataFrame.to_csv()`"
         f" method. Error: '{fact}'"
     )
+
+
+def _refuse_types_beyond(width: int, types: Mapping[Label, ColumnType]) -> None:
+    """Fail as pandas does where there are no rows, and types by position for more cells."""
+    if any(isinstance(position, int) and position >= width for position in types):
+        raise ValueError("list index out of range")
 
 
 def _refuse_many(rows: int, width: int, limits: Limits) -> None:

@@ -130,7 +130,9 @@ def test_filters_are_asked_for_a_few_at_a_time(session: Recorded) -> None:
 def test_nothing_is_retained_that_need_not_be(session: Recorded) -> None:
     """Retained messages are counted for each account there; chunks never are."""
     kept = {p.topic for p in session.of(Kind.PUBLISH) if p.from_client and p.retain}
-    assert not [topic for topic in kept if "/blob/" in topic or topic.endswith("/want")]
+    of_bundles = {topic.rpartition("/")[2] for topic in kept if "/blob/" in topic}
+    assert of_bundles <= {"delta"}
+    assert not [topic for topic in kept if topic.endswith("/want")]
     assert {"index", "state", "presence"} <= {topic.rpartition("/")[2] for topic in kept}
 
 
