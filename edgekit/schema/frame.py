@@ -265,6 +265,8 @@ def from_bare(bare: Converted) -> Frame:
         return _from_rows(bare.value, None, lambda labels: labels, Limits())
     if isinstance(bare.value, dict):
         raise SchemaError(f"inputs: {_NO_ROWS}")
+    if bare.value is None:
+        raise SchemaError("Expected input to be DataFrame. Found: NoneType")
     if not isinstance(bare.value, np.ndarray):
         column = Column.from_list([bare.value], [bare.origin])
         return Frame(labels=(0,), rows=1, columns={0: column})

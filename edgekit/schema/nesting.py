@@ -132,9 +132,9 @@ def _each(
     column: Column, convert: Callable[[object], Any], kind: type[str] | type[bytes]
 ) -> NDArray[Any]:
     values = column.values.tolist()
-    if column.is_text:  # numpy cuts what stands for a missing text to the longest one
-        longest = max(1, *(len(v) for v in values if isinstance(v, str)))
-        values = ["nan"[:longest] if isinstance(v, float) else v for v in values]
+    if column.is_text and any(isinstance(v, float) for v in values):
+        # Beside a missing text, pandas lays texts out in room for one character each.
+        values = [("nan" if isinstance(v, float) else v)[:1] for v in values]
     try:
         return objects(
             [v if type(v) is kind and not _ends(v) else convert(v) for v in values]

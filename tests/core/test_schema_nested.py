@@ -25,7 +25,7 @@ def parsed(entry: dict[str, object], *cells: object, mode: Enforcement) -> list[
     ("entry", "cell", "altered"),
     [
         (TEXTS, [1, "b"], ["1", "b"]),
-        (TEXTS, ["ab", None], ["ab", "na"]),
+        (TEXTS, ["ab", None], ["a", "n"]),
         (TEXTS, [None, None], ["None", "None"]),
         (TEXTS, ["a\0", "b"], ["a", "b"]),
         (nested("array", items={"type": "boolean"}), [True, None], [True, False]),
