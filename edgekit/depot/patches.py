@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "patches"
 WORTH = 0.8  # of the bundle's bytes; a larger patch is not kept
+LEAST_SAVED_BYTES = 2048  # else the offer and a second transfer take what is saved
 MOST_BUNDLE_BYTES = 128 * 2**20  # the members of two are in memory while a patch is made
 OLDER = 2  # so many earlier bundles of a flavor get a patch, the newest ones
 _POLL_S = 1.0
@@ -102,7 +103,7 @@ class Patches:
             return None
         content = delta.make(self._members(old), self._members(new))
         self._folder.mkdir(exist_ok=True)
-        if len(content) > WORTH * length:
+        if len(content) > min(WORTH * length, length - LEAST_SAVED_BYTES):
             atomic.write_bytes(note, b"")
             return None
         patch = Patch.of(content, old, chunk_index(content))
