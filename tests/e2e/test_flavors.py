@@ -69,11 +69,13 @@ def test_what_two_models_take_together_is_kept_within_the_limit() -> None:
         house.start_agent()
         house.until(lambda: house.serves("1"), "the first is served")
         house.release(beer, 1)
-        house.until(
-            lambda: "left beside wine 12.0 MB" in house.trouble("beer").get("reason", ""),
-            "the second waits, with the numbers",
-        )
-        assert house.trouble("beer")["kind"] == "not-now"
+
+        def waits() -> bool:
+            trouble = house.trouble("beer")
+            numbers = "left beside wine 12.0 MB" in trouble.get("reason", "")
+            return numbers and trouble["kind"] == "not-now"
+
+        house.until(waits, "the second waits, with the numbers")
         assert house.answer() == [6.0]
         house.stop("agent")
         limit(house, "model_ram_mb = 80")
