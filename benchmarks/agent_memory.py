@@ -126,9 +126,11 @@ def tiny_bundle() -> tuple[bytes, Manifest]:
     return bundle.pack(manifest, {MODEL_NAME: model}), manifest
 
 
-def prepare(folder: Path) -> Path:
-    """Lay out a device that has fetched and proven the model; return its agent.toml."""
-    data, _ = tiny_bundle()
+def prepare(folder: Path, name: str, data: bytes, serving: str = "") -> Path:
+    """Lay out a device that has fetched and proven a bundle; return its agent.toml.
+
+    `serving` are lines of the table [serving].
+    """
     digest = hashlib.sha256(data).hexdigest()
     store = Store(folder / "state")
     store.prepare()
@@ -137,9 +139,7 @@ def prepare(folder: Path) -> Path:
     bundles.add(store, digest, packed)
     packed.unlink()
     current = Release(version="1", flavor="fp32", sha256=digest, rollout=1)
-    store.save(
-        Record(model="tiny", stage="production", phase=Phase.SERVING, current=current)
-    )
+    store.save(Record(model=name, stage="production", phase=Phase.SERVING, current=current))
     path = folder / "agent.toml"
     path.write_text(
         f"""
@@ -150,13 +150,15 @@ def prepare(folder: Path) -> Path:
         state_dir = "{folder}/state"
         runtime_dir = "{folder}"
         root = '{{"signed": {{"_type": "root", "x-edgekit-fleet": "benchmark"}}}}'
+        [serving]
+        {serving}
         [broker]
         url = "mqtt://127.0.0.1:1"
         [limits]
         model_ram_mb = 512
         model_flash_mb = 64
         [[models]]
-        name = "tiny"
+        name = "{name}"
         stage = "production"
         """,
         encoding="utf-8",
@@ -203,7 +205,7 @@ def cpu_s(pid: int) -> float:
 
 def measure(folder: Path) -> dict[str, float]:
     """Return the figures, each with its unit in its name."""
-    config = prepare(folder)
+    config = prepare(folder, "tiny", tiny_bundle()[0])
     socket = folder / "agent.sock"
     with running(config) as pid:
         start_s = first_answer_s(socket)

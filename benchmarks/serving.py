@@ -11,7 +11,6 @@ onnx and the agent.
 
 import argparse
 import contextlib
-import hashlib
 import http.client
 import json
 import os
@@ -33,7 +32,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.agent_memory import children, running, tiny_bundle
+from benchmarks.agent_memory import children, prepare, running, tiny_bundle
 from edgekit import bundle, golden
 from edgekit.golden import Golden
 from edgekit.manifest import (
@@ -48,9 +47,6 @@ from edgekit.manifest import (
 )
 from edgekit_agent import memory
 from edgekit_agent.model import Model
-from edgekit_agent.rules.record import Phase, Record, Release
-from edgekit_agent.storage import bundles
-from edgekit_agent.storage.store import Store
 
 COLUMNS = tuple(f"c{i}" for i in range(20))
 CONNECTIONS = 4
@@ -134,41 +130,7 @@ def packed(model: bytes) -> tuple[bytes, Manifest]:
 def device(folder: Path, model: bytes, port: int) -> Path:
     """Lay out a device that has fetched the model; return its agent.toml."""
     data, _ = packed(model)
-    digest = hashlib.sha256(data).hexdigest()
-    store = Store(folder / "state")
-    store.prepare()
-    path = store.incoming / digest
-    path.write_bytes(data)
-    bundles.add(store, digest, path)
-    path.unlink()
-    current = Release(version="1", flavor="fp32", sha256=digest, rollout=1)
-    store.save(
-        Record(model="linear", stage="production", phase=Phase.SERVING, current=current)
-    )
-    settings = folder / "agent.toml"
-    settings.write_text(
-        f"""
-        format = 1
-        fleet = "benchmark"
-        device = "one"
-        board = "this-machine"
-        state_dir = "{folder}/state"
-        runtime_dir = "{folder}"
-        root = '{{"signed": {{"_type": "root", "x-edgekit-fleet": "benchmark"}}}}'
-        [serving]
-        port = {port}
-        [broker]
-        url = "mqtt://127.0.0.1:1"
-        [limits]
-        model_ram_mb = 512
-        model_flash_mb = 64
-        [[models]]
-        name = "linear"
-        stage = "production"
-        """,
-        encoding="utf-8",
-    )
-    return settings
+    return prepare(folder, "linear", data, f"port = {port}")
 
 
 class Client:
