@@ -60,6 +60,7 @@ def _refuses_more_on_purpose(refusal: Verdict) -> bool:
         "to type 'datetime64[ns]'",  # dates other than ISO 8601
         "is not convertible to datetime",  # numbers or text among instants
         "Invalid object type at position",  # lists among the numbers of an object array
+        "Expected type array, received type list",  # the same, inside an object
         "from type object to DataType.double",  # text among the numbers of one
         "are no rows here",  # objects where pandas would take their names as rows
         "not a valid dataframe",  # what only pandas' constructor knows
