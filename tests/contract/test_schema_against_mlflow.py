@@ -45,7 +45,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Could not infer format:UserWarning"),
 ]
 
-often = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+# The same cases in every run: MLflow has corners that no search has found yet. To look for
+# more, take `derandomize` out; what is found is a case for tests/core/test_schema_*.py.
+often = settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
