@@ -1,7 +1,6 @@
 """Runs hsm_cases.py in a process of its own.
 
-SoftHSM computes with the OpenSSL of its process, and crashes it beside libraries that bring
-another one, as some that other tests load do.
+SoftHSM crashed in the process that had run all other slow tests before, and never alone.
 """
 
 import os
