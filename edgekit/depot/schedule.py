@@ -48,10 +48,10 @@ class Sending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sent:
-    """A sending on its way to a device, which is to have `chunk` (a bit) from it."""
+    """A sending of `chunks` (bits) on its way to a device, of use to it or not."""
 
     sequence: int
-    chunk: int
+    chunks: int
     at: float
 
 
@@ -68,10 +68,11 @@ class _Receiver:
     waiting_since: float  # what is in flight to it has made no progress since
     patience_s: float
     pace_s: float = 0.0  # how long it takes to make progress
+    awaited: int = 0  # of what is in flight, how many are to bring it something
     in_flight: deque[_Sent] = field(default_factory=lambda: deque(maxlen=_HISTORY))
 
     def gets(self, chunks: int) -> int:
-        """Return the chunk it has from a sending of chunks, all as bits, or 0."""
+        """Return the chunk it is to have from a sending of chunks, as bits, or 0."""
         if not chunks & (chunks - 1):
             return chunks  # it is one, and reaches everybody
         lacking = self.eligible & chunks
@@ -79,7 +80,7 @@ class _Receiver:
 
     def about_to_report(self, now: float) -> bool:
         """Whether all it lacks is in flight, and patience with it has not ended."""
-        waits = bool(self.in_flight) and now - self.waiting_since < self.patience_s
+        waits = bool(self.awaited) and now - self.waiting_since < self.patience_s
         return waits and not self.eligible
 
     def settle(self, sequence: int) -> None:
@@ -89,16 +90,26 @@ class _Receiver:
 
     def expect(self, sent: _Sent) -> None:
         """Note what is on its way."""
-        if not self.in_flight:
+        chunk = self.gets(sent.chunks)
+        if chunk and not self.awaited:
             self.waiting_since = sent.at
-        self.in_flight.append(sent)
-        self.eligible &= ~sent.chunk
+        if chunk or self.coded:
+            self.in_flight.append(sent)
+        self.awaited += bool(chunk)
+        self.eligible &= ~chunk
 
     def believe(self, missing: int) -> None:
-        """Take in what it misses: what is in flight is not sent again."""
+        """Take in what it misses: what is in flight is not sent again.
+
+        A mixture that was of no use by an older report, or was to bring another chunk,
+        is judged anew: it brings what the device turns out to lack of it.
+        """
         self.missing = self.eligible = missing
+        self.awaited = 0
         for sent in self.in_flight:
-            self.eligible &= ~sent.chunk
+            chunk = self.gets(sent.chunks)
+            self.awaited += bool(chunk)
+            self.eligible &= ~chunk
 
 
 class Schedule:
@@ -155,7 +166,7 @@ class Schedule:
         if now < self._start_at:
             return None
         hungry = [r for r in self._receivers.values() if r.eligible and self._near(r, now)]
-        ready = [r for r in hungry if len(r.in_flight) < r.window]
+        ready = [r for r in hungry if r.awaited < r.window]
         if not ready:
             self._settled_at = None
         if not ready or 2 * len(ready) < len(hungry):
@@ -171,8 +182,7 @@ class Schedule:
         self._cursor = first + 1
         self.sequence += 1
         for receiver in self._receivers.values():
-            if chunk := receiver.gets(chunks):
-                receiver.expect(_Sent(sequence=self.sequence, chunk=chunk, at=now))
+            receiver.expect(_Sent(sequence=self.sequence, chunks=chunks, at=now))
         return Sending(sequence=self.sequence, numbers=numbers)
 
     def wait_s(self, now: float) -> float | None:
@@ -229,7 +239,9 @@ class Schedule:
         return max(lost, default=0)
 
     def _give_up(self, receiver: _Receiver, sequence: int, now: float) -> None:
-        receiver.patience_s = min(2 * receiver.patience_s, self._rules.most_patience_s)
+        if receiver.awaited:
+            most_s = self._rules.most_patience_s
+            receiver.patience_s = min(2 * receiver.patience_s, most_s)
         receiver.settle(sequence)
         receiver.waiting_since = now
 

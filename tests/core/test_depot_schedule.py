@@ -242,6 +242,25 @@ def test_what_was_mixed_and_lost_is_sent_again() -> None:
     assert drain(schedule, AT_ONCE.patience_s) == [5]
 
 
+def test_a_mixture_is_in_flight_also_to_whom_it_was_not_meant_for() -> None:
+    schedule = schedule_of()
+    for name, missing in (("a", {0, 4}), ("b", {0}), ("c", {4})):
+        schedule.hear(name, replace(want(missing), coded=True), 0)
+    assert [sent.numbers for sent in _all(schedule)] == [(0,), (4,)]
+    schedule.hear("b", replace(want({0}, epoch=7, last=2), coded=True), 0.1)
+    schedule.hear("c", replace(want({4}, epoch=7, last=2), coded=True), 0.1)
+    sent = [one.numbers for one in _all(schedule, AT_ONCE.settle_s)]
+    assert sent == [(0, 4)]  # a is thought to have both from the first two
+    late = replace(want({4}, epoch=7, last=2), coded=True)  # it has 0: so it gets 4
+    schedule.hear("a", late, AT_ONCE.settle_s)
+    assert drain(schedule, AT_ONCE.settle_s) == []
+    for name in ("b", "c"):
+        schedule.hear(name, want(set()), AT_ONCE.settle_s)
+    lost = replace(want({4}, epoch=7, last=3), coded=True)
+    schedule.hear("a", lost, AT_ONCE.settle_s + 0.1)
+    assert drain(schedule, AT_ONCE.settle_s + 0.1) == [4]
+
+
 def test_what_serves_few_waits_for_the_reports_of_others() -> None:
     schedule = schedule_of()
     for name, missing in (("a", {1}), ("b", {1}), ("c", {1, 2})):
