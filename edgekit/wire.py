@@ -78,6 +78,10 @@ class Topics:
         """Windows of inference metrics."""
         return f"{self.device(device)}/telemetry"
 
+    def receipt(self, device: str) -> str:
+        """Retained: what serves on the device, signed by it."""
+        return f"{self.device(device)}/receipt"
+
     def ask(self, device: str, model: str, correlation: str) -> str:
         """A request for predictions; `correlation` is the asker's, and names the answer."""
         return f"{self.device(device)}/ask/{slug(model)}/{correlation}"

@@ -7,7 +7,7 @@ This is also the only file of the agent that reads environment variables.
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
@@ -98,6 +98,7 @@ class Config:
     serving: Serving
     shadow: Shadow
     models: tuple[Subscription, ...]
+    receipt_key_file: Path | None = None  # the device's own key, for signing receipts
 
     def ram_bytes(self, model: str) -> int:
         """Return what a process may take that serves this model alone."""
@@ -153,7 +154,9 @@ def load(path: Path) -> Config:
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
-    return parse(text, subject=str(path))
+    config = parse(text, subject=str(path))
+    key = config.receipt_key_file
+    return replace(config, receipt_key_file=key and path.absolute().parent / key)
 
 
 def parse(text: str, *, subject: str) -> Config:
@@ -186,6 +189,7 @@ def parse(text: str, *, subject: str) -> Config:
         serving=_serving(reader.child("serving", optional=True)),
         shadow=_shadow(reader.child("shadow", optional=True)),
         models=_models(reader),
+        receipt_key_file=_optional_path(reader, "receipt_key_file"),
     )
 
 
@@ -219,6 +223,11 @@ def _folder(reader: Reader, key: str, default: str) -> Path:
     if not folder.is_absolute():
         reader.fail(key, "an absolute path")
     return folder
+
+
+def _optional_path(reader: Reader, key: str) -> Path | None:
+    """Return a path; a relative one starts at the folder of the provisioning file."""
+    return Path(_name(reader, key)) if key in reader.table else None
 
 
 def _runtime_dir(reader: Reader) -> Path:

@@ -51,6 +51,7 @@ from edgekit_agent.supervision.jobs import (
     update_meaning,
 )
 from edgekit_agent.supervision.notify import Notifier
+from edgekit_agent.supervision.receipts import Receipts
 from edgekit_agent.supervision.relay import Relay
 from edgekit_agent.supervision.reporter import Reporter
 from edgekit_agent.supervision.roster import Roster
@@ -116,7 +117,9 @@ class Supervisor:
         self._arrivals = threading.BoundedSemaphore(_MAX_ARRIVALS)
         news: queue.SimpleQueue[News] = self._inbox  # type: ignore[assignment]  # it takes more
         self._roster = Roster(store, config.models, settings.policy)
-        self._reporter = Reporter(config, transport, store.begin())
+        boot_id = store.begin()
+        self._reporter = Reporter(config, transport, boot_id)
+        self._receipts = Receipts(config, transport, boot_id, inbox=news)
         self._relay = Relay(
             self._topics, config.device, transport=transport, socket=config.socket
         )
@@ -219,6 +222,7 @@ class Supervisor:
             self._end_window(at)
         if self._roster.changes != self._reported:
             self._report(at)
+        self._receipts.tick(self._roster.states, at)
         watchdog_s = self._settings.watchdog_s
         if watchdog_s and at.s - self._fed_s >= watchdog_s / 3:
             self._fed_s = at.s
@@ -229,6 +233,7 @@ class Supervisor:
         self._notifier.stopping()
         for slot in self._slots:
             slot.stop()
+        self._receipts.stop()
         self._worker.stop(self._settings.stop_s)
         self._reporter.goodbye()
         self._transport.close()
@@ -242,6 +247,7 @@ class Supervisor:
                 at = self._clock()
                 self._reporter.present(at)
                 self._report(at)
+                self._receipts.publish()
                 self._each(Online())
             case Disconnected(reason=reason):
                 log.warning("broker: %s; connecting again, serving on", reason)
@@ -271,6 +277,9 @@ class Supervisor:
                     self._reporter.window(stats, self._clock())
                 case _:
                     pass
+            return
+        if self._receipts.owns(news.child):
+            self._receipts.heard(news, now_s)
             return
         for slot in self._slots:
             if slot.owns(news.child):
