@@ -13,9 +13,9 @@ from edgekit.cli.options import (
     print_json,
     read_passphrase,
 )
-from edgekit.cli.talk import account, now
+from edgekit.cli.talk import now
+from edgekit.cli.workplace import open_workplace
 from edgekit.fleet.folder import FleetFolder
-from edgekit.release.workplace import Workplace
 
 
 @click.command(name="publish")
@@ -44,14 +44,8 @@ def command(
     """  # noqa: D301 - click's mark for lines that stay as they are
     proposal = proposals.read(file)
     folder = FleetFolder(path=fleet_folder)
-    with folder.ledger() as ledger:
-        workplace = Workplace(
-            repository=folder.repository(),
-            ledger=ledger,
-            flavors=folder.flavors,
-            signers=folder.signers(read_passphrase(passphrase_file), elsewhere),
-            who=account(),
-        )
+    passphrase = read_passphrase(passphrase_file)
+    with open_workplace(folder, passphrase=passphrase, elsewhere=elsewhere) as workplace:
         entries = workplace.publish(proposal, now())
     if as_json:
         print_json(

@@ -16,7 +16,8 @@ from edgekit.cli.options import (
     print_json,
     read_passphrase,
 )
-from edgekit.cli.talk import account, now, say, show_table, size
+from edgekit.cli.talk import now, say, show_table, size
+from edgekit.cli.workplace import open_workplace
 from edgekit.conversion import LARGEST_MAX_DROP, METRICS
 from edgekit.errors import ConfigError
 from edgekit.fleet.book import Book
@@ -26,7 +27,6 @@ from edgekit.registry import uri as model_uris
 from edgekit.release.cache import Options
 from edgekit.release.openssf import Notary
 from edgekit.release.release import Pending, Released, Source, release
-from edgekit.release.workplace import Workplace
 
 _HEADINGS = ("FLAVOR", "BYTES", "RSS", "P95 US", "FOR BOARDS", "SHA256")
 _SHORT = 12
@@ -123,7 +123,11 @@ def command(  # noqa: PLR0913 - one argument for each option
     name = model_uris.model_name(model_uri)
     stage = stage or _following(config, name, model_uri)
     settings = config.models.get(name, ModelSettings())
-    with folder.ledger() as ledger, folder.book() as book:
+    passphrase = read_passphrase(passphrase_file)
+    with (
+        folder.book() as book,
+        open_workplace(folder, passphrase=passphrase, elsewhere=elsewhere) as workplace,
+    ):
         options = Options(
             boards=_boards(folder, config, book, boards),
             samples=samples or settings.samples,
@@ -135,9 +139,6 @@ def command(  # noqa: PLR0913 - one argument for each option
             proven_only=config.release.proven_only,
             trust_pickle=trust_pickle or config.registry.trust_pickle,
         )
-        repository = folder.repository()
-        passphrase = read_passphrase(passphrase_file)
-        signers = folder.signers(passphrase, elsewhere)
         notary = Notary(key=signing_key, password=passphrase) if signing_key else None
         if notary is not None:
             notary.check()
@@ -150,19 +151,13 @@ def command(  # noqa: PLR0913 - one argument for each option
             stage=stage,
             options=options,
             source=source,
-            workplace=Workplace(
-                repository=repository,
-                ledger=ledger,
-                flavors=folder.flavors,
-                signers=signers,
-                who=account(),
-            ),
+            workplace=workplace,
             now=now(),
             progress=say,
         )
     if notary is not None:
         for bundle in released.bundles:
-            say(f"signed: {notary.sign(repository.folder, bundle)}")
+            say(f"signed: {notary.sign(workplace.repository.folder, bundle)}")
     if isinstance(released, Pending):
         proposals.pending(released.proposal, fleet_folder, as_json=as_json)
     elif as_json:

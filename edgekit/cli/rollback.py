@@ -13,10 +13,10 @@ from edgekit.cli.options import (
     print_json,
     read_passphrase,
 )
-from edgekit.cli.talk import account, now
+from edgekit.cli.talk import now
+from edgekit.cli.workplace import open_workplace
 from edgekit.fleet.folder import FleetFolder
 from edgekit.release.rollback import rollback
-from edgekit.release.workplace import Workplace
 from edgekit.trust.proposal import Proposal
 
 
@@ -56,15 +56,8 @@ def command(  # noqa: PLR0913 - one argument for each option
       edgekit rollback wine --stage production
     """  # noqa: D301 - click's mark for lines that stay as they are
     folder = FleetFolder(path=fleet_folder)
-    with folder.ledger() as ledger:
-        repository = folder.repository()
-        workplace = Workplace(
-            repository=repository,
-            ledger=ledger,
-            flavors=folder.flavors,
-            signers=folder.signers(read_passphrase(passphrase_file), elsewhere),
-            who=account(),
-        )
+    passphrase = read_passphrase(passphrase_file)
+    with open_workplace(folder, passphrase=passphrase, elsewhere=elsewhere) as workplace:
         entry = rollback(
             model=model, stage=stage, version=version, workplace=workplace, now=now()
         )

@@ -13,10 +13,10 @@ from edgekit.cli.options import (
     print_json,
     read_passphrase,
 )
-from edgekit.cli.talk import account, now
+from edgekit.cli.talk import now
+from edgekit.cli.workplace import open_workplace
 from edgekit.fleet.folder import FleetFolder
 from edgekit.release.withdrawal import withdraw
-from edgekit.release.workplace import Workplace
 from edgekit.trust.proposal import Proposal
 
 
@@ -48,14 +48,8 @@ def command(  # noqa: PLR0913 - one argument for each option
       edgekit withdraw wine 3 4
     """  # noqa: D301 - click's mark for lines that stay as they are
     folder = FleetFolder(path=fleet_folder)
-    with folder.ledger() as ledger:
-        workplace = Workplace(
-            repository=folder.repository(),
-            ledger=ledger,
-            flavors=folder.flavors,
-            signers=folder.signers(read_passphrase(passphrase_file), elsewhere),
-            who=account(),
-        )
+    passphrase = read_passphrase(passphrase_file)
+    with open_workplace(folder, passphrase=passphrase, elsewhere=elsewhere) as workplace:
         proposal = withdraw(model=model, versions=versions, workplace=workplace, now=now())
     if isinstance(proposal, Proposal):
         proposals.pending(proposal, fleet_folder, as_json=as_json)

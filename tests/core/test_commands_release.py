@@ -7,6 +7,7 @@ from click.testing import Result
 from edgekit import conversion, registry
 from edgekit.cli import release as release_command
 from edgekit.cli import rollback as rollback_command
+from edgekit.cli import workplace
 from edgekit.errors import RegistryError
 from edgekit.fleet.folder import FleetFolder
 from edgekit.statement import BundleEntry
@@ -43,7 +44,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.setattr(conversion, "installed", lambda: made.converter)
     for module in (release_command, rollback_command):
         monkeypatch.setattr(module, "now", lambda: NOW)
-        monkeypatch.setattr(module, "account", lambda: "ada")
+    monkeypatch.setattr(workplace, "account", lambda: "ada")
     return made
 
 

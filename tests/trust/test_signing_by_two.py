@@ -11,9 +11,7 @@ import pytest
 from click.testing import Result
 
 from edgekit import conversion, registry
-from edgekit.cli import publish as publish_command
-from edgekit.cli import release as release_command
-from edgekit.cli import rollback as rollback_command
+from edgekit.cli import workplace
 from edgekit.errors import TrustError
 from edgekit.fleet.folder import FleetFolder
 from edgekit.trust.proposal import MAX_BYTES, Proposal
@@ -68,8 +66,7 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Two:
 
     monkeypatch.setattr(registry, "open", opened)
     monkeypatch.setattr(conversion, "installed", lambda: converter)
-    for module in (release_command, rollback_command, publish_command):
-        monkeypatch.setattr(module, "account", lambda: "ada")
+    monkeypatch.setattr(workplace, "account", lambda: "ada")
     return Two(tmp_path)
 
 
