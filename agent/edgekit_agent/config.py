@@ -5,14 +5,14 @@ This is also the only file of the agent that reads environment variables.
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from math import inf
 from pathlib import Path
 
 from edgekit.address import BrokerAddress
-from edgekit.document import Reader, refuse_unknown
+from edgekit.document import Reader, read_toml, refuse_unknown
 from edgekit.errors import ConfigError
 from edgekit.trust.layout import FLEET_FIELD, ROOT
 from edgekit_agent.staleness import Staleness
@@ -70,12 +70,23 @@ class Shadow:
     most_bytes: int
 
 
+class Place(StrEnum):
+    """Where models run."""
+
+    OWN = "own"  # in a process that can die alone
+    SHARED = "shared"  # in the agent's: less memory, and it dies of what they do
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """How programs may ask besides the socket: at a port of loopback, over the broker."""
+    """How programs may ask besides the socket: at a port of loopback, over the broker.
+
+    `process` is where models run.
+    """
 
     port: int | None
     mqtt: bool
+    process: Place = Place.OWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,10 +172,7 @@ def load(path: Path) -> Config:
 
 def parse(text: str, *, subject: str) -> Config:
     """Parse a provisioning file, or raise ConfigError saying what to fix."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{subject}: not TOML: {error}") from error
+    table = read_toml(text, subject=subject, error=ConfigError)
     known = {*Config.__dataclass_fields__, "format"}
     refuse_unknown(table, known, subject=subject, error=ConfigError)
     reader = Reader(table=table, subject=subject, error=ConfigError)
@@ -262,13 +270,21 @@ def _limits(reader: Reader) -> Limits:
 
 
 def _serving(reader: Reader) -> Serving:
-    known = {"port", "mqtt"}
+    known = {"port", "mqtt", "process"}
     refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
     has_port = "port" in reader.table
     return Serving(
         port=reader.integer("port", least=1, most=65_535) if has_port else None,
         mqtt=reader.flag("mqtt", default=False),
+        process=_place(reader),
     )
+
+
+def _place(reader: Reader) -> Place:
+    value = reader.text("process", Place.OWN.value)
+    if value not in set(Place):
+        reader.fail("process", f"one of {', '.join(Place)}")
+    return Place(value)
 
 
 def _hooks(reader: Reader) -> Hooks:

@@ -16,16 +16,18 @@ from edgekit.errors import StoreError
 from edgekit.mqtt import LastWill, MqttTransport, SessionOptions
 from edgekit.statement import slug
 from edgekit.wire import Topics
-from edgekit_agent.config import Config, Environment
+from edgekit_agent.config import Config, Environment, Place
 from edgekit_agent.rules.state import Moment, Policy
 from edgekit_agent.storage.store import Store
 from edgekit_agent.supervision import report
+from edgekit_agent.supervision.lifeline import Lifeline
 from edgekit_agent.supervision.notify import Notifier
 from edgekit_agent.supervision.supervisor import Settings, Supervisor
 
 log = logging.getLogger(__name__)
 
 LOCK_WAIT_S = 15.0
+LIFELINE = "serving.json"  # in the state folder
 
 
 def run(path: Path, config: Config, environment: Environment) -> None:
@@ -77,6 +79,10 @@ def _settings(path: Path, config: Config, environment: Environment, lock: int) -
     socket = ("--socket", str(config.socket))
     enforcement = ("--enforcement", config.enforcement)
     kept = config.shadow
+    lifeline = Lifeline(config.state_dir / LIFELINE)
+    shared = config.serving.process is Place.SHARED
+    if not shared:
+        lifeline.leave()
     recent = ("--recent-rows", str(kept.rows), "--recent-bytes", str(kept.most_bytes))
     at_port = config.serving.port
     port = () if at_port is None else ("--port", str(at_port))
@@ -94,6 +100,7 @@ def _settings(path: Path, config: Config, environment: Environment, lock: int) -
         lock=lock,
         policy=Policy(spread=spread(config.device)),
         watchdog_s=environment.watchdog_s,
+        lifeline=lifeline if shared else None,
     )
 
 

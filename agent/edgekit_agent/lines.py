@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, TextIO
+from typing import IO, Protocol, TextIO
 
 MAX_LINE_BYTES = 256 * 1024
 
@@ -29,6 +29,13 @@ def read(stream: IO[bytes]) -> Iterator[dict[str, object]]:
         if not isinstance(document, dict):
             return
         yield document
+
+
+class Speaker(Protocol):
+    """Something the supervisor listens to. Any thread may speak."""
+
+    def say(self, event: str, **fields: object) -> None:
+        """Send one object."""
 
 
 class Voice:

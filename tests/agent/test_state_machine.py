@@ -189,12 +189,12 @@ class Life(RuleBasedStateMachine):
     def _fails_to_load(self, digest: str, error: str) -> None:
         self._step(events.LoadFailed(sha256=digest, error=error, reason="so"))
 
-    @rule()
-    def power_fails(self) -> None:
+    @rule(crash=st.sampled_from(["", "what serves took the agent with it"]))
+    def power_fails(self, crash: str) -> None:
         self.worker_up, self.serving, self.loads = False, None, []
         self.asked = []
         self.state = ModelState(record=self.state.record)
-        self._step(events.Started())
+        self._step(events.Started(crash=crash))
 
     # --- what always holds ------------------------------------------------------------
 
@@ -238,11 +238,12 @@ class Life(RuleBasedStateMachine):
     def a_restart_asks_for_a_proven_model_whenever_there_is_one(self) -> None:
         at = Moment(s=0.0, utc="now")
         fresh = ModelState(record=self.state.record)
-        started = step(fresh, events.Started(), at, POLICY).state
-        asked = step(started, events.WorkerReady(), at, POLICY).actions
-        wanted = started.wanted
-        assert bool(asked) is (wanted is not None)
-        assert wanted is None or wanted.sha256 in self.proven
+        for event in (events.Started(), events.Started(crash="it died of it")):
+            started = step(fresh, event, at, POLICY).state
+            asked = step(started, events.WorkerReady(), at, POLICY).actions
+            wanted = started.wanted
+            assert bool(asked) is (wanted is not None)
+            assert wanted is None or wanted.sha256 in self.proven
 
     def teardown(self) -> None:
         """Whatever happened: an honest world ends with the released model serving."""

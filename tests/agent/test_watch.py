@@ -56,3 +56,17 @@ def test_a_worker_that_keeps_dying_is_started_ever_more_slowly() -> None:
 def test_a_worker_that_lived_long_is_started_again_at_once() -> None:
     watch = replace(started().ready(0.0), deaths=7)
     assert watch.died(PATIENCE.calm_s, PATIENCE).since_s == PATIENCE.calm_s
+
+
+def test_deaths_that_took_the_agent_along_are_waited_for_as_others() -> None:
+    assert Watch.after(0, 1.0, PATIENCE) == Watch()
+    waits = [Watch.after(deaths, 1.0, PATIENCE).since_s - 1.0 for deaths in range(1, 10)]
+    assert waits == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_a_worker_that_is_up_and_missed_two_pings_does_not_answer() -> None:
+    assert started().answering(1e6, PATIENCE), "it starts: it has its own patience"
+    up = started().ready(5.0)
+    assert up.answering(5.0 + 2 * PATIENCE.ping_s, PATIENCE)
+    assert not up.answering(5.1 + 2 * PATIENCE.ping_s, PATIENCE)
+    assert up.heard(20.0).answering(5.1 + 2 * PATIENCE.ping_s, PATIENCE)

@@ -13,9 +13,14 @@ from edgekit_agent.rules.record import Release
 # --- what happens ----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The agent began to run, after a boot, a kill or an orderly stop."""
+    """The agent began to run, after a boot, a kill or an orderly stop.
+
+    `crash` says how what served took the agent with it the last time; "" where it did not.
+    """
+
+    crash: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,8 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one case for each event, nothing els
 ) -> Step:
     """Return what follows from an event. Events that come too late change nothing."""
     match event:
-        case Started():
-            return _started(state, at, policy)
+        case Started(crash=crash):
+            return _started(state, crash, at, policy)
         case Online():
             return _online(state, at)
         case Offline():
@@ -87,9 +87,13 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one case for each event, nothing els
             assert_never(never)
 
 
-def _started(state: ModelState, at: Moment, policy: Policy) -> Step:
+def _started(state: ModelState, crash: str, at: Moment, policy: Policy) -> Step:
     fresh = ModelState(record=state.record, check_at_s=at.s + policy.settle_s)
-    counted = asking.unanswered(fresh, at, policy)
+    blamed = state.record.probation or state.record.phase is Phase.COMMITTING
+    if crash and blamed:  # counted once, as the death that it was
+        counted = keeping.worker_died(fresh, crash, at, policy)
+    else:
+        counted = asking.unanswered(fresh, at, policy)
     resumed = _resumed(replace(counted.state, reload_at_s=None), at, policy)
     return replace(resumed, actions=(*counted.actions, *resumed.actions))
 

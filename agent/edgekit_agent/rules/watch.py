@@ -53,6 +53,20 @@ class Watch:
     loading_since_s: float = 0.0
     deaths: int = 0  # in a row
 
+    @classmethod
+    def after(cls, deaths: int, now_s: float, patience: Patience) -> "Watch":
+        """Return the watch where so many workers in a row took the agent with them."""
+        return cls(deaths=deaths - 1).died(now_s, patience) if deaths else cls()
+
+    def calm(self, now_s: float, patience: Patience) -> bool:
+        """Whether the worker has been up for so long that its next death is a first one."""
+        return self.condition is Condition.UP and now_s - self.since_s >= patience.calm_s
+
+    def answering(self, now_s: float, patience: Patience) -> bool:
+        """Whether the worker, once up, answered one of the last two pings."""
+        up = self.condition is Condition.UP
+        return not up or now_s - self.heard_s <= 2 * patience.ping_s
+
     def due(self, now_s: float, patience: Patience) -> tuple["Watch", Order | None]:
         """Return what to do now, if anything."""
         match self.condition:
@@ -87,8 +101,7 @@ class Watch:
 
     def died(self, now_s: float, patience: Patience) -> "Watch":
         """Note its end, and plan the next start."""
-        lived = self.condition is Condition.UP and now_s - self.since_s >= patience.calm_s
-        deaths = 0 if lived else self.deaths
+        deaths = 0 if self.calm(now_s, patience) else self.deaths
         delay_s = patience.again_s * 2.0 ** min(deaths - 1, 30) if deaths else 0.0
         delay_s = min(delay_s, patience.again_most_s)
         return Watch(since_s=now_s + delay_s, deaths=deaths + 1)

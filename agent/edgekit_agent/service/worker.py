@@ -1,7 +1,8 @@
-"""The process that serves: loads models on command, answers local HTTP, can be replaced.
+"""What serves: loads models on command, answers local HTTP, can be replaced.
 
-It knows no broker, no trust and no plans. Commands come as JSON lines on standard input,
-its answers go to standard output; when the input ends, it ends.
+It knows no broker, no trust and no plans. As a process of its own, commands come as JSON
+lines on standard input, its answers go to standard output, and it ends with the input; as
+threads of the agent's process (edgekit_agent.supervision.tenant) both go through queues.
 
     {"do": "load", "model", "version", "flavor", "sha256", "overlap"}
                                        without overlap, what serves is freed first, and
@@ -20,6 +21,7 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +46,7 @@ class Worker:
     """Carries out the supervisor's commands. Loads happen one after the other, beside."""
 
     def __init__(
-        self, store: Store, shelf: Shelf, voice: lines.Voice, keep: Keep | None = None
+        self, store: Store, shelf: Shelf, voice: lines.Speaker, keep: Keep | None = None
     ) -> None:
         self._store = store
         self._shelf = shelf
@@ -152,13 +154,21 @@ def _since_ms(began_s: float) -> int:
 
 def main() -> None:
     """Run until standard input ends or says stop."""
-    arguments = _arguments()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="worker: %(message)s")
-    voice = lines.Voice.claim()
+    serve(sys.argv[1:], lines.read(sys.stdin.buffer), lines.Voice.claim())
+    logging.shutdown()
+    os._exit(0)  # threads of connections and of onnxruntime have nothing left to do
+
+
+def serve(
+    words: Sequence[str], commands: Iterable[dict[str, object]], voice: lines.Speaker
+) -> None:
+    """Carry out commands until they end or say stop; `words` are a command line's."""
+    arguments = _arguments(words)
     memory.keep_heap_small()
     shelf = Shelf(Enforcement(arguments.enforcement))
     listeners: list[Listener] = [UnixListener(arguments.socket, Handler, shelf)]
-    _serve(listeners[0])
+    _listen(listeners[0])
     if arguments.port is not None:
         threading.Thread(
             target=_open_port, args=(arguments.port, shelf, listeners), daemon=True
@@ -166,17 +176,15 @@ def main() -> None:
     keep = Keep(rows=arguments.recent_rows, most_bytes=arguments.recent_bytes)
     worker = Worker(Store(arguments.state_dir), shelf, voice, keep)
     worker.start()
-    for document in lines.read(sys.stdin.buffer):
+    for document in commands:
         command = Reader(table=document, subject="command", error=TransportError)
         if not worker.obey(command):
             for listener in listeners:
                 listener.finish(_FINISH_S)
-            break
-    logging.shutdown()
-    os._exit(0)  # threads of connections and of onnxruntime have nothing left to do
+            return
 
 
-def _serve(listener: Listener) -> None:
+def _listen(listener: Listener) -> None:
     threading.Thread(target=listener.serve_forever, name="http", daemon=True).start()
 
 
@@ -188,10 +196,10 @@ def _open_port(port: int, shelf: Shelf, listeners: list[Listener]) -> None:
         log.error("%s; only the socket serves", error)  # noqa: TRY400 - no defect, no trace
         return
     listeners.append(listener)
-    _serve(listener)
+    _listen(listener)
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="edgekit_agent.service.worker", description=__doc__
     )
@@ -201,7 +209,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--recent-rows", type=int, default=0)
     parser.add_argument("--recent-bytes", type=int, default=0)
     parser.add_argument("--enforcement", default=Enforcement.STRICT.value)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":

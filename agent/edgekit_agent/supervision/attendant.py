@@ -14,7 +14,9 @@ from edgekit_agent.rules.events import Event, Loaded, LoadFailed, WorkerDied, Wo
 from edgekit_agent.rules.record import Release
 from edgekit_agent.rules.watch import Condition, Order, Patience, Watch
 from edgekit_agent.service import telemetry
-from edgekit_agent.supervision.child import Child, Ended, News, Said
+from edgekit_agent.supervision.child import Child, Ended, News, Partner, Said
+from edgekit_agent.supervision.lifeline import Lifeline
+from edgekit_agent.supervision.tenant import Tenant
 
 log = logging.getLogger(__name__)
 
@@ -38,19 +40,24 @@ class Stats:
 
 
 class Attendant:
-    """One worker after another; `command` is a module and its arguments."""
+    """One worker after another; `command` is a module and its arguments.
+
+    With a `lifeline` the worker runs in this very process, and ends it when it ends.
+    """
 
     def __init__(
         self,
         *command: str,
         inbox: queue.SimpleQueue[News],
         patience: Patience | None = None,
+        lifeline: Lifeline | None = None,
     ) -> None:
         self._command = command
         self._inbox = inbox
+        self._lifeline = lifeline
         self._patience = patience or Patience()
         self._watch = Watch()
-        self._child: Child | None = None
+        self._child: Partner | None = None
         self._killed_for = ""
         self.onnxruntime = ""
 
@@ -64,12 +71,30 @@ class Attendant:
         """The worker's resident size, 0 without one."""
         return self._child.rss_bytes if self._child else 0
 
-    def owns(self, child: Child) -> bool:
+    def owns(self, child: Partner) -> bool:
         """Whether a process is the worker."""
         return child is self._child
 
+    def begin(self, now_s: float) -> str:
+        """Start the first worker; return how the last one took the agent with it, or ""."""
+        why = ""
+        if self._lifeline is not None:
+            deaths, why = self._lifeline.begin()
+            self._watch = Watch.after(deaths, now_s, self._patience)
+        if why:
+            log.warning("the agent's process ended while it served: %s", why)
+        self.tick(now_s)
+        return why and f"the agent's process, which serves, ended: {why}"
+
+    def holds_up(self, now_s: float) -> bool:
+        """Whether the worker runs in this process, and does not answer."""
+        shared = self._lifeline is not None
+        return shared and not self._watch.answering(now_s, self._patience)
+
     def tick(self, now_s: float) -> None:
         """Start, ask or kill the worker, where that is due."""
+        if self._lifeline is not None and self._watch.calm(now_s, self._patience):
+            self._lifeline.calm()
         self._watch, order = self._watch.due(now_s, self._patience)
         match order:
             case Order.START:
@@ -133,19 +158,22 @@ class Attendant:
         if self._child is not None:
             self._child.say(do="stop")
             self._child.wait(wait_s)
+        if self._lifeline is not None:
+            self._lifeline.leave()
 
     def _start(self, now_s: float) -> None:
         try:
-            self._child = Child(
-                *self._command,
-                inbox=self._inbox,
-                expendable=_AFTER_THE_OTHERS,
-            )
+            self._child = self._started()
         except OSError as error:
             log.error("worker: cannot be started: %s", error.strerror)  # noqa: TRY400 - no traceback for users
             self._watch = self._watch.died(now_s, self._patience)
             return
         log.info("worker: started, process %d", self._child.pid)
+
+    def _started(self) -> Partner:
+        if self._lifeline is not None:
+            return Tenant(*self._command[1:], inbox=self._inbox)
+        return Child(*self._command, inbox=self._inbox, expendable=_AFTER_THE_OTHERS)
 
     def _understand(self, said: Reader, now_s: float) -> Notice | Stats | None:
         match said.text("event"):
@@ -186,8 +214,11 @@ class Attendant:
             self._child.say(**command)
 
     def _kill(self) -> None:
-        if self._child is not None:
-            self._child.kill()
+        if self._child is None:
+            return
+        if self._lifeline is not None:
+            self._lifeline.note(self._killed_for)
+        self._child.kill()
 
 
 def _load_failed(said: Reader) -> LoadFailed:

@@ -12,16 +12,37 @@ import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from edgekit_agent import lines, memory
+
+
+class Partner(Protocol):
+    """Whoever carries out what the supervisor says: a process, or threads of this one."""
+
+    @property
+    def pid(self) -> int:
+        """The process it runs in."""
+
+    @property
+    def rss_bytes(self) -> int:
+        """The resident size of that process, 0 when it is gone."""
+
+    def say(self, **document: object) -> None:
+        """Send one object; never waits."""
+
+    def kill(self) -> None:
+        """End it now."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for its end, so long at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
     """A child said something."""
 
-    child: "Child"
+    child: Partner
     document: dict[str, object]
 
 
@@ -29,7 +50,7 @@ class Said:
 class Ended:
     """A child is gone; `how` tells its exit code or signal."""
 
-    child: "Child"
+    child: Partner
     how: str
 
 

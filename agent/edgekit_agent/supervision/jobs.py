@@ -25,7 +25,7 @@ from edgekit_agent.rules.events import (
 from edgekit_agent.rules.figures import figures_from
 from edgekit_agent.rules.hook import Answer, Hook
 from edgekit_agent.rules.record import release_from
-from edgekit_agent.supervision.child import Child, Ended, News, Said
+from edgekit_agent.supervision.child import Child, Ended, News, Partner, Said
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class Slot:
             self._running.child.hang_up()
             self._running.child.wait(1.0)
 
-    def owns(self, child: Child) -> bool:
+    def owns(self, child: Partner) -> bool:
         """Whether a process belongs here."""
         return self._running is not None and self._running.child is child
 

@@ -16,7 +16,7 @@ from edgekit.transport import Transport
 from edgekit.wire import Topics
 from edgekit_agent.config import Config
 from edgekit_agent.rules.state import ModelState, Moment
-from edgekit_agent.supervision.child import Child, News
+from edgekit_agent.supervision.child import News, Partner
 from edgekit_agent.supervision.jobs import Job, Meaning, Slot
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Receipts:
         command = (self._module, f"--key={key}", told)
         self._slot.submit(Job(model="", sha256="", command=command), at.s)
 
-    def owns(self, child: Child) -> bool:
+    def owns(self, child: Partner) -> bool:
         """Whether a process signs for this."""
         return self._slot.owns(child)
 

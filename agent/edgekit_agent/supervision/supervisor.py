@@ -50,6 +50,7 @@ from edgekit_agent.supervision.jobs import (
     proof_meaning,
     update_meaning,
 )
+from edgekit_agent.supervision.lifeline import Lifeline
 from edgekit_agent.supervision.notify import Notifier
 from edgekit_agent.supervision.receipts import Receipts
 from edgekit_agent.supervision.relay import Relay
@@ -91,6 +92,7 @@ class Settings:
     stop_s: float = 8.0
     loop_s: float = 1.0
     watchdog_s: float | None = None
+    lifeline: Lifeline | None = None  # with one, the worker runs in this very process
 
 
 class Supervisor:
@@ -128,7 +130,12 @@ class Supervisor:
         self._errands = Errands(
             config, store, updater=settings.updater, proof=settings.proof
         )
-        self._worker = Attendant(*settings.worker, inbox=news, patience=settings.patience)
+        self._worker = Attendant(
+            *settings.worker,
+            inbox=news,
+            patience=settings.patience,
+            lifeline=settings.lifeline,
+        )
         self._updates = Slot(
             update_meaning,
             inbox=news,
@@ -167,10 +174,10 @@ class Supervisor:
 
     def _begin(self) -> None:
         at = self._clock()
-        self._worker.tick(at.s)  # first of all, serve
+        crash = self._worker.begin(at.s)  # first of all, serve
         self._reporter.begin(at)
         self._judge_freshness(at)
-        self._each(Started())
+        self._each(Started(crash=crash))
         self._roster.collect()
         self._transport.subscribe(self._topics.file(TIMESTAMP))
         if self._config.serving.mqtt:
@@ -224,7 +231,8 @@ class Supervisor:
             self._report(at)
         self._receipts.tick(self._roster.states, at)
         watchdog_s = self._settings.watchdog_s
-        if watchdog_s and at.s - self._fed_s >= watchdog_s / 3:
+        hungry = watchdog_s and at.s - self._fed_s >= watchdog_s / 3
+        if hungry and not self._worker.holds_up(at.s):
             self._fed_s = at.s
             self._notifier.alive()
 
