@@ -6,14 +6,13 @@ each field means, in which unit, and how to measure one.
 
 import difflib
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from edgekit.document import Reader, refuse_unknown
+from edgekit.document import Reader, read_toml, refuse_unknown
 from edgekit.errors import BoardError
 
 ARCHES = ("aarch64", "x86_64")
@@ -114,10 +113,7 @@ def load(name_or_path: str) -> Board:
 
 def parse(text: str, *, subject: str) -> Board:
     """Parse a profile; BoardError for anything unknown, missing or out of range."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BoardError(f"{subject}: not TOML: {error}") from error
+    table = read_toml(text, subject=subject, error=BoardError)
     refuse_unknown(table, Board.__dataclass_fields__, subject=subject, error=BoardError)
     reader = Reader(table=table, subject=subject, error=BoardError)
     arch = reader.text("arch")

@@ -8,6 +8,7 @@ can verify and run what a newer release tool wrote.
 import difflib
 import json
 import sys
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
@@ -29,6 +30,14 @@ def canonical_json(value: object) -> bytes:
         ensure_ascii=False,
         allow_nan=False,
     ).encode()
+
+
+def read_toml(text: str, *, subject: str, error: type[EdgekitError]) -> dict[str, object]:
+    """Parse TOML, or raise `error`."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as cause:  # numbers and nesting without end, too
+        raise error(f"{subject}: not TOML: {cause}") from cause
 
 
 def refuse_unknown(

@@ -3,7 +3,6 @@
 Unknown keys are refused with the nearest spelling. docs/formats/fleet.md lists the keys.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ import tomli_w
 from edgekit import atomic
 from edgekit.address import BrokerAddress
 from edgekit.conversion import AUTO, DEFAULT_MAX_DROP, LARGEST_MAX_DROP, METRICS
-from edgekit.document import Reader, refuse_unknown
+from edgekit.document import Reader, read_toml, refuse_unknown
 from edgekit.errors import ConfigError
 from edgekit.registry.uri import Selector
 
@@ -100,10 +99,7 @@ def write(folder: Path, config: FleetConfig) -> None:
 
 def parse(text: str, *, subject: str, folder: Path) -> FleetConfig:
     """Parse fleet.toml; relative paths in it start at `folder`."""
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{subject}: not TOML: {error}") from error
+    table = read_toml(text, subject=subject, error=ConfigError)
     known = {"format", "fleet", "broker", "registry", "stages", "release", "models"}
     refuse_unknown(table, known, subject=subject, error=ConfigError)
     reader = Reader(table=table, subject=subject, error=ConfigError)
