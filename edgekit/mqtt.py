@@ -38,6 +38,7 @@ MAX_FILTERS_A_REQUEST = 8  # AWS IoT Core refuses a SUBSCRIBE with more
 _MAX_UNSENT = 1000  # QoS 1 messages that wait for the broker
 _MAX_IN_FLIGHT = 100
 _LOOP_S = 1.0
+READ_AHEAD_BYTES = 4096  # a header and some small messages; the rest of a chunk is not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +94,20 @@ class _Session:
 
 
 class _BoundedClient(paho.Client):
-    """Reads no packet longer than edgekit's are.
+    """Reads no packet longer than edgekit's are, and reads ahead.
 
     A packet's header may promise 256 MB, and paho makes room for them: more than a small
-    device has. It has no setting for this in MQTT 3.1.1, so a protected method is bounded;
-    tests/core/test_mqtt_hostile.py notices when paho no longer calls it.
+    device has. It also asks the system for each byte of a header alone. It has no setting
+    for either in MQTT 3.1.1, so a protected method is bounded, and fed from what was read
+    ahead; tests/core/test_mqtt_hostile.py notices when paho no longer calls it.
     """
 
     refused = ""
+    ahead = b""  # was read and not asked for yet
+
+    def reconnect(self) -> MQTTErrorCode:
+        self.ahead = b""
+        return super().reconnect()
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if bufsize > MAX_PACKET_BYTES:
@@ -109,7 +116,12 @@ class _BoundedClient(paho.Client):
                 " are read"
             )
             raise ConnectionAbortedError(self.refused)
-        return bytes(super()._sock_recv(bufsize))
+        if not self.ahead:
+            if bufsize >= READ_AHEAD_BYTES:
+                return bytes(super()._sock_recv(bufsize))
+            self.ahead = bytes(super()._sock_recv(READ_AHEAD_BYTES))
+        data, self.ahead = self.ahead[:bufsize], self.ahead[bufsize:]
+        return data
 
 
 class MqttTransport:
@@ -248,6 +260,8 @@ class MqttTransport:
         try:
             while code == MQTTErrorCode.MQTT_ERR_SUCCESS and not self._closing.is_set():
                 code = self._client.loop(_LOOP_S)
+                while code == MQTTErrorCode.MQTT_ERR_SUCCESS and self._client.ahead:
+                    code = self._client.loop_read()
                 self._ask_again()
         except MQTTException as error:
             return f"the broker sent a malformed packet: {error}"

@@ -80,6 +80,16 @@ def test_the_longest_packet_of_ours_is_read() -> None:
         transport.close()
 
 
+def test_many_small_packets_that_come_at_once_are_all_read_at_once() -> None:
+    small = b"".join(publish("t", b"%d" % n) for n in range(500))
+    with broker(small + publish("t", b"x" * 10_000) + publish("t", b"end")) as address:
+        transport = MqttTransport.connect(address, client_id="pi", options=SLOW)
+        next_news(transport, Connected)
+        payloads = [next_message(transport).payload for _ in range(502)]
+        assert payloads == [*(b"%d" % n for n in range(500)), b"x" * 10_000, b"end"]
+        transport.close()
+
+
 class Refusing:
     """A broker that refuses the first subscriptions, then grants them."""
 
