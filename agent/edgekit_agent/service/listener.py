@@ -111,6 +111,7 @@ class Listener(ThreadingMixIn, BaseServer):
     def finish(self, wait_s: float) -> None:
         """Accept no more connections; return when nothing is being answered."""
         self.shutdown()
+        self.server_close()
         with self._counting:
             self._counting.wait_for(lambda: not self._answering, wait_s)
 
