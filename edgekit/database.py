@@ -6,9 +6,9 @@ StoreError.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from edgekit.errors import StoreError
@@ -21,16 +21,24 @@ Row = tuple[Any, ...]
 class Database:
     """One open SQLite file, made with `schema` when it is new.
 
-    `version` is the schema's; a file of another version is refused, never guessed at.
+    `version` is the schema's. `upgrades` has, by version, the statements that make an older
+    file one of the next version; a file of any other is refused, never guessed at.
     """
 
-    def __init__(self, path: Path, *, schema: str, version: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        schema: str,
+        version: int,
+        upgrades: Mapping[int, str] = MappingProxyType({}),
+    ) -> None:
         self._path = path
         with self._translated():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
         try:
-            self._prepare(schema, version)
+            self._prepare(schema, version, upgrades)
         except StoreError:
             self._connection.close()
             raise
@@ -66,19 +74,25 @@ class Database:
                 raise
             cursor.execute("COMMIT")
 
-    def _prepare(self, schema: str, version: int) -> None:
+    def _prepare(self, schema: str, version: int, upgrades: Mapping[int, str]) -> None:
         with self._translated():
             found = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if found == 0:
-                self._connection.executescript(
-                    f"BEGIN IMMEDIATE; {schema}; PRAGMA user_version = {version}; COMMIT;"
-                )
+                self._make(schema, version)
                 found = version
+            while found != version and found in upgrades:
+                self._make(upgrades[found], found + 1)
+                found += 1
         if found != version:
             raise StoreError(
                 f"{self._path}: schema version {found}, this edgekit knows {version};"
                 " use the edgekit that wrote it, or a newer one"
             )
+
+    def _make(self, statements: str, version: int) -> None:
+        self._connection.executescript(
+            f"BEGIN IMMEDIATE; {statements}; PRAGMA user_version = {version}; COMMIT;"
+        )
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

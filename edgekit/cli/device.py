@@ -19,8 +19,10 @@ from edgekit.fleet.enroll import (
     Provision,
 )
 from edgekit.fleet.folder import FleetFolder
+from edgekit.trust import receipt
 from edgekit.trust.repository import Repository
 
+_SECRET = 0o600
 _ON_DEVICE = ("username", "password_file", "ca_file", "cert_file", "key_file")
 
 
@@ -119,11 +121,13 @@ def enroll(  # noqa: PLR0913 - one argument for each option
     as_json: bool,
     **on_device: str | None,
 ) -> None:
-    """Enroll a device and write its provisioning file.
+    """Enroll a device: write its provisioning file and the key that it signs with.
 
     Copy the file to the device as /etc/edgekit/agent.toml; `edgekit-agent run` reads it.
-    It holds no secret: passwords and keys stay in files that it names by their path on
-    the device.
+    It holds no secret: passwords and keys stay in files that it names. The key beside it,
+    NAME.receipt.key, goes into the same folder, for the agent alone; then delete it here.
+    With it the device signs what it serves; fleet.db keeps its public half, and
+    --again makes another, after which the old one counts no more.
 
     \b
     Example:
@@ -132,6 +136,9 @@ def enroll(  # noqa: PLR0913 - one argument for each option
     folder = FleetFolder(path=fleet_folder)
     config = folder.config()
     repository = folder.repository()
+    path = out or folder.provisioning_file(name)
+    key_path = path.with_name(folder.receipt_key_file(name).name)
+    secret, public = receipt.generate()
     table = {"url": broker or config.broker.url, **_given(on_device)}
     provision = Provision(
         fleet=config.fleet,
@@ -145,6 +152,7 @@ def enroll(  # noqa: PLR0913 - one argument for each option
         enforcement=enforcement,
         telemetry_interval_s=telemetry_interval_s,
         staleness=staleness,
+        receipt_key_file=key_path.name,
     )
     device = Device(
         name=name,
@@ -152,18 +160,20 @@ def enroll(  # noqa: PLR0913 - one argument for each option
         models=tuple(provision.models),
         enrolled_by=account(),
         enrolled_at=now(),
+        receipt_key=public,
     )
     with folder.book() as book:
         (book.enroll_again if again else book.enroll)(device)
-    path = out or folder.provisioning_file(name)
-    _write(path, provision.to_toml())
+    _write(key_path, secret, mode=_SECRET)
+    _write(path, provision.to_toml().encode())
     if config.broker.username and not provision.broker.username:
         say("note: the broker asks you for a user name; give the device one: --username")
     if as_json:
-        print_json({**_document(device), "file": str(path)})
+        print_json({**_document(device), "file": str(path), "key": str(key_path)})
         return
     click.echo(f"{name} enrolled as {device.board}, follows {_followed(device)}")
     click.echo(f"copy {path} to it as /etc/edgekit/agent.toml")
+    click.echo(f"copy {key_path} beside it, for the agent alone, and delete it here")
 
 
 @command.command(name="list")
@@ -214,12 +224,12 @@ def _models(
     return tuple(pairs)
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{path.parent}: {error.strerror}") from error
-    atomic.write_bytes(path, text.encode())
+    atomic.write_bytes(path, content, mode=mode)
 
 
 def _followed(device: Device) -> str:

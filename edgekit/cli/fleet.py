@@ -19,11 +19,13 @@ from edgekit.cli.talk import say, show_table
 from edgekit.errors import TransportError
 from edgekit.fleet.book import STRANGERS, Book
 from edgekit.fleet.folder import FleetFolder
+from edgekit.fleet.model_state import Proof
 from edgekit.fleet.status import Row, rows
 from edgekit.fleet.watch import Listener
 from edgekit.mqtt import MqttTransport
 from edgekit.wire import Topics
 
+_WHERE_THERE = ("RECEIPT", "HOOK", "REFUSED", "PROOF")  # a column only with something in it
 _HEADINGS = (
     "DEVICE",
     "BOARD",
@@ -36,6 +38,7 @@ _HEADINGS = (
     "PHASE",
     "REQUESTS",
     "P95 MS",
+    *_WHERE_THERE,
     "TROUBLE",
 )
 _LIVE_HEADINGS = (
@@ -65,14 +68,19 @@ def command() -> None:
 
 @command.command(name="status")
 @click.option("--offline", is_flag=True, help="Only what fleet.db knows; ask no broker.")
+@click.option(
+    "--verbose", is_flag=True, help="Also what the last proof measured on the device."
+)
 @fleet_option
 @json_option
-def status(*, offline: bool, fleet_folder: Path, as_json: bool) -> None:
+def status(*, offline: bool, verbose: bool, fleet_folder: Path, as_json: bool) -> None:
     """Show every device: what it serves of each model, since when, and its trouble.
 
     Times are UTC. REQUESTS and P95 are of the last telemetry window that `edgekit fleet
     watch` heard: brokers do not keep those. An empty ONLINE means that the device was
-    never heard.
+    never heard. RECEIPT tells whether the device has signed what it reports, with the key
+    that was pinned when it was enrolled. RECEIPT, HOOK and REFUSED are left out where there
+    is nothing to tell; --json has everything.
     """
     folder = FleetFolder(path=fleet_folder)
     with folder.book() as book:
@@ -83,7 +91,7 @@ def status(*, offline: bool, fleet_folder: Path, as_json: bool) -> None:
         if as_json:
             print_json([asdict(row) for row in found])
         else:
-            show_table(_HEADINGS, [_cells(row) for row in found])
+            _show(found, verbose=verbose)
         for sentence in _garbage(book):
             say(sentence)
 
@@ -128,6 +136,21 @@ def _listener(folder: FleetFolder, book: Book) -> Iterator[Listener]:
         transport.close()
 
 
+def _show(found: tuple[Row, ...], *, verbose: bool) -> None:
+    cells = [_cells(row) for row in found]
+    left_out = {
+        at
+        for at, heading in enumerate(_HEADINGS)
+        if (heading in _WHERE_THERE and not any(row[at] for row in cells))
+        or (heading == "PROOF" and not verbose)
+    }
+
+    def kept(row: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(cell for at, cell in enumerate(row) if at not in left_out)
+
+    show_table(kept(_HEADINGS), [kept(row) for row in cells])
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.device,
@@ -141,8 +164,20 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.phase,
         "" if row.requests is None else str(row.requests),
         f"{row.p95_us / 1000:.2f}" if row.requests and row.p95_us is not None else "",
+        row.receipt.sentence,
+        f"{row.hook.hook}: {row.hook.answer}" if row.hook else "",
+        "; ".join(f"{one.flavor}: {one.reason}" for one in row.refused),
+        _proof(row.proof) if row.proof else "",
         row.trouble,
     )
+
+
+def _proof(proof: Proof) -> str:
+    """Return what a proof measured, in a few words."""
+    row_ms, peak_mb = proof.one_row_p95_us / 1000, proof.peak_rss_bytes / 1e6
+    told = f"{proof.rows} golden rows, row {row_ms:.2f} ms, peak {peak_mb:.0f} MB"
+    shadow = proof.shadow
+    return told if shadow is None else f"{told}, {shadow.agreed} of {shadow.rows} agree"
 
 
 def _table(found: tuple[Row, ...]) -> Table:

@@ -142,9 +142,11 @@ def _lines(found: Trace) -> Iterator[str]:
     for row in found.devices:
         stranger = row.device in found.strangers
         warning = "  NOT VOUCHED FOR by any release record" if stranger else ""
+        receipt = row.receipt.sentence
+        signed = f"  receipt: {receipt}" if receipt else ""
         yield (
-            f"  device    {row.device} ({row.board})  {row.flavor}"
-            f"  sha256 {row.sha256[:_SHORT]}  since {row.since or 'unknown'}{warning}"
+            f"  device    {row.device} ({row.board})  {row.flavor}  sha256"
+            f" {row.sha256[:_SHORT]}  since {row.since or 'unknown'}{signed}{warning}"
         )
     if not found.devices:
         yield "  device    none serves it, as far as fleet.db knows"

@@ -13,21 +13,25 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgekit.database import Database
-from edgekit.errors import ConfigError, TransportError
+from edgekit.errors import ConfigError, TransportError, TrustError
+from edgekit.fleet.receipts import accept
 from edgekit.fleet.report import Presence, Report, Window
+from edgekit.receipt import Receipt
+from edgekit.trust.receipt import envelope_content
 
 T = TypeVar("T")
 
 FILE_NAME = "fleet.db"
 MAX_WINDOWS_A_DEVICE = 10_000
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE device (
     name TEXT PRIMARY KEY,
     board TEXT NOT NULL,
     models TEXT NOT NULL,
     enrolled_by TEXT NOT NULL,
-    enrolled_at TEXT NOT NULL
+    enrolled_at TEXT NOT NULL,
+    receipt_key BLOB
 );
 CREATE TABLE report (
     device TEXT PRIMARY KEY REFERENCES device,
@@ -47,6 +51,11 @@ CREATE TABLE telemetry (
     payload BLOB NOT NULL,
     PRIMARY KEY (device, boot_id, seq)
 );
+CREATE TABLE receipt (
+    device TEXT PRIMARY KEY REFERENCES device,
+    heard_at TEXT NOT NULL,
+    payload BLOB NOT NULL
+);
 CREATE TABLE garbage (
     device TEXT PRIMARY KEY,
     messages INTEGER NOT NULL,
@@ -54,6 +63,16 @@ CREATE TABLE garbage (
     heard_at TEXT NOT NULL
 );
 """
+_UPGRADES = {
+    1: """
+ALTER TABLE device ADD COLUMN receipt_key BLOB;
+CREATE TABLE receipt (
+    device TEXT PRIMARY KEY REFERENCES device,
+    heard_at TEXT NOT NULL,
+    payload BLOB NOT NULL
+);
+""",
+}
 _LAST_WINDOWS = (
     "SELECT device, payload FROM telemetry WHERE rowid IN"
     " (SELECT MAX(rowid) FROM telemetry GROUP BY device)"
@@ -70,6 +89,7 @@ class Device:
     models: tuple[tuple[str, str], ...]
     enrolled_by: str
     enrolled_at: datetime
+    receipt_key: bytes | None = None  # its own public key, pinned: 32 bytes of Ed25519
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +110,14 @@ class Known:
     report: Report | None
     presence: Presence | None
     window: Window | None  # the last one heard
+    receipt: Receipt | None = None  # the last one, verified
 
 
 class Book(Database):
     """The devices of one fleet."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, schema=_SCHEMA, version=_VERSION)
+        super().__init__(path, schema=_SCHEMA, version=_VERSION, upgrades=_UPGRADES)
 
     def enroll(self, device: Device) -> None:
         """Add a device, or raise ConfigError when its name is taken."""
@@ -110,15 +131,18 @@ class Book(Database):
         """Add a device, or replace what it was told; what it reported is kept."""
         with self.transaction() as cursor:
             cursor.execute(
-                "INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO device VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     device.name,
                     device.board,
                     json.dumps(device.models),
                     device.enrolled_by,
                     device.enrolled_at.isoformat(),
+                    device.receipt_key,
                 ),
             )
+            # what another key signed proves nothing any more
+            cursor.execute("DELETE FROM receipt WHERE device = ?", (device.name,))
 
     def devices(self) -> tuple[Device, ...]:
         """Return every enrolled device by name."""
@@ -129,8 +153,9 @@ class Book(Database):
                 models=tuple((model, stage) for model, stage in json.loads(models)),
                 enrolled_by=who,
                 enrolled_at=datetime.fromisoformat(at),
+                receipt_key=key,
             )
-            for name, board, models, who, at in self.rows(
+            for name, board, models, who, at, key in self.rows(
                 "SELECT * FROM device ORDER BY name"
             )
         )
@@ -142,12 +167,14 @@ class Book(Database):
             self.rows("SELECT device, payload FROM presence")
         )
         windows: dict[str, bytes] = dict(self.rows(_LAST_WINDOWS))
+        receipts: dict[str, bytes] = dict(self.rows("SELECT device, payload FROM receipt"))
         return tuple(
             Known(
                 device=one,
                 report=_parsed(Report.from_json, reports.get(one.name)),
                 presence=_parsed(Presence.from_json, presences.get(one.name)),
                 window=_parsed(Window.from_json, windows.get(one.name)),
+                receipt=_parsed(envelope_content, receipts.get(one.name)),
             )
             for one in self.devices()
         )
@@ -189,6 +216,25 @@ class Book(Database):
         if self._read(device, payload, Presence.from_json, now) is None:
             return False
         self._keep("INSERT OR REPLACE INTO presence VALUES (?, ?, ?)", device, payload, now)
+        return True
+
+    def hear_receipt(
+        self, device: str, payload: bytes, now: datetime, *, fleet: str
+    ) -> bool:
+        """Take a signed receipt; False when it is known, forged or a replay."""
+        enrolled = self.rows("SELECT receipt_key FROM device WHERE name = ?", (device,))
+        if not enrolled:
+            return self._refuse(STRANGERS, "never enrolled", now)
+        kept = self.rows("SELECT payload FROM receipt WHERE device = ?", (device,))
+        if kept and kept[0][0] == payload:
+            return False
+        last = envelope_content(kept[0][0]) if kept else None
+        ((key,),) = enrolled
+        try:
+            accept(payload, pinned=key, last=last, fleet=fleet, device=device)
+        except TrustError as error:
+            return self._refuse(device, str(error), now)
+        self._keep("INSERT OR REPLACE INTO receipt VALUES (?, ?, ?)", device, payload, now)
         return True
 
     def hear_telemetry(self, device: str, payload: bytes, now: datetime) -> bool:

@@ -1,7 +1,7 @@
 """The provisioning file: all that one device must be told before it starts.
 
-Knows the keys that edgekit-agent reads, and holds no secret but what the broker's
-settings point at. docs/formats/agent.md lists the keys.
+Knows the keys that edgekit-agent reads, and holds no secret: it names the files of those
+by their paths on the device. docs/formats/agent.md lists the keys.
 """
 
 from collections.abc import Sequence
@@ -46,6 +46,7 @@ class Provision:
     enforcement: str = ENFORCEMENTS[0]
     telemetry_interval_s: int = 60
     staleness: str = STALENESSES[0]
+    receipt_key_file: str | None = None  # beside the file, or an absolute path
 
     def __post_init__(self) -> None:
         """Refuse what the agent would refuse, with ConfigError."""
@@ -91,6 +92,7 @@ class Provision:
             "enforcement": self.enforcement,
             "telemetry_interval_s": self.telemetry_interval_s,
             "staleness": self.staleness,
+            **self._receipts(),
             "root": self.root.decode(),
             "broker": self.broker.to_table(),
             "limits": {
@@ -100,3 +102,7 @@ class Provision:
             "models": [{"name": model, "stage": stage} for model, stage in self.models],
         }
         return _HEADER + tomli_w.dumps(table, multiline_strings=True)
+
+    def _receipts(self) -> dict[str, str]:
+        key = self.receipt_key_file
+        return {} if key is None else {"receipt_key_file": key}

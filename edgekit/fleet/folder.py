@@ -72,6 +72,10 @@ class FleetFolder:
         """Return where a device's provisioning file is kept."""
         return self.path / "devices" / f"{slug(device)}{_TOML}"
 
+    def receipt_key_file(self, device: str) -> Path:
+        """Return where the key is written that a device signs its receipts with."""
+        return self.path / "devices" / f"{slug(device)}.receipt.key"
+
     def board(self, name_or_path: str) -> Board:
         """Return one of this fleet's own boards, or a shipped one, or the one at a path."""
         own = self._own_board(name_or_path)

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from edgekit.fleet.book import Known
-from edgekit.fleet.report import ModelState, ModelWindow, Serving
+from edgekit.fleet.model_state import HookRun, ModelState, Proof, Refused, Serving
+from edgekit.fleet.receipts import UNSIGNED, Signed, compared
+from edgekit.fleet.report import ModelWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +14,9 @@ class Row:
     """One model on one device.
 
     `online` None: its presence was never heard. Empty texts: not known. `phase` tells what
-    an update is at; `since` is when the version began to serve, UTC.
+    an update is at; `since` is when the version began to serve, UTC. `receipt` tells what
+    the device signed about it. `hook`, `proof` and `refused` are as the device reports
+    them; docs/formats/device-state.md is their page.
     """
 
     device: str
@@ -29,6 +33,12 @@ class Row:
     trouble: str
     requests: int | None = None
     p95_us: int | None = None
+    receipt: Signed = UNSIGNED
+    hook: HookRun | None = None
+    proof: Proof | None = None
+    pace_us: int | None = None
+    pause_ms: int | None = None
+    refused: tuple[Refused, ...] = ()
 
 
 def rows(fleet: Iterable[Known]) -> tuple[Row, ...]:
@@ -61,7 +71,19 @@ def _row(known: Known, model: str, stage: str, state: ModelState | None) -> Row:
         trouble=_trouble(known, state),
         requests=counted.requests if counted else None,
         p95_us=counted.p95_us if counted else None,
+        receipt=_receipt(known, state),
+        hook=state.hook if state else None,
+        proof=state.proof if state else None,
+        pace_us=state.pace_us if state else None,
+        pause_ms=state.pause_ms if state else None,
+        refused=state.refused if state else (),
     )
+
+
+def _receipt(known: Known, state: ModelState | None) -> Signed:
+    if state is None:
+        return UNSIGNED
+    return compared(known.device.receipt_key, known.receipt, state)
 
 
 def _counted(known: Known, current: Serving | None) -> ModelWindow | None:

@@ -12,7 +12,7 @@ from edgekit.fleet.book import Book
 from edgekit.transport import Arrival, Message, Transport
 from edgekit.wire import Topics
 
-RETAINED = ("state", "presence")
+RETAINED = ("state", "presence", "receipt")
 ALL = (*RETAINED, "telemetry")
 QUIET_S = 1.0
 MOST_S = 15.0
@@ -72,6 +72,8 @@ def take(message: Message, *, topics: Topics, book: Book, now: datetime) -> bool
             return book.hear_report(device, message.payload, now)
         case "presence":
             return book.hear_presence(device, message.payload, now)
+        case "receipt":
+            return book.hear_receipt(device, message.payload, now, fleet=topics.fleet)
         case "telemetry":
             return book.hear_telemetry(device, message.payload, now)
         case _:

@@ -74,5 +74,12 @@ def verify(payload: bytes, public: bytes) -> Receipt:
     return read(signed)
 
 
+def envelope_content(payload: bytes) -> Receipt:
+    """Return what an envelope holds that was verified before, or raise TrustError."""
+    return read(
+        Reader.from_json(payload, subject=_SUBJECT, error=TrustError).child("signed")
+    )
+
+
 def _raw(public: Ed25519PublicKey) -> bytes:
     return public.public_bytes(Encoding.Raw, PublicFormat.Raw)

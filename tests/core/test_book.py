@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from edgekit.errors import ConfigError, TransportError
 from edgekit.fleet import book as fleet_book
 from edgekit.fleet.book import STRANGERS, Book, Device
-from edgekit.fleet.report import MAX_BYTES, Presence, Report, Window
+from edgekit.fleet.report import Presence, Report, Window
 from edgekit.fleet.status import Row, rows
 from edgekit.fleet.watch import Listener, take
+from edgekit.fleet.words import MAX_BYTES
 from edgekit.transport import Message
 from edgekit.wire import Topics
 from tests.core.reports import GONE, PRESENT, SHA, model_state, state, window

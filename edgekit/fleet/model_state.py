@@ -1,0 +1,194 @@
+"""Where a device says that it stands with one model. Pure: a reader in, values out."""
+
+from dataclasses import dataclass
+
+from edgekit.document import Reader
+from edgekit.fleet.words import line, text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """A bundle that a device serves, or served. `since` is UTC, "" where unknown."""
+
+    version: str
+    flavor: str
+    sha256: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """A device's last setback with a model."""
+
+    kind: str
+    error: str
+    reason: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookRun:
+    """The last run of a program of the device's owner; `output` is the end of its lines."""
+
+    hook: str
+    answer: str
+    output: str
+    took_ms: int
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shadowed:
+    """A candidate beside the champion on the last real rows; see device-state.md."""
+
+    rows: int
+    agreed: int
+    failed: int
+    difference: float | None
+    labels: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What the last candidate that was proven measured on the device."""
+
+    sha256: str
+    rows: int
+    difference: float
+    load_us: int
+    one_row_p50_us: int
+    one_row_p95_us: int
+    peak_rss_bytes: int
+    shadow: Shadowed | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A flavor that a pointer offers and that the device found wrong."""
+
+    rollout: int
+    flavor: str
+    sha256: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelState:
+    """Where a device stands with one model, as docs/formats/device-state.md has it.
+
+    `rollout` None: it has seen no pointer yet. What an older agent does not tell is None.
+    """
+
+    model: str
+    stage: str
+    phase: str
+    rollout: int | None
+    current: Serving | None
+    previous: Serving | None
+    candidate: Serving | None
+    attempts: int
+    trouble: Trouble | None
+    loaded: bool | None = None
+    hook: HookRun | None = None
+    proof: Proof | None = None
+    pace_us: int | None = None
+    pause_ms: int | None = None
+    refused: tuple[Refused, ...] = ()
+
+
+def model_state(reader: Reader) -> ModelState:
+    """Read the state of one model, or raise the reader's error."""
+    rollout = reader.table.get("rollout")
+    return ModelState(
+        model=text(reader, "model"),
+        stage=text(reader, "stage"),
+        phase=text(reader, "phase"),
+        rollout=None if rollout is None else reader.integer("rollout"),
+        current=_serving(reader, "current"),
+        previous=_serving(reader, "previous"),
+        candidate=_serving(reader, "candidate"),
+        attempts=reader.integer("attempts", 0),
+        trouble=_trouble(reader),
+        loaded=None if _absent(reader, "loaded") else reader.flag("loaded"),
+        hook=None if _absent(reader, "hook") else _hook(reader.child("hook")),
+        proof=None if _absent(reader, "proof") else _proof(reader.child("proof")),
+        pace_us=_optional_integer(reader, "pace_us"),
+        pause_ms=_optional_integer(reader, "pause_ms"),
+        refused=tuple(map(_refused, reader.children("refused", optional=True))),
+    )
+
+
+def _serving(reader: Reader, key: str) -> Serving | None:
+    if reader.table.get(key) is None:
+        return None
+    inner = reader.child(key)
+    since = inner.table.get("since")
+    return Serving(
+        version=text(inner, "version"),
+        flavor=text(inner, "flavor"),
+        sha256=inner.sha256("sha256"),
+        since="" if since is None else text(inner, "since"),
+    )
+
+
+def _trouble(reader: Reader) -> Trouble | None:
+    if reader.table.get("trouble") is None:
+        return None
+    inner = reader.child("trouble")
+    return Trouble(
+        kind=text(inner, "kind"),
+        error=text(inner, "error", ""),
+        reason=line(inner, "reason"),
+        at=text(inner, "at", ""),
+    )
+
+
+def _hook(reader: Reader) -> HookRun:
+    return HookRun(
+        hook=text(reader, "hook"),
+        answer=text(reader, "answer"),
+        output=line(reader, "output"),
+        took_ms=reader.integer("took_ms", 0),
+        at=text(reader, "at", ""),
+    )
+
+
+def _proof(reader: Reader) -> Proof:
+    return Proof(
+        sha256=reader.sha256("sha256"),
+        rows=reader.integer("rows"),
+        difference=reader.number("difference"),
+        load_us=reader.integer("load_us"),
+        one_row_p50_us=reader.integer("one_row_p50_us"),
+        one_row_p95_us=reader.integer("one_row_p95_us"),
+        peak_rss_bytes=reader.integer("peak_rss_bytes"),
+        shadow=None if _absent(reader, "shadow") else _shadowed(reader.child("shadow")),
+    )
+
+
+def _shadowed(reader: Reader) -> Shadowed:
+    nothing = _absent(reader, "difference")
+    return Shadowed(
+        rows=reader.integer("rows"),
+        agreed=reader.integer("agreed"),
+        failed=reader.integer("failed"),
+        difference=None if nothing else reader.number("difference"),
+        labels=reader.flag("labels"),
+    )
+
+
+def _refused(reader: Reader) -> Refused:
+    return Refused(
+        rollout=reader.integer("rollout"),
+        flavor=text(reader, "flavor"),
+        sha256=reader.sha256("sha256"),
+        reason=line(reader, "reason"),
+    )
+
+
+def _absent(reader: Reader, key: str) -> bool:
+    return reader.table.get(key) is None
+
+
+def _optional_integer(reader: Reader, key: str) -> int | None:
+    return None if _absent(reader, key) else reader.integer(key)
