@@ -1,0 +1,187 @@
+import json
+import zlib
+from dataclasses import replace
+from functools import reduce
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.counts import BundleCounts
+from edgekit.durations import MAX_US, Durations
+from edgekit.errors import TransportError
+from edgekit.taken import Arrival, Taken, admit, messages
+from edgekit.window import MAX_PLAIN_BYTES, Health, Window
+
+numbers = st.integers(0, 10**6)
+bundles = st.builds(
+    BundleCounts,
+    model=st.sampled_from(["wine", "motor"]),
+    version=st.just("1"),
+    flavor=st.just("fp32"),
+    sha256=st.sampled_from(["a" * 64, "b" * 64]),
+    requests=numbers,
+    rows=numbers,
+    errors=numbers,
+    violations=st.dictionaries(st.sampled_from(["", "x", "y"]), numbers),
+    durations=st.dictionaries(st.integers(0, 255), numbers),
+    most_us=st.integers(0, MAX_US),
+    inputs=st.sampled_from([(), ((1, 2, 0), (3, 0, 0, 4)), ((0, 0, 7), (1, 1, 1, 1))]),
+    outputs=st.sampled_from([(), ((5, 6),)]),
+)
+healths = st.builds(
+    Health,
+    supervisor_rss_bytes=numbers,
+    worker_rss_bytes=numbers,
+    cpu_c=st.none() | st.floats(-40, 120),
+    throttled=st.none() | st.booleans(),
+    disk_free_bytes=st.none() | numbers,
+    load=st.none() | st.floats(0, 100),
+)
+
+
+def window(number: int, health: Health, found: list[BundleCounts]) -> Window:
+    kept = {(one.model, one.sha256): one for one in found}
+    return Window(
+        device="pi-7",
+        boot_id="b",
+        first=number,
+        last=number,
+        start=f"2026-01-01T00:{number:02}:00Z",
+        end=f"2026-01-01T00:{number + 1:02}:00Z",
+        health=health,
+        dropped=number % 2,
+        bundles=tuple(kept[key] for key in sorted(kept)),
+    )
+
+
+runs = st.lists(st.tuples(healths, st.lists(bundles, max_size=4)), min_size=3, max_size=6)
+
+
+@given(runs, st.data())
+def test_any_way_to_merge_says_the_same_and_travels(
+    run: list[tuple[Health, list[BundleCounts]]], data: st.DataObject
+) -> None:
+    windows = [window(number, *one) for number, one in enumerate(run, 1)]
+    whole = reduce(Window.merged, windows)
+    while len(windows) > 1:
+        at = data.draw(st.integers(0, len(windows) - 2))
+        windows[at : at + 2] = [windows[at].merged(windows[at + 1])]
+    assert windows[0] == whole
+    assert Window.decode(whole.encode()) == whole
+    asked = sum(bundle.requests for _, found in run for bundle in _last_of_each(found))
+    assert sum(bundle.requests for bundle in whole.bundles) == asked
+
+
+def _last_of_each(found: list[BundleCounts]) -> list[BundleCounts]:
+    return list({(one.model, one.sha256): one for one in found}.values())
+
+
+def test_only_neighbours_of_one_life_merge() -> None:
+    one = window(1, Health(), [])
+    with pytest.raises(ValueError, match="does not follow"):
+        one.merged(window(3, Health(), []))
+    with pytest.raises(ValueError, match="does not follow"):
+        one.merged(replace(window(2, Health(), []), boot_id="c"))
+
+
+def counted(columns: int) -> BundleCounts:
+    durations = Durations()
+    for us in range(80, 200, 3):
+        durations.add(us)
+    bins = tuple((37 * at) % 11 for at in range(16))
+    return BundleCounts(
+        model="wine",
+        version="3",
+        flavor="int8-weight-only",
+        sha256="0123456789abcdef" * 4,
+        requests=60,
+        rows=60,
+        durations=durations.buckets,
+        most_us=durations.most_us,
+        inputs=((*bins, 0),) * columns,
+        outputs=((30, 30, 0, 0), (*bins, 0)),
+    )
+
+
+def test_a_window_of_20_features_takes_less_than_a_kilobyte() -> None:
+    health = Health(
+        supervisor_rss_bytes=30_000_000, worker_rss_bytes=62_000_000, cpu_c=51.5, load=0.3
+    )
+    bare = replace(window(40, health, [counted(20)]), boot_id="0123456789abcdef" * 2)
+    assert len(bare.encode()) < 1_000
+
+
+def test_a_window_too_long_to_travel_says_so_and_is_shorter_without_histograms() -> None:
+    many = [
+        replace(counted(250), sha256=f"{n:064x}", inputs=((n * 10**9 + 12345,) * 33,) * 250)
+        for n in range(64)
+    ]
+    long = window(1, Health(), many)
+    with pytest.raises(ValueError, match="bytes"):
+        long.encode()
+    short = Window.decode(long.without_histograms().encode())
+    assert [one.requests for one in short.bundles] == [60] * 64
+
+
+def test_garbage_is_refused_within_bounded_memory() -> None:
+    good = window(1, Health(), [counted(2)]).encode()
+    bomb = zlib.compress(b"[" + b"0," * MAX_PLAIN_BYTES)
+    squeezed = zlib.compress(b"[2]")
+    for bad in (b"", b"{}", b"[]", b"[2]", b"\x78", bomb, squeezed[:-1], squeezed + b"x"):
+        with pytest.raises(TransportError):
+            Window.decode(bad)
+    with pytest.raises(TransportError, match="65537 bytes"):
+        Window.decode(b"[" * 65_537)
+    with pytest.raises(TransportError):
+        Window.decode(b"[" * 60_000)
+    row = json.loads(zlib.decompress(good) if good[:1] == b"\x78" else good)
+    for place in range(len(row)):
+        wrongs: tuple[object, ...] = (None, -1, "\x1b[2J", [[]], {}, 2**70, True)
+        for wrong in wrongs:
+            changed = json.dumps([*row[:place], wrong, *row[place + 1 :]]).encode()
+            with pytest.raises(TransportError):
+                Window.decode(changed)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_else(data: bytes) -> None:
+    for decode in (Window.decode, Taken.decode):
+        try:
+            decode(data)
+        except TransportError:
+            continue
+
+
+def test_histograms_of_other_bins_do_not_add() -> None:
+    one = counted(1)
+    with pytest.raises(TransportError, match="bins"):
+        one.plus(replace(one, inputs=((1, 2),)))
+
+
+@given(st.permutations(range(1, 12)), st.lists(st.integers(0, 10), max_size=10))
+def test_each_window_is_new_once_in_any_order(order: list[int], again: list[int]) -> None:
+    known: tuple[tuple[int, int], ...] = ()
+    for number in order:
+        arrival, known = admit(known, (number, number))
+        assert arrival is Arrival.NEW
+    assert known == ((1, 11),)
+    for number in again:
+        assert admit(known, (number + 1, number + 1)) == (Arrival.KNOWN, known)
+
+
+def test_what_overlaps_is_not_counted_again() -> None:
+    _, known = admit((), (5, 9))
+    for overlapping in ((4, 5), (9, 12), (1, 20)):
+        assert admit(known, overlapping) == (Arrival.PARTLY_KNOWN, known)
+    assert admit(known, (6, 7)) == (Arrival.KNOWN, known)
+    assert admit(known, (11, 12)) == (Arrival.NEW, ((5, 9), (11, 12)))
+    assert admit(known, (1, 3)) == (Arrival.NEW, ((1, 3), (5, 9)))
+
+
+def test_acknowledgements_fit_their_messages() -> None:
+    ranges = [(2 * n + 10**9, 2 * n + 10**9) for n in range(1_000)]
+    told = [Taken.decode(one.encode()) for one in messages("b" * 32, ranges)]
+    assert {one for part in told for one in part.windows} == set(ranges)
+    with pytest.raises(TransportError, match="whole number"):
+        Taken.decode(b'{"boot_id":"b","windows":[[1,-2]]}')
