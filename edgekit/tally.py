@@ -38,7 +38,12 @@ class Tally:
 
     def add(self, table: Table) -> None:
         """Count every value of a table; what the profile does not know is passed over."""
+        by_name = self._by_name
         for name, array in table.items():
+            if array.ndim == 1:  # most tables by far: spare them what tensors need
+                if name in by_name:
+                    by_name[name].add(array)
+                continue
             key = (name, array.shape[1:])
             plan = self._plans.get(key)
             if plan is None:
@@ -105,7 +110,9 @@ class _Numbers:
         self._counts = [0] * (len(edges) + 2)
 
     def add(self, array: Array) -> None:
-        if array.size > _FEW:
+        if array.size == 1:
+            self.add_one(array.item())
+        elif array.size > _FEW:
             self._add_many(array)
         else:
             for value in array.ravel().tolist():
@@ -147,6 +154,9 @@ class _Categories:
         self._counts = [0] * (len(values) + 2)
 
     def add(self, array: Array) -> None:
+        if array.size == 1:
+            self.add_one(array.item())
+            return
         for value in array.ravel().tolist():
             self.add_one(value)
 
