@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,8 @@ class FailingFiles:
     """edgekit_agent.update.partial.Files; operation number `fail_at` (from 0) fails.
 
     `fail` is called with the operation's name and raises; a failing write may have
-    written a part of its data.
+    written a part of its data. After a power cut every operation meets it. Threads take
+    turns.
     """
 
     fail_at: int | None = None
@@ -37,6 +39,8 @@ class FailingFiles:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # noqa: S311 - repeatable, not secret
+        self._turn = threading.RLock()
+        self._is_dead = False
 
     def size(self, path: Path) -> int | None:
         content = self.contents.get(path)
@@ -46,23 +50,26 @@ class FailingFiles:
         return bytes(self.contents[path].now[offset : offset + length])
 
     def write(self, path: Path, offset: int, data: bytes) -> None:
-        if self._fails_now("write"):
-            self._put(path, offset, data[: self._random.randint(0, len(data))])
-            self.fail("write")
-        self._put(path, offset, data)
+        with self._turn:
+            if self._fails_now("write"):
+                self._put(path, offset, data[: self._random.randint(0, len(data))])
+                self._die("write")
+            self._put(path, offset, data)
 
     def sync(self, path: Path) -> None:
-        self._step("sync")
-        content = self.contents[path]
-        content.durable = bytes(content.now)
-        content.unsynced.clear()
+        with self._turn:
+            self._step("sync")
+            content = self.contents[path]
+            content.durable = bytes(content.now)
+            content.unsynced.clear()
 
     def sync_folder(self, folder: Path) -> None:
-        self._step("sync_folder")
-        assert folder
-        for content in self.contents.values():
-            content.name_is_durable = True
-        self.renames.clear()
+        with self._turn:
+            self._step("sync_folder")
+            assert folder
+            for content in self.contents.values():
+                content.name_is_durable = True
+            self.renames.clear()
 
     def replace(self, source: Path, target: Path) -> None:
         self._step("replace")
@@ -106,12 +113,21 @@ class FailingFiles:
         content.now[offset : offset + len(data)] = data
 
     def _fails_now(self, operation: str) -> bool:
+        if self._is_dead:
+            raise PowerCutError
         self.operations.append(operation)
         return self.fail_at == len(self.operations) - 1
 
     def _step(self, operation: str) -> None:
         if self._fails_now(operation):
+            self._die(operation)
+
+    def _die(self, operation: str) -> None:
+        try:
             self.fail(operation)
+        except PowerCutError:
+            self._is_dead = True
+            raise
 
 
 def cut_power() -> None:

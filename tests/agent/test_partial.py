@@ -1,6 +1,7 @@
 """A download survives a kill, a power cut and a full disk at every single operation."""
 
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -95,14 +96,113 @@ def test_disk_full_at_every_operation_is_a_store_error_and_keeps_what_was_verifi
 def test_a_bit_never_precedes_its_data() -> None:
     files = FailingFiles()
     download(files, set(), commit_every=1)
-    assert files.operations[:5] == ["write", "sync", "write", "sync", "sync_folder"]
-    assert files.operations[5:9] == ["write", "sync", "write", "sync"]
+    assert files.operations[:4] == ["write", "sync", "write", "sync_folder"]
+    assert files.operations[4:7] == ["write", "sync", "write"]
 
 
 def test_commits_are_batched() -> None:
     files = FailingFiles()
     download(files, set(), commit_every=100)
-    assert files.operations.count("sync") == 2
+    assert files.operations.count("sync") == 1
+
+
+# --- while the disk is slow --------------------------------------------------------------
+
+
+class SlowFiles(FailingFiles):
+    """Files whose sync takes until it is told to end."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.syncing, self.may_end = threading.Event(), threading.Event()
+
+    def sync(self, path: Path) -> None:
+        self.syncing.set()
+        assert self.may_end.wait(10)
+        super().sync(path)
+
+
+def download_aside(files: FailingFiles, added: set[int]) -> None:
+    """Fetch what is missing, two chunks a commit, and let each go on aside."""
+    entry, index, data = bundle_of(CHUNKS)
+    with Partial(
+        entry, index, FOLDER, files, commit_bytes=2 * entry.chunk_bytes
+    ) as partial:
+        for number in sorted(set(range(CHUNKS)) - partial.have):
+            partial.add(number, piece(data, entry, number))
+            added.add(number)
+        assert partial.damaged() == frozenset()
+        partial.finish()
+
+
+def operations_aside() -> int:
+    files = FailingFiles()
+    download_aside(files, set())
+    return len(files.operations)
+
+
+def test_chunks_come_in_while_the_disk_is_at_work_and_none_is_claimed_before() -> None:
+    entry, index, data = bundle_of(CHUNKS)
+    files = SlowFiles()
+    partial = Partial(entry, index, FOLDER, files, commit_bytes=entry.chunk_bytes)
+    partial.add(0, piece(data, entry, 0))
+    assert files.syncing.wait(10)
+    written = FOLDER / f"{entry.sha256}.bits"
+    assert files.size(written) is None
+    assert partial.read(0) == piece(data, entry, 0)
+    files.may_end.set()
+    partial.add(1, piece(data, entry, 1))
+    partial.commit()
+    assert files.size(written) is not None
+    assert_claims_are_true(files.after_power_cut())
+
+
+@pytest.mark.parametrize("at", range(operations_aside()))
+def test_killed_at_every_operation_of_a_commit_aside(at: int) -> None:
+    files, added = FailingFiles(fail_at=at), set[int]()
+    with pytest.raises(PowerCutError):
+        download_aside(files, added)
+    assert added <= assert_claims_are_true(files.after_kill())
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("at", range(operations_aside()))
+def test_power_cut_at_every_operation_of_a_commit_aside(at: int, seed: int) -> None:
+    files = FailingFiles(fail_at=at, seed=seed)
+    with pytest.raises(PowerCutError):
+        download_aside(files, set())
+    rebooted = files.after_power_cut()
+    if len(assert_claims_are_true(rebooted)) < CHUNKS:
+        download_aside(rebooted, set())
+    assert len(assert_claims_are_true(rebooted)) == CHUNKS
+
+
+@pytest.mark.parametrize("at", range(operations_aside()))
+def test_disk_full_aside_is_a_store_error_in_time_and_nothing_is_claimed(at: int) -> None:
+    files, added = FailingFiles(fail_at=at, fail=fill_disk), set[int]()
+    with pytest.raises(StoreError, match="No space left"):
+        download_aside(files, added)
+    assert added <= assert_claims_are_true(files.after_kill())
+
+
+def test_what_could_not_be_made_durable_is_tried_again() -> None:
+    entry, index, data = bundle_of(CHUNKS)
+    files = FailingFiles(fail_at=1, fail=fill_disk)  # the first sync, aside
+    partial = Partial(entry, index, FOLDER, files, commit_bytes=entry.chunk_bytes)
+    partial.add(0, piece(data, entry, 0))
+    with pytest.raises(StoreError, match="No space left"):
+        partial.commit()
+    partial.commit()
+    assert 0 in assert_claims_are_true(files.after_power_cut())
+
+
+def test_what_a_kill_left_unclaimed_is_made_durable_by_the_next_process() -> None:
+    entry, index, data = bundle_of(CHUNKS)
+    files = FailingFiles()
+    Partial(entry, index, FOLDER, files).add(0, piece(data, entry, 0))
+    with Partial(entry, index, FOLDER, files.after_kill()) as partial:
+        assert partial.have == {0}
+    assert 0 in assert_claims_are_true(files.after_power_cut())
 
 
 # --- on the real disk ------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_many_small_packets_that_come_at_once_are_all_read_at_once() -> None:
     with broker(small + publish("t", b"x" * 10_000) + publish("t", b"end")) as address:
         transport = MqttTransport.connect(address, client_id="pi", options=SLOW)
         next_news(transport, Connected)
-        payloads = [next_message(transport).payload for _ in range(502)]
+        payloads = [next_message(transport, "t").payload for _ in range(502)]
         assert payloads == [*(b"%d" % n for n in range(500)), b"x" * 10_000, b"end"]
         transport.close()
 

@@ -17,7 +17,8 @@ from edgekit.errors import StoreError, TransportError, TrustError
 from edgekit.statement import BundleEntry
 from edgekit.transport import Arrival, Connected, Disconnected, Message, Transport
 from edgekit.wire import Topics
-from edgekit_agent.update.partial import Files, Partial, file_digest, final_path
+from edgekit_agent.update.files import Files
+from edgekit_agent.update.partial import Partial, final_path
 from edgekit_agent.update.receiver import (
     Accepted,
     Ignored,
@@ -28,6 +29,7 @@ from edgekit_agent.update.receiver import (
     Verdict,
 )
 from edgekit_agent.update.standstill import Patience, Standstill
+from edgekit_agent.update.whole import file_digest
 
 logger = logging.getLogger(__name__)
 

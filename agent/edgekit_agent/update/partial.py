@@ -2,98 +2,31 @@
 
 Two files lie in the folder: `<sha256>.part` with the chunks at their places, and
 `<sha256>.bits` with one bit for each chunk that is known to be on disk. Data are written
-and fsynced before a bit is: a bit never precedes its data. What was written without its
-bit is found again by its digest, so that a killed process fetches no chunk twice. Knows
-no network.
+and fsynced before a bit is written: a bit never precedes its data. What was written
+without its bit is found again by its digest, so that a killed process fetches no chunk
+twice; for the same reason the bits need no fsync. What waits for the disk goes on aside,
+while chunks come in: flash takes as long for an fsync as a network for a window. Knows no
+network.
 """
 
 import contextlib
-import errno
 import hashlib
-import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
-from edgekit.atomic import reason, sync_folder
+from edgekit.atomic import reason
 from edgekit.bundle import chunk_digest
 from edgekit.errors import StoreError, TrustError
 from edgekit.statement import BundleEntry
 from edgekit.wire import pack_bits, unpack_bits
+from edgekit_agent.update.aside import Aside
+from edgekit_agent.update.files import DiskFiles, Files
+from edgekit_agent.update.whole import Whole
 
-COMMIT_BYTES = 2 * 2**20  # data at risk of a power cut between two fsyncs
-_BLOCK_BYTES = 2**20
+COMMIT_BYTES = 2 * 2**20  # between two fsyncs; a power cut may cost twice as much
 _CRC_BYTES = 4
-
-
-class Files(Protocol):
-    """The few operations on files that a download needs, each as the system has it."""
-
-    def size(self, path: Path) -> int | None:
-        """Return the bytes in a file, None when there is none."""
-
-    def read(self, path: Path, offset: int, length: int) -> bytes:
-        """Return up to `length` bytes."""
-
-    def write(self, path: Path, offset: int, data: bytes) -> None:
-        """Write at an offset; make the file if there is none."""
-
-    def sync(self, path: Path) -> None:
-        """Make what was written to a file survive a power cut."""
-
-    def sync_folder(self, folder: Path) -> None:
-        """Make new names and renames survive a power cut."""
-
-    def replace(self, source: Path, target: Path) -> None:
-        """Rename, replacing the target."""
-
-    def remove(self, path: Path) -> None:
-        """Remove a file, if there is one."""
-
-
-class DiskFiles:
-    """Files on the real disk."""
-
-    def size(self, path: Path) -> int | None:
-        """Return the bytes in a file, None when there is none."""
-        try:
-            return path.stat().st_size
-        except FileNotFoundError:
-            return None
-
-    def read(self, path: Path, offset: int, length: int) -> bytes:
-        """Return up to `length` bytes."""
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(length)
-
-    def write(self, path: Path, offset: int, data: bytes) -> None:
-        """Write at an offset; make the file if there is none."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            written = os.pwrite(descriptor, data, offset)
-        finally:
-            os.close(descriptor)
-        if written != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def sync(self, path: Path) -> None:
-        """Make what was written to a file survive a power cut."""
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-
-    def sync_folder(self, folder: Path) -> None:
-        """Make new names and renames survive a power cut."""
-        sync_folder(folder)
-
-    def replace(self, source: Path, target: Path) -> None:
-        """Rename, replacing the target."""
-        source.replace(target)
-
-    def remove(self, path: Path) -> None:
-        """Remove a file, if there is one."""
-        path.unlink(missing_ok=True)
 
 
 class Partial:
@@ -103,7 +36,13 @@ class Partial:
     """
 
     def __init__(
-        self, entry: BundleEntry, index: bytes, folder: Path, files: Files | None = None
+        self,
+        entry: BundleEntry,
+        index: bytes,
+        folder: Path,
+        files: Files | None = None,
+        *,
+        commit_bytes: int = COMMIT_BYTES,
     ) -> None:
         self._entry = entry
         self._index = index
@@ -111,8 +50,12 @@ class Partial:
         self._files = files or DiskFiles()
         self._part = folder / f"{entry.sha256}.part"
         self._bits = folder / f"{entry.sha256}.bits"
-        self._uncommitted: set[int] = set()
+        self._commit_bytes = commit_bytes
+        self._uncommitted_bytes = 0
+        self._durable = frozenset[int]()  # survives a power cut, and its bits say so
         self._names_are_durable = False
+        self._aside = Aside()
+        self._whole = Whole(self._part, self._files)
         with self._store_errors():
             self._have = self._recover()
 
@@ -131,9 +74,9 @@ class Partial:
         with self._store_errors():
             self._files.write(self._part, number * self._entry.chunk_bytes, data)
         self._have.add(number)
-        self._uncommitted.add(number)
-        if len(self._uncommitted) * self._entry.chunk_bytes >= COMMIT_BYTES:
-            self.commit()
+        self._uncommitted_bytes += len(data)
+        if self._uncommitted_bytes >= self._commit_bytes:
+            self._commit_aside()
 
     def read(self, number: int) -> bytes:
         """Return a chunk that is on disk."""
@@ -142,12 +85,12 @@ class Partial:
             return self._files.read(self._part, at, length)
 
     def commit(self) -> None:
-        """Make the chunks written so far survive a power cut, then their bits."""
-        if self._uncommitted:
-            with self._store_errors():
-                self._files.sync(self._part)
-                self._write_bits()
-            self._uncommitted.clear()
+        """Make the chunks written so far survive a power cut, then write their bits."""
+        with self._store_errors():
+            self._aside.wait()
+            if self._have != self._durable:
+                self._make_durable(frozenset(self._have))
+        self._uncommitted_bytes = 0
 
     def damaged(self) -> frozenset[int]:
         """Check the whole file; return the chunks that it turned out to lack.
@@ -156,8 +99,11 @@ class Partial:
         when every chunk is right and the whole is not, which the signers must explain.
         """
         with self._store_errors():
-            if self._whole_digest() == self._entry.sha256:
+            self._aside.wait()
+            self._whole.read_to(self._entry.length)
+            if self._whole.hexdigest() == self._entry.sha256:
                 return frozenset()
+            self._whole = Whole(self._part, self._files)
             lost = frozenset(n for n in self._have if not self._on_disk(n))
             if not lost:
                 self._remove()
@@ -166,7 +112,8 @@ class Partial:
                     f" together they are not {self._entry.sha256}"
                 )
             self._have -= lost
-            self._write_bits()
+            self._make_durable(frozenset(self._have))
+            self._files.sync(self._bits)  # they claim less than before
         return lost
 
     def finish(self) -> Path:
@@ -198,12 +145,9 @@ class Partial:
         if size > self._entry.length:  # not ours: no chunk lies beyond the end
             self._remove()
             return set()
-        claimed = self._read_bits()
-        return {
-            number
-            for number in range(self._entry.chunks)
-            if self._end(number) <= size and (number in claimed or self._on_disk(number))
-        }
+        fitting = [n for n in range(self._entry.chunks) if self._end(n) <= size]
+        self._durable = self._read_bits().intersection(fitting)
+        return {n for n in fitting if n in self._durable or self._on_disk(n)}
 
     def _read_bits(self) -> frozenset[int]:
         """Return what the bits claim; nothing when the file is damaged."""
@@ -216,13 +160,36 @@ class Partial:
             return frozenset()
         return frozenset(unpack_bits(bits))
 
-    def _write_bits(self) -> None:
-        bits = pack_bits(self._have, self._entry.chunks)
+    def _commit_aside(self) -> None:
+        """Begin to commit what is here now; waits while an earlier one is under way."""
+        have = frozenset(self._have)
+
+        def work() -> None:
+            self._make_durable(have)
+            self._whole.read_to(self._beginning(have))
+
+        with self._store_errors():
+            self._aside.begin(work)
+        self._uncommitted_bytes = 0
+
+    def _make_durable(self, have: frozenset[int]) -> None:
+        self._files.sync(self._part)
+        self._write_bits(have)
+        self._durable = have
+
+    def _write_bits(self, have: frozenset[int]) -> None:
+        bits = pack_bits(have, self._entry.chunks)
         self._files.write(self._bits, 0, zlib.crc32(bits).to_bytes(_CRC_BYTES) + bits)
-        self._files.sync(self._bits)
         if not self._names_are_durable:
             self._files.sync_folder(self._folder)
             self._names_are_durable = True
+
+    def _beginning(self, have: frozenset[int]) -> int:
+        """Return how many bytes are here without a gap."""
+        gaps = (n for n in range(self._entry.chunks) if n not in have)
+        return min(
+            next(gaps, self._entry.chunks) * self._entry.chunk_bytes, self._entry.length
+        )
 
     def _on_disk(self, number: int) -> bool:
         data = self.read(number)
@@ -230,9 +197,6 @@ class Partial:
 
     def _end(self, number: int) -> int:
         return number * self._entry.chunk_bytes + self._entry.chunk_length(number)
-
-    def _whole_digest(self) -> str:
-        return file_digest(self._part, self._files)
 
     def _remove(self) -> None:
         self._files.remove(self._bits)
@@ -251,13 +215,3 @@ class Partial:
 def final_path(folder: Path, entry: BundleEntry) -> Path:
     """Return where the finished bundle lies."""
     return folder / f"{entry.sha256}.bundle"
-
-
-def file_digest(path: Path, files: Files | None = None) -> str:
-    """Return the SHA-256 of a file, read in blocks."""
-    files = files or DiskFiles()
-    digest, at = hashlib.sha256(), 0
-    while block := files.read(path, at, _BLOCK_BYTES):
-        digest.update(block)
-        at += len(block)
-    return digest.hexdigest()
