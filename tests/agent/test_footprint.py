@@ -24,6 +24,7 @@ def imported_by(module: str) -> set[str]:
         ("edgekit_agent.cli", HEAVY | {"paho"}),
         ("edgekit_agent.update.updater", {"onnxruntime"}),
         ("edgekit_agent.service.worker", HEAVY - {"numpy", "onnxruntime"} | {"paho"}),
+        ("edgekit_agent.signing", HEAVY - {"cryptography"} | {"paho"}),
         ("edgekit_agent.proof", HEAVY - {"numpy", "onnxruntime"} | {"paho"}),
     ],
 )

@@ -1,5 +1,6 @@
 import json
 import shutil
+import stat
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,9 +9,11 @@ import pytest
 
 from edgekit import board
 from edgekit.cli import device as device_command
-from edgekit.errors import TransportError
+from edgekit.errors import ConfigError, TransportError
 from edgekit.fleet.folder import FleetFolder
 from edgekit.mqtt import MqttTransport
+from edgekit.receipt import Receipt, Served
+from edgekit.trust.receipt import sign
 from edgekit.wire import Topics
 from tests.core.commands import fleet_in, run
 from tests.core.reports import PRESENT, SHA, model_state, state, window
@@ -20,6 +23,16 @@ pytestmark = pytest.mark.slow  # founds fleets: a key takes a fifth of a second 
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TOPICS = Topics(fleet="demo")
+PROOF: dict[str, object] = {
+    "sha256": SHA,
+    "rows": 3,
+    "difference": 0.0,
+    "load_us": 900,
+    "one_row_p50_us": 20,
+    "one_row_p95_us": 30,
+    "peak_rss_bytes": 60_000_000,
+}
+SHADOW: dict[str, object] = {"rows": 200, "agreed": 197, "failed": 0, "labels": True}
 
 
 @pytest.fixture
@@ -46,6 +59,8 @@ def test_enrolling_writes_the_file_and_says_where_it_goes(fleet: Path) -> None:
     assert result.stdout == (
         "pi-7 enrolled as raspberry-pi-4, follows wine:production\n"
         f"copy {fleet}/devices/pi-7.toml to it as /etc/edgekit/agent.toml\n"
+        f"copy {fleet}/devices/pi-7.receipt.key beside it, for the agent alone, and"
+        " delete it here\n"
     )
     table = tomllib.loads((fleet / "devices" / "pi-7.toml").read_text())
     repository = FleetFolder(path=fleet).repository()
@@ -87,6 +102,7 @@ def test_every_setting_can_be_chosen(fleet: Path, tmp_path: Path) -> None:
         "enrolled_at": NOW.isoformat(),
         "enrolled_by": "ada",
         "file": str(out),
+        "key": f"{tmp_path}/hall%202%2Fpress.receipt.key",
     }
     table = tomllib.loads(out.read_text())
     assert table["broker"] == {
@@ -194,16 +210,72 @@ def test_status_tells_what_the_broker_has_kept(fleet: Path, broker: FakeBroker) 
 
     assert result.stdout == (
         "DEVICE  BOARD           ONLINE  MODEL  STAGE       VERSION  FLAVOR  SINCE         "
-        "        PHASE    REQUESTS  P95 MS  TROUBLE\n"
+        "        PHASE    REQUESTS  P95 MS  RECEIPT         TROUBLE\n"
         "pi-7    raspberry-pi-4  yes     wine   production  3        int8   "
-        " 2026-03-01T11:00:00Z  serving  -         -       -\n"
+        " 2026-03-01T11:00:00Z  serving  -         -       no receipt yet  -\n"
         "pi-8    raspberry-pi-4  -       wine   production  -        -       -             "
-        "        -        -         -       never reported\n"
+        "        -        -         -       -               never reported\n"
     )
     assert result.stderr == (
         "note: 1 unusable message(s) from devices never enrolled; the last: never"
         " enrolled\n"
     )
+
+
+def test_status_tells_of_receipts_hooks_proofs_and_what_was_refused(
+    fleet: Path, broker: FakeBroker
+) -> None:
+    run("device", "enroll", "pi-7", "--board=raspberry-pi-4", fleet=fleet)
+    key = fleet / "devices" / "pi-7.receipt.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    told = model_state(
+        hook={"hook": "pre-activate", "answer": "not-now", "output": "press\nruns"},
+        proof={**PROOF, "shadow": {**SHADOW, "difference": None}},
+        refused=[{"rollout": 1, "flavor": "fp16", "sha256": SHA, "reason": "slow"}],
+    )
+    broker.inject(TOPICS.state("pi-7"), state(models=[told]), retain=True)
+    served = {name: str(told[name]) for name in ("model", "stage")}
+    receipt = Receipt(
+        fleet="demo",
+        device="pi-7",
+        boot_id="boot-1",
+        seq=1,
+        at="2026-03-01T12:00:00Z",
+        models=(
+            Served(**served, version="3", flavor="int8", sha256=SHA, rollout=1, since=""),
+        ),
+    )
+    broker.inject(TOPICS.receipt("pi-7"), sign(receipt, key.read_bytes()), retain=True)
+
+    table = run("fleet", "status", "--verbose", fleet=fleet).stdout
+    (row,) = json.loads(run("fleet", "status", "--offline", "--json", fleet=fleet).stdout)
+
+    assert table.splitlines()[0].split()[-5:] == [
+        "RECEIPT",
+        "HOOK",
+        "REFUSED",
+        "PROOF",
+        "TROUBLE",
+    ]
+    assert "signed, 2026-03-01T12:00:00Z  pre-activate: not-now  fp16: slow  3 golden" in (
+        table
+    )
+    assert "row 0.03 ms, peak 60 MB, 197 of 200 agree" in table
+    assert row["receipt"]["standing"] == "signed"
+    assert row["hook"]["output"] == "press runs"
+    assert row["proof"] == {**PROOF, "shadow": {**SHADOW, "difference": None}}
+    assert row["refused"][0]["reason"] == "slow"
+
+
+def test_enrolling_again_makes_another_key(fleet: Path) -> None:
+    enrolled = "device", "enroll", "pi-7", "--board=raspberry-pi-4"
+    key = fleet / "devices" / "pi-7.receipt.key"
+    run(*enrolled, fleet=fleet)
+    before = key.read_bytes()
+    assert run(*enrolled, fleet=fleet).exit_code == ConfigError.exit_code
+    assert key.read_bytes() == before
+    run(*enrolled, "--again", fleet=fleet)
+    assert key.read_bytes() != before
 
 
 def test_status_offline_tells_what_was_heard_before(
