@@ -78,6 +78,10 @@ class Topics:
         """Windows of inference metrics."""
         return f"{self.device(device)}/telemetry"
 
+    def taken(self, device: str) -> str:
+        """The fleet says which of a device's windows it has."""
+        return f"{self.device(device)}/taken"
+
     def receipt(self, device: str) -> str:
         """Retained: what serves on the device, signed by it."""
         return f"{self.device(device)}/receipt"
