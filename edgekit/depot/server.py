@@ -1,69 +1,51 @@
 """Serve a repository folder to a fleet: metadata retained, bundles in chunks.
 
-A thin doer: edgekit.depot.schedule decides what is sent next, edgekit.depot.publication
-what is retained. It reads a bundle chunk by chunk and never holds one.
+A thin doer: edgekit.depot.publication says what is retained, edgekit.depot.sender sends
+chunks, edgekit.depot.peers says what other depots serve.
 """
 
 import logging
 import secrets
 import threading
-import time
-from collections import ChainMap, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
-from edgekit.depot.chronicle import Chronicle
 from edgekit.depot.complaints import Complaints
 from edgekit.depot.patches import FOLDER as PATCHES
 from edgekit.depot.patches import Patches
 from edgekit.depot.peers import Peers
 from edgekit.depot.publication import Publication
-from edgekit.depot.schedule import Schedule, ScheduleRules, Sending
+from edgekit.depot.sender import Pace, Sender, Sent
 from edgekit.depot.shelf import Shelf
-from edgekit.depot.throttle import Throttle
 from edgekit.errors import TransportError
 from edgekit.statement import BundleEntry
 from edgekit.transport import Arrival, Connected, Disconnected, Message, Transport
-from edgekit.wire import Repair, Topics, Want
+from edgekit.wire import Topics, Want
 
 logger = logging.getLogger(__name__)
 
 FILES = "files"
 BLOBS = "blobs"
-_BURST_CHUNKS = 8  # sent before wants are read again
 _ARRIVALS_A_TURN = 256
 _SHORT = 12  # hexadecimal digits of a digest that people compare
-_UNREADABLE_S = 5.0  # a bundle that cannot be read is tried again after so long
-
-
-def draw_epoch() -> int:
-    """Return a number that no earlier depot has likely used, never 0."""
-    return 1 + secrets.randbelow(2**32 - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DepotOptions:
+class DepotOptions(Pace):
     """How a depot paces itself."""
 
-    bytes_per_s: float | None = None  # of chunks, over all bundles; None: no limit
-    topic_bytes_per_s: float | None = None  # of chunks, of each bundle
     name: str = field(default_factory=lambda: secrets.token_hex(4))  # among the depots
     poll_s: float = 1.0  # how often it looks for a new timestamp
-    rules: ScheduleRules = field(default_factory=ScheduleRules)
-    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(slots=True, kw_only=True)
-class Served:
+class Served(Sent):
     """What a depot did since it started."""
 
     wants: int = 0
     malformed_wants: int = 0
-    chunks: int = 0  # sent, mixtures included
-    repairs: int = 0  # mixtures
-    chunk_bytes: int = 0  # of both, without headers
 
 
 class Depot:
@@ -76,24 +58,19 @@ class Depot:
         repository: Path,
         options: DepotOptions | None = None,
     ) -> None:
-        self.served = Served()
         self._transport = transport
         self._topics = topics
         self._options = options or DepotOptions()
         self._files = repository / FILES
-        self._shelf = Shelf(repository / BLOBS, repository / PATCHES)
+        self.served = Served()
+        shelf = Shelf(repository / BLOBS, repository / PATCHES)
+        self._sender = Sender(transport, topics, shelf, self._options, self.served)
         self._patches = Patches(repository, repository / BLOBS)
         self._offered: dict[str, bytes] = {}  # bundle -> what was said of its patches
         self._peers = Peers(self._options.name)
         self._publication = Publication(transport, topics, self._files)
-        self._throttle = Throttle(self._options.bytes_per_s)
-        self._throttles: dict[str, Throttle] = {}
-        self._schedules: dict[str, Schedule] = {}
-        self._chronicles: dict[str, Chronicle] = {}
-        self._unreadable: dict[str, float] = {}  # digest -> when to try again
         self._refusals = Complaints()
         self._folder_trouble = ""
-        self._turns: deque[str] = deque()  # digests, whose turn it is first
         self._online = False
         self._poll_at = 0.0
         transport.subscribe(topics.every("want"), topics.index, topics.depot("+"), qos=1)
@@ -118,7 +95,7 @@ class Depot:
         if self._online and now >= self._poll_at:
             self._poll_at = now + self._options.poll_s
             self._poll(now)
-        sent = self._send_burst(now)
+        sent = self._sender.burst(now) if self._online else 0
         arrival = self._transport.receive(0 if sent else self._wait_s(now, most_wait_s))
         for _ in range(_ARRIVALS_A_TURN):
             if arrival is None:
@@ -128,36 +105,33 @@ class Depot:
         if arrival is not None:
             self._take(arrival)
 
-    def _wait_s(self, now: float, most_wait_s: float) -> float:
-        waits = [
-            most_wait_s,
-            max(0.0, self._poll_at - now) if self._online else most_wait_s,
-        ]
-        waits += [w for s in self._schedules.values() if (w := s.wait_s(now)) is not None]
-        limits = (self._throttle, *self._throttles.values())
-        return min(waits + [w for limit in limits if (w := limit.wait_s(now))])
+    def _wait_s(self, now: float, most_s: float) -> float:
+        if self._online:
+            most_s = min(most_s, max(0.0, self._poll_at - now))
+        return self._sender.wait_s(now, most_s)
 
     def _poll(self, now: float) -> None:
         if self._refresh():
             self._patches.follow(self._publication.catalogue)
-            self._drop_stale_schedules()
+            self._sender.forget_stale(self._entries)
             logger.info(
                 "serving %d files and %d bundles",
                 *(len(self._publication.names), len(self._publication.catalogue.entries)),
             )
         self._offer_patches()
         self._peers.forget_silent(now)
-        for sha256, schedule in self._schedules.items():
-            silent = schedule.forget_silent(now)
-            for device in silent:
-                self._chronicles[sha256].falls_silent(device)
-            if silent and not schedule.devices:
-                self._chronicles[sha256].ends(now)
+        self._sender.forget_silent(now)
 
     @property
     def _entries(self) -> Mapping[str, BundleEntry]:
         patches = {sha256: patch.entry for sha256, patch in self._patches.all.items()}
-        return ChainMap(patches, dict(self._publication.catalogue.entries))
+        return {**self._publication.catalogue.entries, **patches}
+
+    def _entry(self, sha256: str) -> BundleEntry | None:
+        if entry := self._publication.catalogue.entries.get(sha256):
+            return entry
+        patch = self._patches.all.get(sha256)
+        return patch.entry if patch else None
 
     def _offer_patches(self) -> None:
         """Say which patches there are to what this depot serves, when that is news."""
@@ -225,8 +199,7 @@ class Depot:
         )
         if there:
             self._claim()  # it may not have been told: not every broker retains
-        for sha256 in [s for s in self._schedules if not self._peers.serves(s)]:
-            self._drop(sha256)
+        self._sender.keep(self._peers.serves)
 
     def _take_want(self, message: Message) -> None:
         self.served.wants += 1
@@ -236,7 +209,7 @@ class Depot:
         except TransportError as error:
             self._refuse(message.topic, str(error))
             return
-        entry = self._entries.get(want.sha256)
+        entry = self._entry(want.sha256)
         if device is None or entry is None:
             logger.debug("%s wants unknown %s", device, want.sha256[:_SHORT])
         elif want.chunks != entry.chunks:
@@ -244,7 +217,7 @@ class Depot:
                 message.topic, f"{want.chunks} chunks of a bundle of {entry.chunks}"
             )
         else:
-            self._hear(device, want)
+            self._hear(device, want, entry)
 
     def _refuse(self, topic: str, reason: str) -> None:
         self.served.malformed_wants += 1
@@ -252,7 +225,7 @@ class Depot:
         if more is not None:
             logger.warning("%s: %s; ignored%s", topic, reason, more)
 
-    def _hear(self, device: str, want: Want) -> None:
+    def _hear(self, device: str, want: Want, entry: BundleEntry) -> None:
         sha256, now = want.sha256, self._options.clock()
         if not self._peers.serves(sha256):
             silent = self._peers.asks(device, want, now)
@@ -260,88 +233,5 @@ class Depot:
                 logger.warning("depot %s lets %s wait: taken for gone", silent, device)
             if silent is None or not self._peers.serves(sha256):
                 return
-        if now < self._unreadable.get(sha256, now):
-            return
-        if sha256 not in self._schedules:
-            self._open(sha256)
-        schedule, chronicle = self._schedules[sha256], self._chronicles[sha256]
-        served = schedule.serves(device)
-        schedule.hear(device, want, now)
-        if schedule.serves(device) and not served:
-            chronicle.asks(device, len(want.missing), now)
-        elif served and not want.missing:
-            chronicle.finishes(device, now)
-            if not schedule.devices:
-                chronicle.ends(now)
-
-    def _open(self, sha256: str) -> None:
-        entry = self._entries[sha256]
-        self._schedules[sha256] = Schedule(
-            chunks=entry.chunks, epoch=draw_epoch(), rules=self._options.rules
-        )
-        self._throttles[sha256] = Throttle(self._options.topic_bytes_per_s)
-        self._turns.append(sha256)
-        if sha256 not in self._chronicles:
-            title = self._publication.catalogue.titles.get(sha256, "patch")
-            self._chronicles[sha256] = Chronicle(title, entry)
-
-    def _send_burst(self, now: float) -> int:
-        """Send a few chunks, one of each bundle in turn; return how many."""
-        sent = idle = 0
-        while self._online and sent < _BURST_CHUNKS and idle < len(self._turns):
-            if self._throttle.wait_s(now):
-                break
-            sha256 = self._turns[0]
-            self._turns.rotate(-1)
-            limited = self._throttles[sha256].wait_s(now) > 0
-            sending = None if limited else self._schedules[sha256].next(now)
-            if sending is None:
-                idle += 1
-            elif self._send(sha256, sending):
-                sent, idle = sent + 1, 0
-        return sent
-
-    def _send(self, sha256: str, sending: Sending) -> bool:
-        """Read and publish; when it cannot be read, pause the bundle."""
-        entry = self._entries[sha256]
-        try:
-            message = self._shelf.message(entry, self._schedules[sha256].epoch, sending)
-        except OSError as error:
-            chunks = ", ".join(map(str, sending.numbers))
-            self._pause(sha256, f"chunk {chunks}: {error.strerror}")
-            return False
-        topic = self._topics.blob(sha256)
-        if isinstance(message, Repair):
-            topic = self._topics.repair(sha256)
-            self.served.repairs += 1
-        self._transport.publish(topic, message.encode(), qos=0)
-        self._throttle.spend(len(message.data))
-        self._throttles[sha256].spend(len(message.data))
-        self._chronicles[sha256].sent(len(message.data))
-        if self._unreadable.pop(sha256, None) is not None:
-            logger.info("%s: it can be read again", self._chronicles[sha256].subject)
-        self.served.chunks += 1
-        self.served.chunk_bytes += len(message.data)
-        return True
-
-    def _pause(self, sha256: str, reason: str) -> None:
-        """Serve nothing of a bundle for a while; devices go on asking."""
-        if sha256 not in self._unreadable:
-            logger.error(
-                "%s: %s; not served until it can be read, devices wait",
-                *(self._shelf.path(self._entries[sha256]), reason),
-            )
-        self._unreadable[sha256] = self._options.clock() + _UNREADABLE_S
-        self._drop(sha256)
-
-    def _drop_stale_schedules(self) -> None:
-        """Forget the sendings of bundles that are gone, or are cut another way now."""
-        for sha256, schedule in list(self._schedules.items()):
-            entry = self._entries.get(sha256)
-            if entry is None or entry.chunks != schedule.chunks:
-                self._drop(sha256)
-                del self._chronicles[sha256]
-
-    def _drop(self, sha256: str) -> None:
-        del self._schedules[sha256], self._throttles[sha256]
-        self._turns.remove(sha256)
+        title = self._publication.catalogue.titles.get(sha256, "patch")
+        self._sender.hear(device, want, entry, title, now)

@@ -1,6 +1,7 @@
 """Read what is sent of a bundle from the folder of bundles: never one as a whole."""
 
 import errno
+import os
 from pathlib import Path
 
 from edgekit.depot.schedule import Sending
@@ -15,10 +16,10 @@ class Shelf:
         self._folder = folder
         self._patches = patches
 
-    def path(self, entry: BundleEntry) -> Path:
+    def path(self, sha256: str) -> Path:
         """Return where a bundle or a patch lies."""
-        patch = self._patches / entry.sha256
-        return patch if patch.is_file() else self._folder / entry.sha256
+        patch = self._patches / sha256
+        return patch if patch.is_file() else self._folder / sha256
 
     def message(self, entry: BundleEntry, epoch: int, sending: Sending) -> Chunk | Repair:
         """Return what goes out for a sending; OSError when it cannot be read."""
@@ -31,10 +32,20 @@ class Shelf:
         return Repair(epoch=epoch, sequence=sequence, numbers=numbers, data=data)
 
     def _read(self, entry: BundleEntry, number: int) -> bytes:
-        path = self.path(entry)
-        with path.open("rb") as file:
-            file.seek(number * entry.chunk_bytes)
-            data = file.read(entry.chunk_length(number))
-        if len(data) != entry.chunk_length(number):
-            raise OSError(errno.ENODATA, "the file is too short", str(path))
+        descriptor = self._open(entry.sha256)
+        try:
+            length = entry.chunk_length(number)
+            data = os.pread(descriptor, length, number * entry.chunk_bytes)
+        finally:
+            os.close(descriptor)
+        if len(data) != length:
+            path = str(self.path(entry.sha256))
+            raise OSError(errno.ENODATA, "the file is too short", path)
         return data
+
+    def _open(self, sha256: str) -> int:
+        # For each chunk anew, without a look first: it is most of what reading one costs.
+        try:
+            return os.open(f"{self._folder}/{sha256}", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return os.open(self._patches / sha256, os.O_RDONLY | os.O_CLOEXEC)
