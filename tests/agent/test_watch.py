@@ -70,3 +70,11 @@ def test_a_worker_that_is_up_and_missed_two_pings_does_not_answer() -> None:
     assert up.answering(5.0 + 2 * PATIENCE.ping_s, PATIENCE)
     assert not up.answering(5.1 + 2 * PATIENCE.ping_s, PATIENCE)
     assert up.heard(20.0).answering(5.1 + 2 * PATIENCE.ping_s, PATIENCE)
+
+
+def test_a_worker_that_will_load_something_else_is_started_at_once() -> None:
+    waiting = Watch.after(5, 1.0, PATIENCE)
+    assert waiting.due(1.0, PATIENCE)[1] is None
+    assert waiting.hurried(1.0).due(1.0, PATIENCE)[1] is Order.START
+    up = started().ready(5.0)
+    assert up.hurried(6.0) == up

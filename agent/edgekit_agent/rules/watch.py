@@ -58,6 +58,10 @@ class Watch:
         """Return the watch where so many workers in a row took the agent with them."""
         return cls(deaths=deaths - 1).died(now_s, patience) if deaths else cls()
 
+    def hurried(self, now_s: float) -> "Watch":
+        """Start the next worker now: it will load something else than the one that died."""
+        return replace(self, since_s=now_s) if self.condition is Condition.DOWN else self
+
     def calm(self, now_s: float, patience: Patience) -> bool:
         """Whether the worker has been up for so long that its next death is a first one."""
         return self.condition is Condition.UP and now_s - self.since_s >= patience.calm_s

@@ -64,6 +64,11 @@ class Roster:
         return within and needed <= memory.available_bytes()
 
     @property
+    def wanted(self) -> tuple[str | None, ...]:
+        """Digests of what the worker should answer with, None where it is nothing yet."""
+        return tuple(state.wanted and state.wanted.sha256 for state in self.states)
+
+    @property
     def needed(self) -> frozenset[str]:
         """Digests of the bundles that any model needs."""
         return frozenset[str]().union(*(state.record.needed for state in self.states))

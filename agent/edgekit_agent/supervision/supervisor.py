@@ -33,6 +33,7 @@ from edgekit_agent.rules.events import (
     StartUpdate,
     StopUpdate,
     Ticked,
+    WorkerDied,
     WorkerReady,
 )
 from edgekit_agent.rules.hook import Answer
@@ -177,7 +178,7 @@ class Supervisor:
         crash = self._worker.begin(at.s)  # first of all, serve
         self._reporter.begin(at)
         self._judge_freshness(at)
-        self._each(Started(crash=crash))
+        self._died(Started(crash=crash), at.s)
         self._roster.collect()
         self._transport.subscribe(self._topics.file(TIMESTAMP))
         if self._config.serving.mqtt:
@@ -277,6 +278,8 @@ class Supervisor:
         now_s = self._clock().s
         if self._worker.owns(news.child):
             match self._worker.heard(news, now_s):
+                case Notice(model=None, event=WorkerDied() as event):
+                    self._died(event, now_s)
                 case Notice(model=None, event=event):
                     self._each(event)
                 case Notice(model=model, event=event) if model in self._roster.names:
@@ -317,6 +320,13 @@ class Supervisor:
     def _each(self, event: Event) -> None:
         for model in self._roster.names:
             self._apply(model, event)
+
+    def _died(self, event: Event, now_s: float) -> None:
+        """What serves is gone; a version that returns for it does not wait for its turn."""
+        before = self._roster.wanted
+        self._each(event)
+        if self._roster.wanted != before:
+            self._worker.hurry(now_s)
 
     def _apply(self, model: str, event: Event) -> None:
         for action in self._roster.apply(model, event, self._clock()):
