@@ -48,7 +48,8 @@ class Outbox:
                 self._forget(mid)
             else:
                 self._departed_early.add(mid)
-            self._changed.notify_all()
+            if 2 * self._bytes <= self._max_bytes or not self._waiting:
+                self._changed.notify_all()
 
     def session_lost(self) -> None:
         """Forget the QoS 0 messages that died with the session."""
@@ -60,9 +61,15 @@ class Outbox:
             self._changed.notify_all()
 
     def wait_for_room(self, give_up: Callable[[], bool]) -> bool:
-        """Wait until a QoS 0 message may be published; False when `give_up()` says so."""
+        """Wait until a QoS 0 message may be published; False when `give_up()` says so.
+
+        Once it is full, until half of it has left: to be woken for each message costs more
+        than the message.
+        """
         with self._changed:
-            while self._bytes >= self._max_bytes:
+            if self._bytes < self._max_bytes:
+                return True
+            while 2 * self._bytes > self._max_bytes:
                 if give_up():
                     return False
                 self._changed.wait(_GLANCE_S)

@@ -26,6 +26,7 @@ _CHUNK = struct.Struct(">BIII")  # version, epoch, sequence, chunk number
 _WANT = struct.Struct(">B32sIIHI")  # version, digest, epoch, last sequence, window, chunks
 _REPAIR = struct.Struct(">BIIB")  # version, epoch, sequence, chunks that are mixed
 _NUMBER = struct.Struct(">H")
+_SET = ord("1")
 MAX_MIXED = 32  # chunks in a repair: what a device reads to solve it
 CHUNK_HEADER_BYTES = _CHUNK.size
 
@@ -279,18 +280,17 @@ def mix(chunks: Iterable[bytes], length: int) -> bytes:
 
 def pack_bits(numbers: Iterable[int], size: int) -> bytes:
     """Return a bitmap of `size` bits, the lowest number in the first byte's lowest bit."""
-    bits = bytearray(-(-size // 8))
+    digits = bytearray(b"0") * size  # a number in base 2: linear, and in C
     for number in numbers:
-        bits[number >> 3] |= 1 << (number & 7)
-    return bytes(bits)
+        digits[number] = _SET
+    digits.reverse()
+    return int(digits or b"0", 2).to_bytes(-(-size // 8), "little")
 
 
 def unpack_bits(bits: bytes) -> Iterator[int]:
     """Yield the numbers whose bits are set, in order."""
-    for position, byte in enumerate(bits):
-        for bit in range(8):
-            if byte >> bit & 1:
-                yield position * 8 + bit
+    digits = f"{int.from_bytes(bits, 'little'):b}"
+    return (number for number, digit in enumerate(reversed(digits)) if digit == "1")
 
 
 def encode_names(names: Iterable[str]) -> bytes:
