@@ -16,6 +16,7 @@ from edgekit.errors import StoreError
 _WAIT_S = 10.0  # for another command that writes to the same file
 
 Row = tuple[Any, ...]
+Cursor = sqlite3.Cursor
 
 
 class Database:

@@ -6,7 +6,7 @@ late message changes nothing.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,17 +14,21 @@ from typing import TypeVar
 
 from edgekit.database import Database
 from edgekit.errors import ConfigError, TransportError, TrustError
+from edgekit.fleet import windows
 from edgekit.fleet.receipts import accept
-from edgekit.fleet.report import Presence, Report, Window
+from edgekit.fleet.report import Presence, Report
+from edgekit.fleet.windows import Counted, Windows
 from edgekit.receipt import Receipt
+from edgekit.taken import Arrival
 from edgekit.trust.receipt import envelope_content
+from edgekit.window import Window
 
 T = TypeVar("T")
 
 FILE_NAME = "fleet.db"
-MAX_WINDOWS_A_DEVICE = 10_000
 _VERSION = 2
-_SCHEMA = """
+_SCHEMA = (
+    """
 CREATE TABLE device (
     name TEXT PRIMARY KEY,
     board TEXT NOT NULL,
@@ -43,14 +47,6 @@ CREATE TABLE presence (
     heard_at TEXT NOT NULL,
     payload BLOB NOT NULL
 );
-CREATE TABLE telemetry (
-    device TEXT NOT NULL REFERENCES device,
-    boot_id TEXT NOT NULL,
-    seq INTEGER NOT NULL,
-    heard_at TEXT NOT NULL,
-    payload BLOB NOT NULL,
-    PRIMARY KEY (device, boot_id, seq)
-);
 CREATE TABLE receipt (
     device TEXT PRIMARY KEY REFERENCES device,
     heard_at TEXT NOT NULL,
@@ -63,6 +59,8 @@ CREATE TABLE garbage (
     heard_at TEXT NOT NULL
 );
 """
+    + windows.SCHEMA
+)
 _UPGRADES = {
     1: """
 ALTER TABLE device ADD COLUMN receipt_key BLOB;
@@ -71,12 +69,10 @@ CREATE TABLE receipt (
     heard_at TEXT NOT NULL,
     payload BLOB NOT NULL
 );
-""",
+DROP TABLE telemetry;
+"""
+    + windows.SCHEMA,
 }
-_LAST_WINDOWS = (
-    "SELECT device, payload FROM telemetry WHERE rowid IN"
-    " (SELECT MAX(rowid) FROM telemetry GROUP BY device)"
-)
 STRANGERS = ""  # what devices that were never enrolled sent is counted under this name
 
 
@@ -113,11 +109,30 @@ class Known:
     receipt: Receipt | None = None  # the last one, verified
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A telemetry window that could be read, and what became of it."""
+
+    window: Window
+    arrival: Arrival
+
+    @property
+    def kept(self) -> bool:
+        """Whether the book has it, since now or before: its device may forget it."""
+        return self.arrival is not Arrival.PARTLY_KNOWN
+
+    @property
+    def news(self) -> bool:
+        """Whether it told something new."""
+        return self.arrival is Arrival.NEW
+
+
 class Book(Database):
     """The devices of one fleet."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, schema=_SCHEMA, version=_VERSION, upgrades=_UPGRADES)
+        self._windows = Windows(self)
 
     def enroll(self, device: Device) -> None:
         """Add a device, or raise ConfigError when its name is taken."""
@@ -166,23 +181,22 @@ class Book(Database):
         presences: dict[str, bytes] = dict(
             self.rows("SELECT device, payload FROM presence")
         )
-        windows: dict[str, bytes] = dict(self.rows(_LAST_WINDOWS))
+        last = self._windows.last()
         receipts: dict[str, bytes] = dict(self.rows("SELECT device, payload FROM receipt"))
         return tuple(
             Known(
                 device=one,
                 report=_parsed(Report.from_json, reports.get(one.name)),
                 presence=_parsed(Presence.from_json, presences.get(one.name)),
-                window=_parsed(Window.from_json, windows.get(one.name)),
+                window=last.get(one.name),
                 receipt=_parsed(envelope_content, receipts.get(one.name)),
             )
             for one in self.devices()
         )
 
-    def windows(self, device: str) -> tuple[Window, ...]:
-        """Return a device's telemetry windows in the order they were heard."""
-        query = "SELECT payload FROM telemetry WHERE device = ? ORDER BY rowid"
-        return tuple(Window.from_json(row[0]) for row in self.rows(query, (device,)))
+    def windows(self, device: str, *, since: datetime | None = None) -> Iterator[Counted]:
+        """Yield a device's telemetry windows that ended after `since`, in order."""
+        return self._windows.of(device, since=since)
 
     def garbage(self) -> tuple[Garbage, ...]:
         """Return what was counted instead of kept."""
@@ -237,27 +251,19 @@ class Book(Database):
         self._keep("INSERT OR REPLACE INTO receipt VALUES (?, ?, ?)", device, payload, now)
         return True
 
-    def hear_telemetry(self, device: str, payload: bytes, now: datetime) -> bool:
-        """Take a window; False when it is known, unreadable or a stranger's."""
-        window = self._read(device, payload, Window.from_json, now)
+    def hear_telemetry(self, device: str, payload: bytes, now: datetime) -> Heard | None:
+        """Take a window; None when it was unreadable or a stranger's."""
+        window = self._read(device, payload, Window.decode, now)
         if window is None:
-            return False
+            return None
         if window.device != device:
-            return self._refuse(device, f"counts as device {window.device}", now)
-        at = now.isoformat()
-        with self.transaction() as cursor:
-            cursor.execute(
-                "INSERT OR IGNORE INTO telemetry VALUES (?, ?, ?, ?, ?)",
-                (device, window.boot_id, window.seq, at, payload),
-            )
-            fresh = cursor.rowcount > 0
-            cursor.execute(
-                "DELETE FROM telemetry WHERE device = ? AND rowid <= ("
-                " SELECT rowid FROM telemetry WHERE device = ?"
-                " ORDER BY rowid DESC LIMIT 1 OFFSET ?)",
-                (device, device, MAX_WINDOWS_A_DEVICE),
-            )
-        return fresh
+            self._refuse(device, f"counts as device {window.device}", now)
+            return None
+        arrival = self._windows.take(window, payload, now)
+        if arrival is Arrival.PARTLY_KNOWN:
+            which = f"{window.first} to {window.last} of {window.boot_id}"
+            self._refuse(device, f"telemetry: windows {which} overlap known ones", now)
+        return Heard(window=window, arrival=arrival)
 
     def _read(
         self, device: str, payload: bytes, parse: Callable[[bytes], T], now: datetime

@@ -16,9 +16,9 @@ from edgekit import bundle
 from edgekit.board import Board
 from edgekit.errors import TrustError
 from edgekit.fleet.book import Book
-from edgekit.fleet.report import Window
 from edgekit.latency import Pair
 from edgekit.manifest import Manifest
+from edgekit.window import Window
 
 LEAST_REQUESTS = 20  # in a window, for its median to mean something
 
@@ -35,7 +35,11 @@ class Reported:
 def reported(book: Book, board: str) -> tuple[Reported, ...]:
     """Return what the devices of a board told of requests of single rows."""
     devices = [one.name for one in book.devices() if one.board == board]
-    return tuple(found for name in devices for found in _told(book.windows(name)))
+    return tuple(
+        found
+        for name in devices
+        for found in _told(one.window for one in book.windows(name))
+    )
 
 
 def pairs(told: Iterable[Reported], here_us: Mapping[str, int]) -> tuple[Pair, ...]:
@@ -82,12 +86,11 @@ def profile_text(board: Board) -> str:
 
 def _told(windows: Iterable[Window]) -> Iterator[Reported]:
     for window in windows:
-        for model in window.models:
+        for model in window.bundles:
             single = model.rows == model.requests and not model.errors
-            if single and model.requests >= LEAST_REQUESTS and model.p50_us:
-                yield Reported(
-                    device=window.device, sha256=model.sha256, p50_us=model.p50_us
-                )
+            p50_us = model.percentile_us(0.5)
+            if single and model.requests >= LEAST_REQUESTS and p50_us:
+                yield Reported(device=window.device, sha256=model.sha256, p50_us=p50_us)
 
 
 def _manifest(path: Path) -> Manifest | None:

@@ -1,4 +1,4 @@
-"""What a device says about itself: reported state, presence, telemetry windows.
+"""What a device says about itself: reported state and presence.
 
 Pure: JSON bytes in, frozen values out. Devices are not trusted to be well: whatever is
 oversize, malformed or not printable is refused with TransportError, which the book
@@ -8,7 +8,6 @@ are no error, and the book keeps the bytes as they came.
 
 from dataclasses import dataclass
 
-from edgekit.document import Reader
 from edgekit.fleet.model_state import ModelState, model_state
 from edgekit.fleet.words import MAX_MODELS, opened, optional_text, text
 
@@ -69,71 +68,3 @@ class Presence:
             boot_id=text(reader, "boot_id", ""),
             at=text(reader, "at", ""),
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelWindow:
-    """What one bundle answered in a window. Latencies are of whole requests."""
-
-    model: str
-    version: str
-    flavor: str
-    sha256: str
-    requests: int
-    rows: int
-    errors: int
-    schema_violations: int
-    p50_us: int
-    p95_us: int
-    p99_us: int
-    max_us: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """A device's metrics between two moments; (boot_id, seq) names it for ever."""
-
-    device: str
-    boot_id: str
-    seq: int
-    start: str
-    end: str
-    supervisor_rss_bytes: int
-    worker_rss_bytes: int
-    models: tuple[ModelWindow, ...]
-
-    @classmethod
-    def from_json(cls, payload: bytes) -> "Window":
-        """Parse, or raise TransportError."""
-        reader = opened(payload, "telemetry")
-        models = reader.children("models", optional=True)
-        if len(models) > MAX_MODELS:
-            reader.fail("models", f"a list of up to {MAX_MODELS} objects")
-        return cls(
-            device=text(reader, "device"),
-            boot_id=text(reader, "boot_id"),
-            seq=reader.integer("seq"),
-            start=text(reader, "start"),
-            end=text(reader, "end"),
-            supervisor_rss_bytes=reader.integer("supervisor_rss_bytes", 0),
-            worker_rss_bytes=reader.integer("worker_rss_bytes", 0),
-            models=tuple(map(_model_window, models)),
-        )
-
-
-def _model_window(reader: Reader) -> ModelWindow:
-    latency = reader.child("latency_us", optional=True)
-    return ModelWindow(
-        model=text(reader, "model"),
-        version=text(reader, "version"),
-        flavor=text(reader, "flavor"),
-        sha256=reader.sha256("sha256"),
-        requests=reader.integer("requests"),
-        rows=reader.integer("rows", 0),
-        errors=reader.integer("errors", 0),
-        schema_violations=reader.integer("schema_violations", 0),
-        p50_us=latency.integer("p50", 0),
-        p95_us=latency.integer("p95", 0),
-        p99_us=latency.integer("p99", 0),
-        max_us=latency.integer("max", 0),
-    )

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from edgekit.counts import BundleCounts
 from edgekit.fleet.book import Known
 from edgekit.fleet.model_state import HookRun, ModelState, Proof, Refused, Serving
 from edgekit.fleet.receipts import UNSIGNED, Signed, compared
-from edgekit.fleet.report import ModelWindow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def _row(known: Known, model: str, stage: str, state: ModelState | None) -> Row:
         rollout=state.rollout if state else None,
         trouble=_trouble(known, state),
         requests=counted.requests if counted else None,
-        p95_us=counted.p95_us if counted else None,
+        p95_us=counted.percentile_us(0.95) if counted else None,
         receipt=_receipt(known, state),
         hook=state.hook if state else None,
         proof=state.proof if state else None,
@@ -86,9 +86,9 @@ def _receipt(known: Known, state: ModelState | None) -> Signed:
     return compared(known.device.receipt_key, known.receipt, state)
 
 
-def _counted(known: Known, current: Serving | None) -> ModelWindow | None:
-    windows = known.window.models if known.window and current else ()
-    return next((one for one in windows if current and one.sha256 == current.sha256), None)
+def _counted(known: Known, current: Serving | None) -> BundleCounts | None:
+    bundles = known.window.bundles if known.window and current else ()
+    return next((one for one in bundles if current and one.sha256 == current.sha256), None)
 
 
 def _trouble(known: Known, state: ModelState | None) -> str:

@@ -1,15 +1,19 @@
 """Listen to the devices of a fleet and write what they say into the book.
 
-A doer: it subscribes, receives and hands over. What counts is decided by the book.
+A doer: it subscribes, receives and hands over. What counts is decided by the book. Devices
+keep their telemetry until it is acknowledged, so the broker need not keep a session for
+this listener: what was published while nobody listened comes again.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import unquote
 
+from edgekit.fleet.acknowledgements import Acknowledgements
 from edgekit.fleet.book import Book
 from edgekit.transport import Arrival, Message, Transport
+from edgekit.window import Window
 from edgekit.wire import Topics
 
 RETAINED = ("state", "presence", "receipt")
@@ -27,6 +31,7 @@ class Listener:
     book: Book
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
+    taken: Acknowledgements = field(default_factory=Acknowledgements)
 
     def until_quiet(self, *, quiet_s: float = QUIET_S, most_s: float = MOST_S) -> int:
         """Take what the broker has retained; return how many messages told something new.
@@ -53,15 +58,33 @@ class Listener:
         while True:
             arrival = self.transport.receive(pause_s)
             yield arrival is not None and self._take(arrival)
+            if arrival is None or self.taken.due(self.monotonic()):
+                self.taken.send(self.transport, self.topics)
 
     def _take(self, arrival: Arrival) -> bool:
         if not isinstance(arrival, Message):
             return False
-        return take(arrival, topics=self.topics, book=self.book, now=self.now())
+        return take(
+            arrival,
+            topics=self.topics,
+            book=self.book,
+            now=self.now(),
+            kept=lambda window: self.taken.note(window, self.monotonic()),
+        )
 
 
-def take(message: Message, *, topics: Topics, book: Book, now: datetime) -> bool:
-    """Hand one message to the book; return whether it told something new."""
+def take(
+    message: Message,
+    *,
+    topics: Topics,
+    book: Book,
+    now: datetime,
+    kept: Callable[[Window], object] = lambda _window: None,
+) -> bool:
+    """Hand one message to the book; return whether it told something new.
+
+    `kept` is called with each window that the book has now, new or again.
+    """
     sender = topics.sender(message.topic)
     kind = message.topic.rpartition("/")[2]
     if sender is None or not message.payload:
@@ -75,6 +98,9 @@ def take(message: Message, *, topics: Topics, book: Book, now: datetime) -> bool
         case "receipt":
             return book.hear_receipt(device, message.payload, now, fleet=topics.fleet)
         case "telemetry":
-            return book.hear_telemetry(device, message.payload, now)
+            heard = book.hear_telemetry(device, message.payload, now)
+            if heard is not None and heard.kept:
+                kept(heard.window)
+            return heard is not None and heard.news
         case _:
             return False

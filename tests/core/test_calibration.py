@@ -4,16 +4,18 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgekit import board, bundle
+from edgekit.counts import BundleCounts
 from edgekit.fleet.book import Book, Device
 from edgekit.fleet.calibration import pairs, profile_text, reported, times_here
 from edgekit.fleet.folder import FleetFolder
 from tests.core.commands import fleet_in, run
 from tests.core.examples import MEMBERS, manifest
-from tests.core.reports import window
+from tests.core.reports import counts, window
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TIMES_US = {"tiny": 10, "middle": 100, "large": 1_000}
@@ -30,19 +32,10 @@ def released(blobs: Path, one_row_p50_us: int) -> str:
     return digest
 
 
-def served(digest: str, p50_us: int, **changes: object) -> dict[str, object]:
-    """A model in a window, with requests of one row each."""
-    return {
-        "model": "wine",
-        "version": "3",
-        "flavor": "int8",
-        "sha256": digest,
-        "requests": 50,
-        "rows": 50,
-        "errors": 0,
-        "latency_us": {"p50": p50_us, "p95": p50_us, "p99": p50_us, "max": p50_us},
-        **changes,
-    }
+def served(digest: str, p50_us: int, **changes: Any) -> BundleCounts:  # noqa: ANN401 - any field of it
+    """A bundle in a window, with requests of one row each."""
+    known = {"sha256": digest, "requests": 50, "rows": 50, "violations": {}, **changes}
+    return counts(p50_us, **known)
 
 
 def enrolled(book: Book, device: str, name: str = NAME) -> None:
@@ -57,8 +50,10 @@ def enrolled(book: Book, device: str, name: str = NAME) -> None:
     )
 
 
-def heard(book: Book, device: str, *models: dict[str, object], seq: int = 1) -> None:
-    assert book.hear_telemetry(device, window(device, seq=seq, models=models), NOW)
+def heard(book: Book, device: str, *bundles: BundleCounts, seq: int = 1) -> None:
+    told = book.hear_telemetry(device, window(device, first=seq + 1, bundles=bundles), NOW)
+    assert told
+    assert told.news
 
 
 def test_only_requests_of_single_rows_on_devices_of_the_board_count(

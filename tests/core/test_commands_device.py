@@ -332,7 +332,7 @@ def test_watching_draws_until_it_is_interrupted(
         ["-", "wine@production", "3", "int8", "03-01", "11:00", "serving"]
     )
     with FleetFolder(path=fleet).book() as book:
-        assert len(book.windows("pi-7")) == 1
+        assert len(list(book.windows("pi-7"))) == 1
 
 
 def test_one_devices_trace_is_asked_by_its_name(fleet: Path, broker: FakeBroker) -> None:

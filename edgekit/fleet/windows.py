@@ -1,0 +1,183 @@
+"""Telemetry windows in fleet.db: each taken once, old ones merged day by day.
+
+Knows no broker. What a window says is added up exactly (edgekit.window), so keeping a day
+as one row loses nothing but the times within it. What was taken is remembered apart from
+the rows: a window that comes again is known also when its row was merged.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from edgekit.database import Cursor, Database
+from edgekit.errors import TransportError
+from edgekit.taken import Arrival, Range, admit
+from edgekit.window import Window
+
+SCHEMA = """
+CREATE TABLE window (
+    device TEXT NOT NULL REFERENCES device,
+    boot_id TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    PRIMARY KEY (device, boot_id, first)
+);
+CREATE INDEX window_at ON window (device, at);
+CREATE TABLE taken (
+    device TEXT NOT NULL REFERENCES device,
+    boot_id TEXT NOT NULL,
+    ranges TEXT NOT NULL,
+    PRIMARY KEY (device, boot_id)
+);
+"""
+SINGLE_WINDOWS = 3_000  # of a device, before its older days are merged: two days of minutes
+MOST_WINDOWS = 10_000  # of a device, days included; beyond it the oldest go
+MOST_RANGES = 1_000  # of a life, between which windows are missing
+MOST_LIVES = 10_000  # of a device, whose windows are known for ever
+_EARLIEST = datetime(2024, 1, 1, tzinfo=UTC)  # a clock before it was never set
+_AHEAD = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """A window, and when it ended: by the device's clock where that can be, UTC."""
+
+    at: datetime
+    window: Window
+
+
+class Windows:
+    """The windows of all devices in one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def take(self, window: Window, payload: bytes, now: datetime) -> Arrival:
+        """Keep a window that is new; when this returns, it survives a power cut."""
+        device, key = window.device, (window.device, window.boot_id)
+        at = ended(window, now).isoformat()
+        with self._database.transaction() as cursor:
+            ranges = "SELECT ranges FROM taken WHERE device = ? AND boot_id = ?"
+            row = cursor.execute(ranges, key).fetchone()
+            before = _ranges(row[0] if row else "[]")
+            arrival, known = admit(before, (window.first, window.last))
+            if arrival is not Arrival.NEW:
+                return arrival
+            cursor.execute(
+                "INSERT OR REPLACE INTO taken VALUES (?, ?, ?)", (*key, json.dumps(known))
+            )
+            cursor.execute(
+                "INSERT INTO window VALUES (?, ?, ?, ?, ?, ?)",
+                (*key, window.first, window.last, at, payload),
+            )
+            _bound(cursor, device)
+        return arrival
+
+    def last(self) -> dict[str, Window]:
+        """Return each device's newest window."""
+        newest = (
+            "SELECT device, payload FROM window AS one WHERE rowid = (SELECT rowid FROM"
+            " window WHERE device = one.device ORDER BY at DESC, last DESC LIMIT 1)"
+        )
+        return {name: Window.decode(told) for name, told in self._database.rows(newest)}
+
+    def of(self, device: str, *, since: datetime | None = None) -> Iterator[Counted]:
+        """Yield a device's windows that ended after `since`, in the order of time."""
+        query = (
+            "SELECT at, payload FROM window WHERE device = ? AND at >= ? ORDER BY at, last"
+        )
+        begins = since.isoformat() if since else ""
+        for at, payload in self._database.rows(query, (device, begins)):
+            yield Counted(at=datetime.fromisoformat(at), window=Window.decode(payload))
+
+
+def _ranges(text: str) -> tuple[Range, ...]:
+    """Return what is known of a life.
+
+    Of one with gaps without end the oldest are closed: what lies in them is not waited for.
+    """
+    known = [(int(first), int(last)) for first, last in json.loads(text)]
+    closed = known[: max(0, len(known) - MOST_RANGES)]
+    if closed:
+        known = [(closed[0][0], closed[-1][1]), *known[len(closed) :]]
+    return tuple(known)
+
+
+def ended(window: Window, now: datetime) -> datetime:
+    """Return when a window ended: by its device's clock, else when it was heard."""
+    try:
+        end = datetime.fromisoformat(window.end).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return now
+    return end if _EARLIEST <= end <= now + _AHEAD else now
+
+
+def _bound(cursor: Cursor, device: str) -> None:
+    count = "SELECT COUNT(*) FROM window WHERE device = ?"
+    (rows,) = cursor.execute(count, (device,)).fetchone()
+    days = "SELECT COUNT(DISTINCT substr(at, 1, 10)) FROM window WHERE device = ?"
+    if rows > SINGLE_WINDOWS and rows > 2 * cursor.execute(days, (device,)).fetchone()[0]:
+        _merge_days(cursor, device)
+    beyond = "rowid IN (SELECT rowid FROM window WHERE device = ? ORDER BY at DESC"
+    cursor.execute(
+        f"DELETE FROM window WHERE {beyond} LIMIT -1 OFFSET ?)",  # noqa: S608 - our own words
+        (device, MOST_WINDOWS),
+    )
+    cursor.execute(
+        "DELETE FROM taken WHERE device = ? AND rowid IN (SELECT rowid FROM taken WHERE"
+        " device = ? ORDER BY rowid DESC LIMIT -1 OFFSET ?)",
+        (device, device, MOST_LIVES),
+    )
+
+
+def _merge_days(cursor: Cursor, device: str) -> None:
+    """Make one row of neighbours of one day, and leave the newer half single."""
+    query = (
+        "SELECT at, payload FROM window WHERE device = ? AND substr(at, 1, 10) < (SELECT"
+        " substr(at, 1, 10) FROM window WHERE device = ? ORDER BY at DESC LIMIT 1 OFFSET ?)"
+        " ORDER BY boot_id, first"
+    )
+    rows = cursor.execute(query, (device, device, SINGLE_WINDOWS // 2)).fetchall()
+    for run in _runs((at, Window.decode(payload)) for at, payload in rows):
+        _replace(cursor, run)
+
+
+def _runs(rows: Iterable[tuple[str, Window]]) -> Iterator[list[tuple[str, Window]]]:
+    run: list[tuple[str, Window]] = []
+    for at, window in rows:
+        if run and not _follows(*run[-1], at, window):
+            yield run
+            run = []
+        run.append((at, window))
+    if run:
+        yield run
+
+
+def _follows(at: str, window: Window, later_at: str, later: Window) -> bool:
+    same_life = (window.boot_id, window.last + 1) == (later.boot_id, later.first)
+    return same_life and at[:10] == later_at[:10]
+
+
+def _replace(cursor: Cursor, run: list[tuple[str, Window]]) -> None:
+    """Put a run together as far as one window holds it."""
+    if len(run) < 2:  # noqa: PLR2004 - nothing to put together
+        return
+    whole, at = run[0][1], run[-1][0]
+    try:
+        for _, window in run[1:]:
+            whole = whole.merged(window)
+        payload = whole.encode()
+    except (ValueError, TransportError):  # too much for one: they stay as they are
+        return
+    key = (whole.device, whole.boot_id)
+    cursor.execute(
+        "DELETE FROM window WHERE device = ? AND boot_id = ? AND first BETWEEN ? AND ?",
+        (*key, whole.first, whole.last),
+    )
+    cursor.execute(
+        "INSERT INTO window VALUES (?, ?, ?, ?, ?, ?)",
+        (*key, whole.first, whole.last, at, payload),
+    )

@@ -1,0 +1,247 @@
+"""Telemetry windows in fleet.db: taken once, acknowledged, bounded, never lost."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgekit.errors import StoreError
+from edgekit.fleet import windows as fleet_windows
+from edgekit.fleet.book import Book, Device
+from edgekit.fleet.watch import Listener
+from edgekit.fleet.windows import ended
+from edgekit.taken import Taken
+from edgekit.transport import Connected
+from edgekit.window import Window
+from edgekit.wire import Topics
+from tests.core.reports import counts, window
+from tests.fakes import FakeBroker, FakeClock
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+TOPICS = Topics(fleet="demo")
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Book]:
+    with opened(tmp_path) as made:
+        yield made
+
+
+def opened(folder: Path) -> Book:
+    made = Book(folder / "fleet.db")
+    for name in ("pi-7", "pi-8"):
+        pi = Device(name=name, board="b", models=(), enrolled_by="ada", enrolled_at=NOW)
+        made.enroll_again(pi)
+    return made
+
+
+def hear(book: Book, payload: bytes, device: str = "pi-7") -> bool:
+    heard = book.hear_telemetry(device, payload, NOW)
+    return heard is not None and heard.news
+
+
+def requests(book: Book, device: str = "pi-7") -> int:
+    windows = [one.window for one in book.windows(device)]
+    return sum(bundle.requests for one in windows for bundle in one.bundles)
+
+
+def ranges(book: Book, device: str = "pi-7") -> list[tuple[int, int]]:
+    found = book.windows(device)
+    return [(one.window.first, one.window.last) for one in found]
+
+
+def minute(number: int, day: int = 1, boot_id: str = "boot-1") -> bytes:
+    end = f"2026-03-{day:02}T{number // 60 % 24:02}:{number % 60:02}:59Z"
+    return window(first=number, end=end, bundles=[counts(requests=1)], boot_id=boot_id)
+
+
+def test_a_repeated_window_counts_once(book: Book) -> None:
+    assert hear(book, window())
+    assert not hear(book, window())
+    assert hear(book, window(first=2, last=4))
+    assert not hear(book, window(first=3))
+    assert requests(book) == 20
+    assert book.garbage() == ()
+
+
+@pytest.mark.parametrize("crossing", [(1, 6), (3, 6), (4, 9), (1, 9)])
+def test_windows_that_overlap_what_is_known_are_refused_and_counted(
+    book: Book, crossing: tuple[int, int]
+) -> None:
+    hear(book, window(first=4, last=6))
+    if crossing == (4, 9):
+        hear(book, window(first=8))
+    heard = book.hear_telemetry("pi-7", window(first=crossing[0], last=crossing[1]), NOW)
+    assert heard is not None
+    assert not heard.kept
+    assert requests(book) == 10 * len(ranges(book))
+    (garbage,) = book.garbage()
+    assert "overlap known ones" in garbage.reason
+
+
+def test_each_life_of_a_device_counts_for_itself(book: Book) -> None:
+    assert hear(book, window(boot_id="a"))
+    assert hear(book, window(boot_id="b"))
+    assert hear(book, window("pi-8", boot_id="a"), "pi-8")
+
+
+@given(
+    order=st.permutations(range(1, 13)),
+    repeated=st.lists(st.integers(1, 12)),
+    cuts=st.sets(st.integers(2, 12)),
+)
+def test_no_order_and_no_repetition_changes_what_is_counted(
+    tmp_path_factory: pytest.TempPathFactory,
+    order: Sequence[int],
+    repeated: list[int],
+    cuts: set[int],
+) -> None:
+    starts = sorted({1, *cuts, 13})
+    merged = {low: (low, high - 1) for low, high in pairwise(starts)}
+    with opened(tmp_path_factory.mktemp("book")) as book:
+        for number in (*order, *repeated):
+            low, high = merged[max(start for start in merged if start <= number)]
+            told = [counts(requests=high - low + 1)]
+            hear(book, window(first=low, last=high, bundles=told))
+        assert requests(book) == 12
+
+
+def test_old_days_are_merged_and_lose_nothing(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_windows, "SINGLE_WINDOWS", 20)
+    for number in range(1, 61):
+        hear(book, minute(number, day=1 + (number - 1) // 10))
+    found = ranges(book)
+    assert requests(book) == 60
+    assert len(found) <= 21 + 5
+    assert found[0] == (1, 10)
+    assert found[-1] == (60, 60)
+    assert not hear(book, minute(3))
+    assert book.known()[0].window == Window.decode(minute(60, day=6))
+
+
+def test_merged_days_stay_apart_where_a_device_began_anew(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_windows, "SINGLE_WINDOWS", 4)
+    for number in range(1, 9):
+        hear(book, minute(number, boot_id="a"))
+    for number in range(1, 9):
+        hear(book, minute(number, day=2, boot_id="b"))
+    assert requests(book) == 16
+    assert (1, 8) in ranges(book)
+
+
+def test_telemetry_cannot_fill_the_disk(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_windows, "MOST_WINDOWS", 3)
+    monkeypatch.setattr(fleet_windows, "MOST_RANGES", 3)
+    monkeypatch.setattr(fleet_windows, "MOST_LIVES", 2)
+    for number in range(1, 40, 2):
+        hear(book, minute(number))
+    for life in range(6):
+        hear(book, minute(50 + life, boot_id=f"life-{life}"))
+    assert [first for first, _ in ranges(book)] == [53, 54, 55]
+    assert len(book.rows("SELECT 1 FROM taken")) == 2
+    assert not hear(book, minute(55, boot_id="life-5"))
+
+
+@pytest.mark.parametrize("end", ["1970-01-01T00:10:00Z", "2040-01-01T00:00:00Z", "soon"])
+def test_a_window_of_an_impossible_time_counts_when_it_was_heard(end: str) -> None:
+    assert ended(Window.decode(window(end=end)), NOW) == NOW
+
+
+def test_a_window_of_two_weeks_ago_belongs_there(book: Book) -> None:
+    hear(book, window(end="2026-02-16T08:00:00Z"))
+    hear(book, window(first=2, end="2026-03-02T08:00:00Z"))
+    since = datetime(2026, 2, 27, tzinfo=UTC)
+    assert [one.window.first for one in book.windows("pi-7", since=since)] == [2]
+
+
+class Site:
+    """A listener and a device on one broker, in a time that only waiting moves."""
+
+    def __init__(self, book: Book) -> None:
+        self.clock = FakeClock()
+        self.broker = FakeBroker(clock=self.clock)
+        self.device = self.broker.connect("pi-7")
+        self.device.subscribe(TOPICS.taken("pi-7"))
+        self.listener = Listener(
+            transport=self.broker.connect("operator"),
+            topics=TOPICS,
+            book=book,
+            now=lambda: NOW,
+            monotonic=self.clock,
+        )
+
+    def told(self) -> list[Taken]:
+        found = []
+        while (arrival := self.device.receive(0.0)) is not None:
+            if not isinstance(arrival, Connected):
+                found.append(Taken.decode(arrival.payload))  # type: ignore[union-attr]  # a message
+        return found
+
+
+def test_what_is_kept_is_told_to_the_device_some_at_a_time(book: Book) -> None:
+    site = Site(book)
+    heard = site.listener.follow(pause_s=0.1)
+    next(heard)
+    for number in range(1, 6):
+        site.device.publish(TOPICS.telemetry("pi-7"), window(first=number))
+    assert [next(heard) for _ in range(6)] == [True] * 5 + [False]
+    next(heard)
+
+    told = site.told()
+
+    assert len(told) == 1
+    assert told[0].boot_id == "boot-1"
+    assert told[0].windows == {(n, n) for n in range(1, 6)}
+
+
+def test_what_comes_again_is_told_again_and_what_is_refused_is_not(book: Book) -> None:
+    site = Site(book)
+    heard = site.listener.follow(pause_s=0.1)
+    next(heard)
+    hear(book, window(first=1, last=3))
+    for payload in (window(first=2), window(first=3, last=4), b"garbage", window("pi-8")):
+        site.device.publish(TOPICS.telemetry("pi-7"), payload)
+    assert [next(heard) for _ in range(5)] == [False] * 5
+    next(heard)
+    assert [one.windows for one in site.told()] == [{(2, 2)}]
+
+
+def test_nothing_is_told_that_is_not_on_the_disk(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(book)
+    heard = site.listener.follow(pause_s=0.1)
+    next(heard)
+
+    def full(*_: object) -> None:
+        raise StoreError("disk full")
+
+    monkeypatch.setattr(fleet_windows, "_bound", full)
+    site.device.publish(TOPICS.telemetry("pi-7"), window())
+    with pytest.raises(StoreError):
+        next(heard)
+    assert (site.told(), ranges(book)) == ([], [])
+    monkeypatch.undo()
+    assert hear(book, window())
+
+
+def test_a_broker_that_is_gone_costs_a_repetition(book: Book) -> None:
+    site = Site(book)
+    heard = site.listener.follow(pause_s=0.1)
+    next(heard)
+    site.device.publish(TOPICS.telemetry("pi-7"), window())
+    next(heard)
+    site.broker.kill()
+    for _ in range(3):
+        next(heard)
+    assert ranges(book) == [(1, 1)]
