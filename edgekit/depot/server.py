@@ -73,7 +73,7 @@ class Depot:
         self._folder_trouble = ""
         self._online = False
         self._poll_at = 0.0
-        transport.subscribe(topics.every("want"), topics.index, topics.depot("+"), qos=1)
+        transport.subscribe(topics.every("want"), topics.depot("+"), qos=1)
 
     def serve(self, stop: threading.Event) -> None:
         """Serve until told to stop."""
@@ -111,6 +111,7 @@ class Depot:
         return self._sender.wait_s(now, most_s)
 
     def _poll(self, now: float) -> None:
+        self._publication.check(now)
         if self._refresh():
             self._patches.follow(self._publication.catalogue)
             self._sender.forget_stale(self._entries)
@@ -146,7 +147,7 @@ class Depot:
         """Publish what changed; a folder that cannot be read is tried again."""
         trouble, changed = "", False
         try:
-            changed = self._publication.refresh()
+            changed = self._publication.refresh(self._options.clock())
         except OSError as error:
             trouble = f"{error.filename}: {error.strerror}"
         if trouble != self._folder_trouble:
@@ -168,17 +169,18 @@ class Depot:
             case Disconnected(reason=reason):
                 self._online = False
                 logger.warning("the broker is gone: %s; waiting for it", reason)
-            case Message(topic=self._topics.index, payload=payload, retained=True):
-                self._publication.note_broker_index(payload)
-                self._poll_at = 0.0
-            case Message(topic=self._topics.index):
-                pass  # our own, come back
-            case Message(topic=topic) if name := self._topics.depot_name(topic):
-                self._meet(name, there=bool(arrival.payload))
             case Message():
-                self._take_want(arrival)
+                self._take_message(arrival)
             case _:
                 assert_never(arrival)
+
+    def _take_message(self, message: Message) -> None:
+        if self._publication.takes(message, self._options.clock()):
+            self._poll_at = 0.0
+        elif name := self._topics.depot_name(message.topic):
+            self._meet(name, there=bool(message.payload))
+        else:
+            self._take_want(message)
 
     def leave(self) -> None:
         """Tell the other depots that this one serves no longer."""

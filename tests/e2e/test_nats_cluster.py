@@ -18,6 +18,7 @@ import pytest
 from edgekit.address import BrokerAddress
 from edgekit.errors import TransportError
 from edgekit.mqtt import MqttTransport
+from edgekit.transport import Message
 from tests.agent.making import made
 from tests.brokers import free_port
 from tests.e2e.household import Household, household
@@ -150,3 +151,43 @@ def test_releases_and_a_rollback_cross_the_nodes_and_a_lost_one_stops_no_answer(
         nodes[1].kill()  # the agent's own
         house.until(lambda: "The connection was lost" in house.log, "the agent notices")
         assert house.answer() == [6.0]
+
+
+def kept(house: Household, node: Node, number: int) -> dict[str, bytes]:
+    """What a node holds retained of the files of a release, as a newcomer sees it."""
+    names = {house.topics.file(name): name for name in house.signing.files}
+    address = BrokerAddress(url=node.url)
+    transport = MqttTransport.connect(address, client_id=f"newcomer-{number}")
+    found: dict[str, bytes] = {}
+    transport.subscribe(*names, qos=0)
+    end = time.monotonic() + 3
+    while len(found) < len(names) and (left_s := end - time.monotonic()) > 0:
+        arrival = transport.receive(left_s)
+        if isinstance(arrival, Message):
+            found[names[arrival.topic]] = arrival.payload
+    transport.close()
+    return found
+
+
+def test_what_is_released_while_a_node_dies_is_kept_in_the_end(nodes: list[Node]) -> None:
+    # A leader is elected meanwhile: it acknowledges what it does not keep, now and then.
+    with household() as house:
+        spread(house, nodes)
+        house.stop("depot")
+        house.start_depot()
+        asked = 0
+        for rollout in range(1, 7):
+            victim = nodes[1 + rollout % 2]
+            victim.kill()
+            house.release(FIRST if rollout % 2 else SECOND, rollout)
+            time.sleep(0.5)
+            victim.start(nats_server())
+            answers(victim, f"probe-{rollout}")
+
+            def all_kept() -> bool:
+                nonlocal asked
+                asked += 1
+                files = house.signing.files
+                return kept(house, nodes[asked % 3], asked).items() >= files.items()
+
+            house.until(all_kept, f"every file of release {rollout} is kept")

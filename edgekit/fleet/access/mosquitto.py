@@ -2,8 +2,9 @@
 
 The rules: a device reads its fleet's metadata and bundles and what it is asked, and writes
 below its own topic, nothing else. The operator's machine and the depot, one user, write
-what devices read and read what they write. Every name has lines of its own, so that one
-that is not enrolled any more has none. docs/operations.md explains the settings.
+what devices read, read back what the broker keeps of it, and read what they write. Every
+name has lines of its own, so that one that is not enrolled any more has none.
+docs/operations.md explains the settings.
 """
 
 import base64
@@ -67,12 +68,15 @@ def rules(topics: Topics, devices: Iterable[str]) -> str:
     lines = [
         f"user {OPERATOR}",
         f"topic write {topics.index}",
+        f"topic read {topics.index}",
         f"topic write {topics.root}/meta/#",
+        f"topic read {topics.root}/meta/#",
         f"topic write {topics.root}/blob/#",
         f"topic write {topics.depot('#')}",
         f"topic read {topics.depot('#')}",
         f"topic read {topics.root}/dev/#",
         f"topic write {topics.every('ask/+/+')}",
+        f"topic write {topics.every('taken')}",
     ]
     for device in sorted(devices):
         lines += [
@@ -83,6 +87,7 @@ def rules(topics: Topics, devices: Iterable[str]) -> str:
             f"topic read {topics.root}/blob/#",
             f"topic write {topics.device(device)}/#",
             f"topic read {topics.asks(device)}",
+            f"topic read {topics.taken(device)}",
         ]
     return "\n".join([*lines, ""])
 
