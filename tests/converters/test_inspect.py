@@ -222,9 +222,10 @@ def test_a_bundle_is_looked_into_and_its_session_options_count(tmp_path: Path) -
     assert inspect(path, ()).file_bytes == len(content)
 
 
-def test_a_damaged_bundle_is_refused_as_untrusted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("magic", sorted(bundle.MAGICS))
+def test_a_damaged_bundle_is_refused_as_untrusted(magic: bytes, tmp_path: Path) -> None:
     path = tmp_path / "some.edgekit"
-    path.write_bytes(bundle.MAGIC + b"\x00" * 40)
+    path.write_bytes(magic + b"\x00" * 40)
     assert edgekit(path).exit_code == 7
 
 

@@ -7,7 +7,6 @@ on the thresholds, one float32 beside them, and missing.
 import itertools
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import NodeProto, helper
@@ -17,8 +16,8 @@ from edgekit_converters.encoding import encode
 from edgekit_converters.flavors.trees.tree_answers import Sums
 from edgekit_converters.flavors.trees.tree_columns import (
     MODES,
-    ORDERS,
     Columns,
+    by_level,
     columns,
 )
 from edgekit_converters.flavors.trees.tree_ensemble import tree_ensemble
@@ -115,8 +114,8 @@ def test_every_row_ends_in_an_equal_leaf_after_each_lossless_step(
     lighter = drop_decided(forest)
     again = read(write(node_of(grown), lighter))
     listed = columns(lighter)
-    ordered = [listed.ordered(order(listed)) for order in ORDERS]
-    forms = [listed, *ordered, *(one.leaves_as_met() for one in ordered)]
+    ordered = listed.ordered(by_level(listed))
+    forms = [one for form in (listed, ordered) for one in (form, form.leaves_as_met())]
     for number, tree in enumerate(grown):
         for row in ROWS[:: 1 + number]:
             expected = ends(tree, row)
@@ -207,12 +206,10 @@ def test_version_1_stores_a_leaf_that_true_sides_share_once_a_tree() -> None:
     assert sorted(modes) == [b"BRANCH_LEQ"] * 2 + [b"LEAF"] * 2
 
 
-@pytest.mark.parametrize("order", ORDERS)
-def test_no_order_loses_or_repeats_a_split(order: object) -> None:
-    assert callable(order)
+def test_the_order_by_level_neither_loses_nor_repeats_a_split() -> None:
     forest = read(node_of([split(0, t, A, split(1, t, B, C)) for t in (0.0, 0.1, 1.0)]))
     listed = columns(forest)
-    assert sorted(order(listed).tolist()) == list(range(6))
+    assert sorted(by_level(listed).tolist()) == list(range(6))
 
 
 def test_a_split_is_a_plain_tuple_of_numbers() -> None:

@@ -15,6 +15,7 @@ from edgekit import bundle
 from edgekit.errors import TrustError
 from edgekit.manifest import Manifest
 from tests.core.examples import MEMBERS, manifest
+from tests.core.onnx_files import forest_file
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -27,6 +28,8 @@ NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True).filter(
     lambda name: name not in {"manifest.json", "model.onnx"}
 )
 PACKED = bundle.pack(manifest(), MEMBERS)
+FOREST = {"model.onnx": forest_file(300), "golden.json": b"{}"}
+IN_COLUMNS = bundle.pack(manifest(FOREST), FOREST)
 
 
 def unpacked(data: bytes) -> tuple[Manifest, dict[str, bytes]]:
@@ -132,8 +135,8 @@ def test_noise_is_refused_and_never_crashes(noise: bytes) -> None:
 
 
 def test_a_bundle_of_another_format_is_refused() -> None:
-    with pytest.raises(TrustError, match="not an edgekit bundle of format 1"):
-        unpacked(b"EDGEKIT\x02" + PACKED[8:])
+    with pytest.raises(TrustError, match="not an edgekit bundle of format 1 or 2"):
+        unpacked(b"EDGEKIT\x03" + PACKED[8:])
 
 
 def test_a_zip_bomb_stops_at_the_declared_length() -> None:
@@ -224,3 +227,59 @@ def test_the_chunk_index_covers_every_byte(data: bytes, chunk_bytes: int) -> Non
     assert len(index) == 32 * len(cut)
     for number, chunk in enumerate(cut):
         assert bundle.chunk_digest(index, number) == hashlib.sha256(chunk).digest()
+
+
+def test_a_forest_goes_in_columns_and_what_gains_nothing_as_older_readers_know_it() -> None:
+    assert IN_COLUMNS[: len(bundle.MAGIC_2)] == bundle.MAGIC_2
+    assert PACKED[: len(bundle.MAGIC)] == bundle.MAGIC
+    assert unpacked(IN_COLUMNS) == (manifest(FOREST), FOREST)
+    plain = zstd.compress(FOREST["model.onnx"], level=19)
+    assert bundle.wire_bytes(FOREST["model.onnx"]) < 0.9 * len(plain)
+
+
+def test_a_bundle_in_columns_is_as_safe_flipped_and_cut_anywhere() -> None:
+    refused = 0
+    for position in range(len(IN_COLUMNS)):
+        changed = bytearray(IN_COLUMNS)
+        changed[position] ^= 0x11
+        try:
+            assert unpacked(bytes(changed)) == (manifest(FOREST), FOREST)
+        except TrustError:
+            refused += 1
+    assert refused > 0.98 * len(IN_COLUMNS)
+    for length in range(0, len(IN_COLUMNS), 7):
+        with pytest.raises(TrustError):
+            unpacked(IN_COLUMNS[:length])
+
+
+def coded_member(coded: bytes, raw: bytes, *, coding: int = 1) -> bytes:
+    """A bundle of format 2 with one member of these coded bytes, declared as `raw`."""
+    stored = zstd.compress(coded)
+    described = manifest({"model.onnx": raw}).to_json()
+    first = zstd.compress(described)
+    head = b"\x0dmanifest.json\0" + SIZES.pack(len(described), len(first)) + first
+    member = b"\x0amodel.onnx" + bytes([coding]) + SIZES.pack(len(raw), len(stored))
+    return bundle.MAGIC_2 + head + member + stored
+
+
+def test_columns_that_unfold_beyond_the_declared_length_stop_there() -> None:
+    written: list[bytes] = []
+
+    class Kept:
+        def write(self, block: bytes, /) -> None:
+            written.append(block)
+
+    endless = b"\0\x80\x80\x80\x08" + bytes(2**24)  # a copy of 16 MiB
+    with pytest.raises(TrustError, match="not the 100 bytes it declares"):
+        bundle.unpack(io.BytesIO(coded_member(endless, bytes(100))), lambda _name: Kept())
+    assert not written
+
+
+def test_columns_that_unfold_to_less_than_declared_are_refused() -> None:
+    with pytest.raises(TrustError, match="not the 4 bytes it declares"):
+        unpacked(coded_member(b"\0\x03abc", b"abcd"))
+
+
+def test_an_unknown_coding_is_refused() -> None:
+    with pytest.raises(TrustError, match="in coding 2, 0 or 1 expected"):
+        unpacked(coded_member(b"abcd", b"abcd", coding=2))

@@ -66,6 +66,16 @@ def test_the_model_of_the_first_bundle_passes_its_golden_vectors() -> None:
     assert golden.compare(vectors, outputs, manifest.tolerance) == 0
 
 
+def test_the_first_bundle_in_columns_is_read() -> None:
+    data = (HERE / "2" / "bundle.edgekit").read_bytes()
+    manifest, members = bundle.read_members(io.BytesIO(data))
+    assert data[:8] == bundle.MAGIC_2
+    assert manifest.model.name == "wine"
+    assert members["golden.json"] == b"{}"
+    digest = hashlib.sha256(members["model.onnx"]).hexdigest()
+    assert digest == "2af9c6079ae4481c5fffec7b0fd36b975dd6df9762d00a169cc3694301b7e493"
+
+
 def test_the_first_release_record_is_read() -> None:
     record = ReleaseRecord.from_json((FORMAT_1 / "release-record.json").read_bytes())
     index = (FORMAT_1 / "chunk-index.bin").read_bytes()

@@ -48,7 +48,7 @@ def read(path: Path) -> Graph:
     """
     if not path.exists():
         raise ConversionError(f"{path}: no such file or folder")
-    if path.is_file() and _head(path) == bundle.MAGIC:
+    if path.is_file() and _head(path) in bundle.MAGICS:
         with path.open("rb") as stream:
             manifest, members = bundle.read_members(stream)
         return _graph(

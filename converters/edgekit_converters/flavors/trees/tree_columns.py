@@ -6,7 +6,7 @@ columns compress.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -176,13 +176,12 @@ def _missing_by_mode(listed: Columns) -> Columns:
     )
 
 
-def by_test(listed: Columns) -> Array:
-    """Order by feature and threshold: equal ones meet. Best where thresholds recur."""
-    return np.lexsort((listed.threshold, listed.feature))
-
-
 def by_level(listed: Columns) -> Array:
-    """Order by level, true children before false: numbers rise. Best for small trees."""
+    """Return the order by level, true children before false.
+
+    The numbers of true children then rise by one within a level, and those of false ones:
+    what a bundle stores of them is next to nothing.
+    """
     order: list[Array] = []
     level = listed.roots
     while len(level):
@@ -190,21 +189,6 @@ def by_level(listed: Columns) -> Array:
         below = np.concatenate([listed.true[level], listed.false[level]])
         level = below[below >= 0]
     return np.concatenate(order)
-
-
-def by_level_and_test(listed: Columns) -> Array:
-    """Order by level, then feature and threshold: both, a little."""
-    order: list[Array] = []
-    level = listed.roots
-    while len(level):
-        level = level[np.lexsort((listed.threshold[level], listed.feature[level]))]
-        order.append(level)
-        below = np.concatenate([listed.true[level], listed.false[level]])
-        level = below[below >= 0]
-    return np.concatenate(order)
-
-
-ORDERS: tuple[Callable[[Columns], Array], ...] = (by_test, by_level, by_level_and_test)
 
 
 def _renumbered(sides: Array, moved: Array) -> Array:

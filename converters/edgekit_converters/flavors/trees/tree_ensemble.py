@@ -13,10 +13,10 @@ from edgekit.bundle import wire_bytes
 from edgekit.table import Array
 from edgekit_converters.encoding import encode
 from edgekit_converters.flavors.trees.tree_answers import SUM, Sums
-from edgekit_converters.flavors.trees.tree_columns import ORDERS, Columns, columns
+from edgekit_converters.flavors.trees.tree_columns import Columns, by_level, columns
 
 _AGGREGATES = (b"AVERAGE", b"SUM", b"MIN", b"MAX")
-_MANY_SPLITS = 400_000  # from here on one order is tried: each takes a second or more
+_MANY_SPLITS = 400_000  # from here on one order is tried: each takes ten seconds or more
 
 
 def tree_ensemble(sums: Sums, *, quick: bool = False) -> NodeProto:
@@ -25,8 +25,9 @@ def tree_ensemble(sums: Sums, *, quick: bool = False) -> NodeProto:
     if quick:
         best = _node(listed, sums.by)
     else:
-        orders = ORDERS if len(listed.feature) < _MANY_SPLITS else ORDERS[-1:]
-        ordered = [listed.ordered(order(listed)) for order in orders]
+        ordered = [listed.ordered(by_level(listed))]
+        if len(listed.feature) < _MANY_SPLITS:
+            ordered.append(listed)  # depth first: best for some small ones, and many leaves
         forms = [form for one in ordered for form in (one, one.leaves_as_met())]
         best = min((_node(form, sums.by) for form in forms), key=_wire_bytes)
     best.input.append(sums.read)
