@@ -166,11 +166,25 @@ def prepare(folder: Path, name: str, data: bytes, serving: str = "") -> Path:
     return path
 
 
+def as_on_a_device(folder: Path) -> dict[str, str]:
+    """Return an environment without dnspython, which no device has.
+
+    A workstation may have it for other reasons, and paho-mqtt imports it where it is: 4 MB.
+    """
+    hidden = folder / "hidden"
+    hidden.mkdir(exist_ok=True)
+    (hidden / "dns.py").write_text("raise ModuleNotFoundError('hidden')\n", "ascii")
+    path = os.pathsep.join(filter(None, (str(hidden), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path}
+
+
 @contextlib.contextmanager
 def running(config: Path) -> Iterator[int]:
     """Run the agent; yield its process id."""
     command = [sys.executable, "-m", "edgekit_agent.cli", "run", "--config", str(config)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:  # noqa: S603 - our own module
+    with subprocess.Popen(  # noqa: S603 - our own module
+        command, env=as_on_a_device(config.parent), stderr=subprocess.DEVNULL
+    ) as process:
         try:
             yield process.pid
         finally:

@@ -16,6 +16,7 @@ from edgekit.errors import StoreError
 from edgekit.mqtt import LastWill, MqttTransport, SessionOptions
 from edgekit.statement import slug
 from edgekit.wire import Topics
+from edgekit_agent import memory
 from edgekit_agent.config import Config, Environment, Place
 from edgekit_agent.rules.state import Moment, Policy
 from edgekit_agent.storage.store import Store
@@ -38,6 +39,7 @@ def run(path: Path, config: Config, environment: Environment) -> None:
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     log.info("edgekit-agent %s: device %s", __version__, config.device)
+    memory.keep_heap_small()
     store = Store(config.state_dir)
     store.prepare()
     lock = store.lock(wait_s=LOCK_WAIT_S)
