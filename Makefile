@@ -20,7 +20,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):/usr/sbin:/sbin# Debian keeps mosquitto there
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo check test arm kit docs clean
+.PHONY: help venv demo check test fuzz arm kit docs clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -46,6 +46,10 @@ test: $(VENV)/.test check  ## everything: `make check`, real processes, wheels, 
 	scripts/ensure-programs "the tests marked arm64 (emulated boards)" $(EMULATION) \
 	  || marks="$$marks and not arm64"; \
 	$(BIN)/pytest -q -m "$$marks"
+
+fuzz: $(VENV)/.check  ## damaged input on every surface: SURFACES="want http" SECONDS=60
+	$(PIP) --group fuzz || echo "atheris has no wheel for this Python: hypothesis instead"
+	$(BIN)/python -m tests.fuzz $(SURFACES) --seconds $(or $(SECONDS),60)
 
 arm: $(VENV)/.test  ## the agent and its answers on emulated Raspberry Pi processors
 	scripts/ensure-programs "the tests marked arm64 (emulated boards)" $(EMULATION)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgekit.errors import SchemaError
+from edgekit.errors import ProofError, SchemaError
 from edgekit.manifest import Binding, OutputRole, TensorInput, TensorOutput
 from edgekit.table import Array, Table
 
@@ -39,10 +39,16 @@ def feeds(binding: Binding, table: Table) -> dict[str, Array]:
 
 
 def results(binding: Binding, raw: Mapping[str, Array]) -> Predictions:
-    """Return what the caller gets for the graph's raw outputs."""
+    """Return what the caller gets for the graph's raw outputs.
+
+    ProofError when the graph gives no such output, or one that cannot become what the
+    binding says.
+    """
     predictions: dict[str, Array] = {}
     others: dict[OutputRole, Array] = {}
     for output in binding.outputs:
+        if output.tensor not in raw:
+            raise ProofError(f"model: no output {output.tensor!r}, its binding expects one")
         array = _restore(output, raw[output.tensor])
         if output.role is OutputRole.PREDICTION:
             predictions[output.name] = array
@@ -132,7 +138,12 @@ def _ranked(array: Array, shape: tuple[int, ...]) -> Array:
 
 
 def _restore(output: TensorOutput, raw: Array) -> Array:
-    array = _ranked(np.asarray(raw), output.shape)
-    if output.dtype == "str":
-        return array.astype(object, copy=False)
-    return array.astype(output.dtype, copy=False)
+    try:
+        array = _ranked(np.asarray(raw), output.shape)
+        kind = object if output.dtype == "str" else output.dtype
+        return array.astype(kind, copy=False)
+    except (SchemaError, TypeError, ValueError) as error:
+        raise ProofError(
+            f"model: output {output.tensor!r} cannot become {output.dtype} of shape"
+            f" {output.shape}: {error}"
+        ) from error

@@ -59,8 +59,9 @@ def _scalar(value: object, kind: ColumnType, *, required: bool) -> object:
         return None
     if not np.isscalar(value):
         raise SchemaError(f"Expected data to be scalar, got {type(value).__name__}")
+    column = _column([value])
     try:
-        return admit("", Column.from_list([value]), kind).values[0]
+        return admit("", column, kind).values[0]
     except SchemaError as cause:
         raise SchemaError(
             f"Failed to enforce schema of data `{_quoted(value)}` with dtype `{kind.label}`"
@@ -81,8 +82,15 @@ def _array(value: object, kind: ArrayType, *, required: bool) -> object:
         return [enforce(one, kind.items, required=required) for one in value]
     if not value or _is_native(value, kind.items):
         return value
-    column = admit("", Column.from_list(value), kind.items)
+    column = admit("", _column(value), kind.items)
     return _numpy(column, kind.items).tolist()
+
+
+def _column(values: list[Any]) -> Column:
+    try:
+        return Column.from_list(values)
+    except ValueError as cause:  # half a surrogate pair, which MLflow fails on as well
+        raise SchemaError(str(cause)) from cause
 
 
 def _laid_out(array: NDArray[Any], kind: ArrayType, *, required: bool) -> object:

@@ -117,7 +117,7 @@ def _tensor(reader: Reader) -> TensorSpec:
     text = spec.text("dtype")
     try:
         dtype = np.dtype(text)
-    except TypeError as cause:
+    except (TypeError, ValueError) as cause:
         raise SchemaError(f"{spec.subject}: dtype {text!r}: {cause}") from cause
     if dtype.kind not in _TENSOR_KINDS or (dtype.kind in "US" and dtype.itemsize):
         raise SchemaError(

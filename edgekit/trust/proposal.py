@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from tuf.api.exceptions import UnsignedMetadataError
-from tuf.api.serialization import DeserializationError
+from tuf.api.serialization import DeserializationError, SerializationError
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ConfigError, TrustError
@@ -250,6 +250,7 @@ def _root(data: bytes, *, subject: str) -> Metadata[Root]:
         raise TrustError(f"{subject}: no root metadata")
     if FLEET_FIELD not in metadata.signed.unrecognized_fields:
         raise TrustError(f"{subject}: it names no fleet")
+    _refuse_unsignable(metadata, subject=subject)
     return metadata
 
 
@@ -260,7 +261,18 @@ def _targets(reader: Reader, role: str) -> Metadata[Targets]:
         raise TrustError(f"proposal: {role}: no signed metadata") from error
     if not isinstance(metadata.signed, Targets):
         raise TrustError(f"proposal: {role}: it is {metadata.signed.type} metadata")
+    _refuse_unsignable(metadata, subject=f"proposal: {role}")
     return metadata
+
+
+def _refuse_unsignable(
+    metadata: Metadata[Root] | Metadata[Targets], *, subject: str
+) -> None:
+    """What is signed is canonical JSON, which has no fractions."""
+    try:
+        _ = metadata.signed_bytes
+    except SerializationError as error:
+        raise TrustError(f"{subject}: not canonical JSON, nobody can sign it") from error
 
 
 def _statements(reader: Reader) -> dict[str, bytes]:
