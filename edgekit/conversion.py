@@ -72,7 +72,8 @@ class ConversionRequest:
     the mean. With `proven_only` a flavor falls when the samples are too few to prove it.
     `seconds` bound all searches for better flavors together. `logged_metrics` are what the
     model version's run has logged, of which `logged_metric` names the one to reproduce
-    (None: one with a known name).
+    (None: one with a known name). `profile` puts a reference profile into every bundle: the
+    quantiles and frequent values of the samples' columns.
     """
 
     model_folder: Path
@@ -94,6 +95,7 @@ class ConversionRequest:
     trust_pickle: bool = False
     isolate: Isolation = Isolation.AUTO
     prove_runtime: RuntimeProof = RuntimeProof.AUTO
+    profile: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,7 @@ class RuntimeNeeds:
     ir_version: int
     min_onnxruntime: str  # "1.16"
     session_options: Mapping[str, str] = field(default_factory=dict)
+    isas: tuple[str, ...] = ()  # vector extensions, one of which it needs; (): any will do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +204,7 @@ class Manifest:
                     "ir_version": self.runtime.ir_version,
                     "min_onnxruntime": self.runtime.min_onnxruntime,
                     "session_options": dict(self.runtime.session_options),
+                    **({"isas": list(self.runtime.isas)} if self.runtime.isas else {}),
                 },
                 "footprint": {
                     "model_bytes": self.footprint.model_bytes,
@@ -262,6 +264,7 @@ def _runtime(reader: Reader) -> RuntimeNeeds:
         ir_version=reader.integer("ir_version", least=1),
         min_onnxruntime=reader.text("min_onnxruntime"),
         session_options=reader.string_map("session_options", optional=True),
+        isas=reader.texts("isas", ()),
     )
 
 

@@ -41,6 +41,7 @@ from edgekit.tally import (
 )
 
 _SUM_TOLERANCE = 1e-3  # of a distribution's shares, in float32 and less
+_MOST_DIGITS = 17  # of a decimal that is read back as the same float64
 _LEAST_REPEATS = 2  # of a whole number on average, to be a category
 
 
@@ -172,5 +173,16 @@ def _edges(values: Array) -> tuple[float, ...]:
     cuts = np.quantile(values, shares, method="inverted_cdf").tolist()
     repeated = [value for value, times in Counter(cuts).items() if times > 1]
     below = np.nextafter(repeated, -np.inf).tolist()
-    edges = sorted({*cuts, *below})
-    return tuple(edge for edge in edges if np.isfinite(edge))
+    ordered = np.sort(values)
+    edges = sorted({_short(edge, ordered) for edge in (*cuts, *below) if np.isfinite(edge)})
+    return tuple(edges)
+
+
+def _short(edge: float, ordered: Array) -> float:
+    """Return the number of fewest digits with the same values on either side."""
+    place = ordered.searchsorted(edge, side="right")
+    for digits in range(2, _MOST_DIGITS):
+        shorter = float(f"{edge:.{digits}g}")
+        if ordered.searchsorted(shorter, side="right") == place:
+            return shorter
+    return edge

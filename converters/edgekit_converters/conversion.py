@@ -18,7 +18,7 @@ from edgekit_converters.extraction import Extraction
 from edgekit_converters.flavors import LOSSLESS
 from edgekit_converters.native.extract import extract
 from edgekit_converters.needs.contract import beyond_onnx
-from edgekit_converters.outcome import python_function, shelf
+from edgekit_converters.outcome import python_function, reference_profile, shelf
 from edgekit_converters.outcome.page import page
 from edgekit_converters.outcome.records import Written, tools, write
 from edgekit_converters.outcome.report import Detail, Report
@@ -47,8 +47,10 @@ def convert_extraction(
     request: ConversionRequest, extraction: Extraction, progress: Progress
 ) -> Conversion:
     """Convert a model that is already out of its framework; see `convert`."""
+    profile = reference_profile.profile(request, extraction)
+    told = reference_profile.sentence(profile)
     asked = ask(request, extraction)
-    extraction, notes = asked.extraction, asked.notes
+    extraction, notes = asked.extraction, (*asked.notes, told)
     for note in notes:
         progress(note)
     tried = try_flavors(
@@ -62,7 +64,7 @@ def convert_extraction(
         progress=progress,
     )
     written = {
-        one.flavor: write(request, extraction, one, tried)
+        one.flavor: write(request, extraction, one, tried, profile=profile)
         for one in tried
         if isinstance(one, Judged)
     }
@@ -171,6 +173,7 @@ def _need(written: Written) -> Need:
         min_onnxruntime=written.judged.needs.min_onnxruntime,
         sure=written.judged.verdict.enough or written.judged.flavor in LOSSLESS,
         contributed=beyond_onnx(decode(written.judged.model)),
+        isas=written.judged.needs.isas,
     )
 
 

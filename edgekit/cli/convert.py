@@ -131,6 +131,14 @@ _SHORT_DIGEST = 12  # characters: the version of a model that has none
     " up), always or never.",
 )
 @click.option(
+    "--profile/--no-profile",
+    default=True,
+    show_default=True,
+    help="Put a reference profile into every bundle, which drift is told by: quantiles and"
+    " frequent values of the columns of --samples (else of the input example), to be read"
+    " by whoever may read the bundle.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     default="flavors",
@@ -170,6 +178,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     trust_pickle: bool,
     isolate: str,
     prove_runtime: str,
+    profile: bool,
     out: Path,
     registry_uri: str | None,
     log_back: bool,
@@ -196,9 +205,10 @@ def command(  # noqa: PLR0913 - one argument for each option
     samples. One that is less accurate than --max-drop allows, no smaller than float32,
     slower or hungrier is refused with the numbers; a verdict says whether the samples are
     enough for it. Of those that are proven or lossless, each board gets the smallest that
-    fits. The folder --out then holds FLAVOR/model.onnx, manifest.json and golden.json for
-    each flavor that was kept, and report.json and report.html. WIRE B in the table is the
-    bundle that travels: the model compressed, its manifest and golden rows.
+    fits. The folder --out then holds FLAVOR/model.onnx, manifest.json, golden.json and
+    profile.json for each flavor that was kept, and report.json and report.html. WIRE B in
+    the table is the bundle that travels: the model compressed, its manifest, golden rows
+    and reference profile.
 
     \b
     Example:
@@ -232,6 +242,7 @@ def command(  # noqa: PLR0913 - one argument for each option
             trust_pickle=trust_pickle,
             isolate=Isolation(isolate),
             prove_runtime=RuntimeProof(prove_runtime),
+            profile=profile,
         )
         conversion = convert(request, _say)
         run_id = found.log(conversion, request) if log_back else ""

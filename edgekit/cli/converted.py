@@ -16,8 +16,8 @@ _ENDLESS = 10_000  # columns of a terminal that any table fits
 _MB = 2**20
 _INDENT = "    "
 _WIRE = (
-    "is the bundle: the model compressed, and beside it the manifest and the golden rows"
-    " that a device proves it with"
+    "is the bundle: the model compressed, and beside it the manifest, the golden rows"
+    " that a device proves it with, and the reference profile"
 )
 
 

@@ -138,6 +138,7 @@ def command(  # noqa: PLR0913 - one argument for each option
             group=settings.group,
             proven_only=config.release.proven_only,
             trust_pickle=trust_pickle or config.registry.trust_pickle,
+            profile=settings.profile,
         )
         notary = Notary(key=signing_key, password=passphrase) if signing_key else None
         if notary is not None:

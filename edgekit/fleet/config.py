@@ -62,6 +62,7 @@ class ModelSettings:
     metric: str = AUTO
     score: str = AUTO
     group: str | None = None
+    profile: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +217,7 @@ def _model(reader: Reader, folder: Path) -> ModelSettings:
         metric=metric,
         score=reader.text("score", AUTO),
         group=reader.text("group") if "group" in reader.table else None,
+        profile=reader.flag("profile", default=True),
     )
 
 
@@ -231,4 +233,6 @@ def _model_table(settings: ModelSettings, folder: Path) -> dict[str, object]:
         table["score"] = settings.score
     if settings.group is not None:
         table["group"] = settings.group
+    if not settings.profile:
+        table["profile"] = False
     return table

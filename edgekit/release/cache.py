@@ -35,6 +35,7 @@ class Options:
     group: str | None = None
     proven_only: bool = False
     trust_pickle: bool = False
+    profile: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,7 @@ def folder_of(cache: Path, version: ModelVersion, options: Options) -> Path:
         "score": options.score,
         "group": options.group,
         "proven_only": options.proven_only,
+        "profile": options.profile,
         "edgekit": __version__,
     }
     key = sha256(canonical_json(inputs)).hexdigest()[:_KEY_CHARACTERS]

@@ -115,6 +115,8 @@ def _entry(
         min_onnxruntime=manifest.runtime.min_onnxruntime,
         one_row_p95_us=manifest.footprint.one_row_p95_us,
         boards=boards,
+        isas=manifest.runtime.isas,
+        manifest_sha256=sha256(manifest.to_json()).hexdigest(),
     )
 
 

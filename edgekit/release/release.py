@@ -142,6 +142,7 @@ def _request(
         group=options.group,
         proven_only=options.proven_only,
         trust_pickle=options.trust_pickle,
+        profile=options.profile,
     )
 
 

@@ -21,6 +21,7 @@ from edgekit_converters.passes.quantised import (
     unsigned_weights,
 )
 from edgekit_converters.verdict.arithmetic import (
+    needed_isas,
     processor_saturates,
     saturates,
     semantics,
@@ -73,6 +74,28 @@ def ours() -> Built:
     )
     assert isinstance(built, Built)
     return built
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "measured_saturating", "expected"),
+    [
+        (LARGE, {}, False, ("neon", "vnni")),
+        (LARGE, EXACT_OPTION, False, ()),  # any processor then computes exactly
+        (LARGE, {}, True, ()),  # no extension is had by saturating processors alone
+        (SMALL, {}, False, ()),
+    ],
+)
+def test_a_verdict_of_exact_integers_asks_for_processors_that_have_them(
+    model: ModelProto,
+    options: dict[str, str],
+    measured_saturating: bool,  # noqa: FBT001 - a case
+    expected: tuple[str, ...],
+) -> None:
+    needed = needed_isas(model, options, measured_saturating=measured_saturating)
+    assert needed == expected
+    if needed:
+        having = [one.name for one in (PI, OLD_PC, NEW_PC) if {*one.isa} & {*needed}]
+        assert having == [PI.name, NEW_PC.name]
 
 
 def test_two_large_products_of_one_sign_may_saturate_and_small_ones_not() -> None:

@@ -14,6 +14,7 @@ from edgekit import binding, board, bundle, golden
 from edgekit.conversion import Candidate, Conversion, ConversionRequest, installed
 from edgekit.errors import BoardError, ConfigError, ConversionError, ProofError
 from edgekit.manifest import Manifest, ModelIdentity
+from edgekit.profile import Profile
 from edgekit.runtime import Session
 from edgekit_converters.conversion import convert, convert_extraction
 from edgekit_converters.flavors import FLAVORS
@@ -28,6 +29,7 @@ FILES = [
     "manifest.json",
     "model.onnx",
     "names.json",
+    "profile.json",
     "requirements.txt",
 ]
 
@@ -109,6 +111,32 @@ def test_the_manifest_on_disk_describes_the_files_beside_it(converted: Conversio
         assert manifest.footprint.model_bytes == len(members["model.onnx"])
         assert manifest.runtime.opsets == {"": 17}
         assert manifest.runtime.min_onnxruntime == "1.13"
+
+
+def test_every_bundle_holds_one_profile_of_the_originals_answers(
+    converted: Conversion,
+) -> None:
+    extraction = extractions.of_classifier()
+    folders = [one.folder for one in converted.candidates if one.folder is not None]
+    told = {(folder / "profile.json").read_bytes() for folder in folders}
+    assert len(told) == 1
+    profile = Profile.from_json(told.pop())
+    assert (profile.source, profile.rows) == ("input example", converted.samples)
+    (column,) = {one.name.partition("[")[0] for one in profile.inputs}
+    assert column in extraction.samples
+    assert [sum(one.histogram) for one in profile.outputs] == [profile.rows] * len(
+        profile.outputs
+    )
+    assert any(note.startswith("reference profile: ") for note in converted.notes)
+
+
+def test_data_that_must_not_leave_even_as_quantiles_do_not(tmp_path: Path) -> None:
+    asked = request(tmp_path / "out", quantize=False, profile=False)
+    conversion = convert_extraction(asked, extractions.of_classifier(), silent)
+    assert names(tmp_path / "out" / "fp32") == [f for f in FILES if f != "profile.json"]
+    assert conversion.candidates[0].manifest is not None
+    assert "profile.json" not in conversion.candidates[0].manifest.files
+    assert any("(--no-profile)" in note for note in conversion.notes)
 
 
 def test_each_flavor_proves_itself_with_its_own_golden_vectors(

@@ -43,6 +43,13 @@ def test_a_larger_flavor_is_chosen_where_the_smallest_does_not_fit() -> None:
     assert choose([PI], [LARGE, hungry]) == {"pi": "fp32"}
 
 
+def test_a_processor_without_the_arithmetic_that_was_judged_is_a_misfit() -> None:
+    exact = replace(SMALL, isas=("neon", "vnni"))
+    assert misfits(PI, exact) == ()
+    (told,) = misfits(replace(PI, isa=("avx2",)), exact)
+    assert told == "neon or vnni for the arithmetic that was judged, it has avx2"
+
+
 def test_exactly_full_still_fits() -> None:
     full = replace(
         SMALL, peak_rss_bytes=100 * _MB, bundle_bytes=4 * _MB, model_bytes=6 * _MB

@@ -60,6 +60,15 @@ def test_fields_of_a_newer_release_tool_are_kept(extra: dict[str, object]) -> No
     assert json.loads(read.to_json()) == {**DOCUMENT, **extra}
 
 
+def test_the_extensions_a_flavor_needs_are_kept_and_left_out_where_it_needs_none() -> None:
+    plain = manifest()
+    needing = dataclasses.replace(
+        plain, runtime=dataclasses.replace(plain.runtime, isas=("neon", "vnni"))
+    )
+    assert Manifest.from_json(needing.to_json()) == needing
+    assert b"isas" not in plain.to_json()
+
+
 def test_figures_that_older_manifests_lack_are_absent_again_when_they_are_written() -> None:
     assert not {"load_peak_rss_bytes", "runtime_floor_bytes", "estimated_peak_bytes"} & set(
         DOCUMENT["footprint"]

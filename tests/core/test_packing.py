@@ -9,7 +9,7 @@ import pytest
 from edgekit import bundle
 from edgekit.conversion import ConversionRequest
 from edgekit.errors import ConversionError, TrustError
-from edgekit.manifest import ModelIdentity
+from edgekit.manifest import Manifest, ModelIdentity
 from edgekit.release.packing import Packed, fitting_chunk_bytes, pack, record, store
 from edgekit.statement import CHUNK_BYTES, MAX_CHUNK_BYTES
 from edgekit.wire import MAX_BUNDLE_BYTES, MAX_CHUNKS
@@ -55,6 +55,15 @@ def test_the_entry_describes_the_bytes_that_are_stored(
     )
     assert members.keys() == {"model.onnx", "golden.json"}
     assert packed.entry.boards == ("raspberry-pi-4",)
+
+
+def test_the_extensions_a_flavor_needs_go_into_the_record(folder: Path) -> None:
+    path = folder / "manifest.json"
+    plain = Manifest.from_json(path.read_bytes())
+    assert pack(folder, boards=()).entry.isas == ()
+    needing = replace(plain.runtime, isas=("neon", "vnni"))
+    path.write_bytes(replace(plain, runtime=needing).to_json())
+    assert pack(folder, boards=()).entry.isas == ("neon", "vnni")
 
 
 def test_the_same_folder_gives_the_same_bytes(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Write down a judged flavor: its manifest, golden vectors and bundle. Knows no files.
 
 Equal inputs give equal bytes but for what was measured (`footprint`, and the same figures
-of each candidate in `conversion`): model.onnx and golden.json never differ.
+of each candidate in `conversion`): model.onnx, golden.json and profile.json never differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,11 @@ from edgekit.conversion import ConversionRequest
 from edgekit.manifest import (
     GOLDEN_NAME,
     MODEL_NAME,
+    PROFILE_NAME,
     Footprint,
     Manifest,
 )
+from edgekit.profile import Profile
 from edgekit.table import rows
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.outcome.vectors import golden_vectors, tolerance
@@ -42,6 +44,8 @@ def write(
     extraction: Extraction,
     judged: Judged,
     tried: Sequence[Judged | Fallen],
+    *,
+    profile: Profile | None = None,
 ) -> Written:
     """Return the flavor's manifest and members; every candidate's numbers are in it."""
     golden = golden_vectors(
@@ -52,6 +56,8 @@ def write(
         model_bytes=len(judged.model),
     )
     members = {MODEL_NAME: judged.model, GOLDEN_NAME: golden}
+    if profile is not None:
+        members[PROFILE_NAME] = profile.to_json()
     allowed, because = tolerance(
         judged.trial.outputs, integer_kernels=judged.flavor in _INTEGER_KERNELS
     )

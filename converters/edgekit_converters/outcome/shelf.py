@@ -21,6 +21,7 @@ _FLAVOR_FILES = {
     "golden.json",
     "manifest.json",
     "model.onnx",
+    "profile.json",
     NAMES,
     "requirements.txt",
 }

@@ -17,6 +17,7 @@ from edgekit_converters.passes.quantised import (
 )
 
 _X86 = "x86_64"
+EXACT_ISAS = ("neon", "vnni")
 
 
 def semantics(
@@ -50,6 +51,22 @@ def semantics(
         "exact integer arithmetic; x86-64 without VNNI would saturate on its int8 weights"
         f"{where}"
     )
+
+
+def needed_isas(
+    model: ModelProto, session_options: Mapping[str, str], *, measured_saturating: bool
+) -> tuple[str, ...]:
+    """Return the vector extensions, one of which a processor must have for the verdict.
+
+    None where any processor answers alike. Where exact arithmetic was judged, and only x86
+    without VNNI would saturate, the others are named by what each of them has: NEON, which
+    every aarch64 has, or VNNI. A verdict found under saturation can be asked of no
+    extension: none is had only by such processors.
+    """
+    exact = EXACT_OPTION.items() <= dict(session_options).items()
+    if exact or measured_saturating or not may_saturate(model):
+        return ()
+    return EXACT_ISAS
 
 
 def saturates(board: Board) -> bool:

@@ -21,7 +21,11 @@ from edgekit_converters.extraction import Extraction
 from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Finding, Source
 from edgekit_converters.passes import clean_named, simplify_named
 from edgekit_converters.passes.quantised import exact_options, integer_operators
-from edgekit_converters.verdict.arithmetic import processor_saturates, semantics
+from edgekit_converters.verdict.arithmetic import (
+    needed_isas,
+    processor_saturates,
+    semantics,
+)
 from edgekit_converters.verdict.budget import Budget, Share, stopped_by_interrupt
 from edgekit_converters.verdict.compare import Comparison
 from edgekit_converters.verdict.gate import BASELINE, Verdict, judge
@@ -278,11 +282,17 @@ def _judge(flavor: str, bench: _Bench, built: Built, baseline: Judged | None) ->
         proven_only=bench.proven_only,
         unseen=not (bench.searched and bench.papers.shared),
     )
+    saturating = processor_saturates(platform.machine(), _cpuinfo())
     return Judged(
         flavor=flavor,
         note=built.note,
         model=model,
-        needs=runtime_needs(built.model, built.session_options),
+        needs=replace(
+            runtime_needs(built.model, built.session_options),
+            isas=needed_isas(
+                built.model, built.session_options, measured_saturating=saturating
+            ),
+        ),
         trial=trial,
         predictions=predictions,
         comparison=comparison,
@@ -293,7 +303,7 @@ def _judge(flavor: str, bench: _Bench, built: Built, baseline: Judged | None) ->
             built.model,
             built.session_options,
             bench.boards,
-            measured_saturating=processor_saturates(platform.machine(), _cpuinfo()),
+            measured_saturating=saturating,
         ),
     )
 

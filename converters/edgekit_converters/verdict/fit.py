@@ -32,6 +32,7 @@ class Need:
     min_onnxruntime: str
     sure: bool = True
     contributed: tuple[str, ...] = ()
+    isas: tuple[str, ...] = ()  # one of which the processor must have; (): any will do
 
     @property
     def flash_bytes(self) -> int:
@@ -54,6 +55,11 @@ def misfits(board: Board, need: Need) -> tuple[str, ...]:
     if _version(need.min_onnxruntime) > _version(board.onnxruntime):
         found.append(
             f"onnxruntime {need.min_onnxruntime}, the board runs {board.onnxruntime}"
+        )
+    if need.isas and not set(need.isas) & set(board.isa):
+        has = ", ".join(board.isa) or "none of them"
+        found.append(
+            f"{' or '.join(need.isas)} for the arithmetic that was judged, it has {has}"
         )
     beyond = {
         operator: domain
