@@ -1,8 +1,8 @@
 """One surface under atheris, which libFuzzer ends: `python -m tests.fuzz.followed`.
 
-Everything of edgekit is instrumented as it is imported. The process dies of the first
-input that brings the surface down, hangs it or takes too much memory, and leaves it in
-the folder.
+Everything of edgekit is instrumented as it is imported, so nothing of it may be before. The
+process dies of the first input that brings the surface down, hangs it or takes too much
+memory, and leaves it in the folder.
 """
 
 import importlib
@@ -11,8 +11,7 @@ from pathlib import Path
 
 import atheris
 
-from tests.fuzz.damage import DICTIONARY
-
+_OURS = ["edgekit", "edgekit_agent", "edgekit_converters"]
 _HANG_S = 20
 _MEMORY_MB = 2048
 _LONGEST_BYTES = 100_000
@@ -21,16 +20,15 @@ _LONGEST_BYTES = 100_000
 def main() -> None:
     """Fuzz the surface that the arguments name, into a folder, for so many seconds."""
     name, folder, seconds = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-    with atheris.instrument_imports(
-        include=["edgekit", "edgekit_agent", "edgekit_converters"]
-    ):
+    with atheris.instrument_imports(include=_OURS):
         surface = importlib.import_module("tests.fuzz.table").SURFACES[name]
+        dictionary = importlib.import_module("tests.fuzz.damage").DICTIONARY
     corpus = folder / "corpus"
     corpus.mkdir()
     for number, example in enumerate(surface.seeds()):
         (corpus / f"seed-{number}").write_bytes(example)
     words = folder / "words"
-    words.write_text("".join(f'"{_escaped(word)}"\n' for word in DICTIONARY), "ascii")
+    words.write_text("".join(f'"{_escaped(word)}"\n' for word in dictionary), "ascii")
     options = {
         "max_total_time": seconds,
         "timeout": _HANG_S,
