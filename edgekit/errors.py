@@ -61,9 +61,14 @@ class TransportError(EdgekitError):
 
 
 class SchemaError(EdgekitError):
-    """Input rows that the model's signature refuses."""
+    """Input rows that the model's signature refuses.
+
+    `column` is the name of the input it is about, "" where it is about none of them: what
+    is refused is counted by it.
+    """
 
     exit_code = 9
+    column = ""
 
 
 class RequestError(SchemaError):

@@ -117,10 +117,17 @@ class Window:
             bundles=added((*self.bundles, *later.bundles)),
         )
 
-    def without_histograms(self) -> "Window":
-        """Return it shorter: all counts, and nothing of how values were distributed."""
-        bare = tuple(replace(one, inputs=(), outputs=()) for one in self.bundles)
-        return replace(self, bundles=bare)
+    def reduced(self) -> "Window":
+        """Return it shorter: all counts, nothing of how values were distributed.
+
+        What was refused is counted for requests as a whole.
+        """
+        bare = (replace(one, inputs=(), outputs=()) for one in self.bundles)
+        whole = (
+            replace(one, violations={"": one.schema_violations} if one.violations else {})
+            for one in bare
+        )
+        return replace(self, bundles=tuple(whole))
 
     def encode(self) -> bytes:
         """Return the payload, compressed where that is shorter.
@@ -143,6 +150,8 @@ class Window:
         shorter = min(plain, zlib.compress(plain, _LEVEL), key=len)
         if len(plain) > MAX_PLAIN_BYTES or len(shorter) > MAX_BYTES:
             raise ValueError(f"window of {len(plain)} bytes, {len(shorter)} compressed")
+        if len(self.bundles) > MAX_BUNDLES:
+            raise ValueError(f"window of {len(self.bundles)} bundles")
         return shorter
 
     @classmethod

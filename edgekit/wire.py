@@ -83,6 +83,10 @@ class Topics:
         """The fleet says which of a device's windows it has."""
         return f"{self.device(device)}/taken"
 
+    def figures(self, device: str) -> str:
+        """Retained: today's figures, for Home Assistant."""
+        return f"{self.device(device)}/figures"
+
     def receipt(self, device: str) -> str:
         """Retained: what serves on the device, signed by it."""
         return f"{self.device(device)}/receipt"

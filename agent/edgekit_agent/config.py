@@ -26,6 +26,8 @@ MAX_MODELS = 64
 MAX_RUNTIME_DIR_BYTES = 87  # Linux allows a socket 107, and it is made under a longer name
 _KB = 2**10
 _MB = 2**20
+_MOST_PREFIX_LEVELS = 4  # four more follow, and AWS IoT Core allows seven slashes
+_MOST_PREFIX_CHARS = 100
 _TERMS = ("least_agreement", "most_difference")  # of shadow scoring
 
 
@@ -110,6 +112,19 @@ class Config:
     shadow: Shadow
     models: tuple[Subscription, ...]
     receipt_key_file: Path | None = None  # the device's own key, for signing receipts
+    telemetry_spool_kb: int = 1024
+    telemetry_kb_per_day: int = 4096
+    home_assistant: str | None = None  # the prefix under which it looks for devices
+
+    @property
+    def telemetry_spool_bytes(self) -> int:
+        """What windows may take of the disk until the fleet has them."""
+        return self.telemetry_spool_kb * _KB
+
+    @property
+    def telemetry_bytes_a_day(self) -> int:
+        """What windows may take of the network in a day."""
+        return self.telemetry_kb_per_day * _KB
 
     def ram_bytes(self, model: str) -> int:
         """Return what a process may take that serves this model alone."""
@@ -198,6 +213,13 @@ def parse(text: str, *, subject: str) -> Config:
         shadow=_shadow(reader.child("shadow", optional=True)),
         models=_models(reader),
         receipt_key_file=_optional_path(reader, "receipt_key_file"),
+        telemetry_spool_kb=reader.integer(
+            "telemetry_spool_kb", 1024, least=128, most=1_048_576
+        ),
+        telemetry_kb_per_day=reader.integer(
+            "telemetry_kb_per_day", 4096, least=16, most=1_048_576
+        ),
+        home_assistant=_topic_prefix(reader, "home_assistant"),
     )
 
 
@@ -236,6 +258,18 @@ def _folder(reader: Reader, key: str, default: str) -> Path:
 def _optional_path(reader: Reader, key: str) -> Path | None:
     """Return a path; a relative one starts at the folder of the provisioning file."""
     return Path(_name(reader, key)) if key in reader.table else None
+
+
+def _topic_prefix(reader: Reader, key: str) -> str | None:
+    """Return the beginning of topics, None where there is none."""
+    if key not in reader.table:
+        return None
+    prefix = _name(reader, key)
+    levels = prefix.split("/")
+    odd = set("+#") & set(prefix) or prefix.startswith("$") or not all(levels)
+    if odd or len(levels) > _MOST_PREFIX_LEVELS or len(prefix) > _MOST_PREFIX_CHARS:
+        reader.fail(key, 'a topic of one to four levels without + and #, "homeassistant",')
+    return prefix
 
 
 def _runtime_dir(reader: Reader) -> Path:

@@ -26,7 +26,7 @@ from edgekit.schema import Enforcement
 from edgekit.table import Array
 from edgekit_agent import config
 from edgekit_agent.service.row import DoublesRow
-from edgekit_agent.service.shelf import Identity, Served
+from edgekit_agent.service.served import Identity, Served
 from edgekit_agent.storage.choice import Choice
 from edgekit_agent.storage.store import Store
 

@@ -50,10 +50,13 @@ class ColumnSchema:
 
     def cast(self, frame: Frame) -> Frame:
         """Convert a frame from JSON as MLflow's scoring server does, before enforcement."""
-        columns = {
-            label: self._cast(label, frame.columns[label], spec)
-            for spec, label in self._pairs(frame.labels)
-        }
+        columns: dict[Label, Column] = {}
+        for spec, label in self._pairs(frame.labels):
+            try:
+                columns[label] = self._cast(label, frame.columns[label], spec)
+            except SchemaError as refusal:
+                refusal.column = str(label)
+                raise
         return replace(frame, columns=columns)
 
     def _cast(self, label: Label, column: Column, spec: ColumnSpec) -> Column:
@@ -69,14 +72,21 @@ class ColumnSchema:
         """
         frame = self._framed(data)
         notes = self._refuse_missing(frame.labels)
-        admitted = [
-            (spec, label, self._admit(label, frame.columns[label], spec))
-            for spec, label in self._pairs(frame.labels)
-        ]
+        pairs = self._pairs(frame.labels)
         table: dict[str, NDArray[Any]] = {}
-        for position, (spec, label, column) in enumerate(admitted):
-            name = str(position) if spec.name is None else spec.name
-            table[name] = _exact(label, column, spec.type) if exact else column.values
+        admitted: list[Column] = []
+        name = ""
+        try:
+            for position, (spec, label) in enumerate(pairs):
+                name = str(position) if spec.name is None else spec.name
+                admitted.append(self._admit(label, frame.columns[label], spec))
+            for position, (spec, label) in enumerate(pairs):
+                name = str(position) if spec.name is None else spec.name
+                column = admitted[position]
+                table[name] = _exact(label, column, spec.type) if exact else column.values
+        except SchemaError as refusal:
+            refusal.column = name
+            raise
         return Admitted(table=table, notes=notes)
 
     def _admit(self, label: Label, column: Column, spec: ColumnSpec) -> Column:

@@ -14,7 +14,9 @@ def refuse_missing(
     absent = [name for name in required if name not in present]
     if absent:
         tail = f" Note that there were extra inputs: {extra}." if extra else ""
-        raise SchemaError(f"Model is missing inputs {absent}.{tail}")
+        refusal = SchemaError(f"Model is missing inputs {absent}.{tail}")
+        refusal.column = absent[0]
+        raise refusal
     if not extra:
         return ()
     note = (

@@ -61,16 +61,21 @@ class TensorSchema:
         if isinstance(data, Converted) and self.is_named and len(self.specs) == 1:
             data = {str(self.specs[0].name): data}
         notes = refuse_missing(_labels(data), self._names()) if self.is_named else ()
-        found = [(spec, self._tensor(spec, data)) for spec in self.specs]
-        return Admitted(
-            table={
-                spec.name or "": loss.exact_tensor(spec, one.value, one.origin)
-                if exact
-                else one.value
-                for spec, one in found
-            },
-            notes=notes,
-        )
+        table: dict[str, NDArray[Any]] = {}
+        name = ""
+        try:
+            found = []
+            for spec in self.specs:
+                name = spec.name or ""
+                found.append((name, spec, self._tensor(spec, data)))
+            for name, spec, one in found:
+                table[name] = (
+                    loss.exact_tensor(spec, one.value, one.origin) if exact else one.value
+                )
+        except SchemaError as refusal:
+            refusal.column = name
+            raise
+        return Admitted(table=table, notes=notes)
 
     def _names(self) -> list[str]:
         return [str(spec.name) for spec in self.specs]

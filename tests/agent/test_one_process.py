@@ -242,7 +242,7 @@ def test_threads_are_spoken_to_as_a_process_is(served: Served) -> None:
     served.attendant.ask_stats()
     stats = served.next()
     assert isinstance(stats, Stats)
-    assert stats.models[0]["rows"] == 1
+    assert stats.bundles[0].rows == 1
     time.sleep(0.1)
     served.attendant.tick(time.monotonic())  # asks whether it lives
     assert served.inbox.get(timeout=30).document == {"event": "pong"}  # type: ignore[union-attr]  # Said

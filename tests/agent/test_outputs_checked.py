@@ -8,7 +8,7 @@ from edgekit.errors import ProofError
 from edgekit.manifest import Signature
 from edgekit.schema import Enforcement
 from edgekit_agent.service.content import Content
-from edgekit_agent.service.shelf import Identity, Served
+from edgekit_agent.service.served import Identity, Served
 from edgekit_agent.storage.store import Store
 from tests.agent.making import made, repacked, scaler, stored
 
@@ -32,15 +32,15 @@ def test_an_answer_within_its_schema_is_given(store: Store) -> None:
     found = served(store, "double")
     assert found.outputs is not None
     answer = found.answer(ROWS, Content.JSON, Enforcement.STRICT)
-    assert answer == (b'{"predictions": [6.0]}', 1)
+    assert answer.response == b'{"predictions": [6.0]}'
 
 
 def test_an_answer_that_breaks_its_schema_is_withheld(store: Store) -> None:
     found = served(store, "long")  # the golden row gives 3.0, which is one
     with pytest.raises(ProofError, match="y holds fractions or NaN, long is expected"):
         found.answer(HALF, Content.JSON, Enforcement.STRICT)
-    answer, _ = found.answer(HALF, Content.JSON, Enforcement.OFF)
-    assert answer == b'{"predictions": [2.5]}'
+    answer = found.answer(HALF, Content.JSON, Enforcement.OFF)
+    assert answer.response == b'{"predictions": [2.5]}'
 
 
 def test_a_schema_that_the_golden_answer_breaks_is_no_promise(
@@ -49,5 +49,5 @@ def test_a_schema_that_the_golden_answer_breaks_is_no_promise(
     with caplog.at_level(logging.WARNING):
         found = served(store, "string")
     assert "answers are not checked" in caplog.text
-    answer, _ = found.answer(ROWS, Content.JSON, Enforcement.STRICT)
-    assert answer == b'{"predictions": [6.0]}'
+    answer = found.answer(ROWS, Content.JSON, Enforcement.STRICT)
+    assert answer.response == b'{"predictions": [6.0]}'

@@ -15,7 +15,8 @@ from edgekit.transport import Message
 from edgekit.wire import MAX_PAYLOAD_BYTES, Asked, Topics
 from edgekit_agent.service.invocations import Handler
 from edgekit_agent.service.listener import UnixListener
-from edgekit_agent.service.shelf import Identity, Served, Shelf
+from edgekit_agent.service.served import Identity, Served
+from edgekit_agent.service.shelf import Shelf
 from edgekit_agent.storage.store import Store
 from edgekit_agent.supervision.relay import MAX_WAITING, STALE_S, Relay
 from tests.agent.making import made, stored

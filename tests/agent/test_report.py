@@ -1,12 +1,9 @@
 import json
 
-from edgekit.document import canonical_json
-from edgekit.fleet.report import Presence, Report, Window
+from edgekit.fleet.report import Presence, Report
 from edgekit_agent.config import Config, parse
 from edgekit_agent.rules.record import Phase, Record, Release, Trouble, TroubleKind
 from edgekit_agent.rules.state import ModelState
-from edgekit_agent.service import telemetry
-from edgekit_agent.service.telemetry import Counts
 from edgekit_agent.supervision import report
 
 AT = "2026-01-01T00:00:00Z"
@@ -83,21 +80,3 @@ def test_the_fleet_reads_what_the_device_tells() -> None:
 def test_presence_is_one_word_and_where_it_came_from() -> None:
     assert Presence.from_json(report.online(boot_id="b-1", at=AT)).online
     assert not Presence.from_json(report.offline()).online
-
-
-def test_the_fleet_reads_the_windows_the_device_sends() -> None:
-    counts = Counts()
-    counts.answered(rows=3, us=500)
-    identity = {"model": "wine", "version": "2", "flavor": "int8", "sha256": "a" * 64}
-    window = telemetry.Window(
-        device="pi-7",
-        boot_id="b-1",
-        seq=1,
-        start=AT,
-        end=AT,
-        supervisor_rss_bytes=1,
-        worker_rss_bytes=2,
-        models=({**identity, **counts.to_table()},),
-    )
-    read = Window.from_json(canonical_json(window.to_table()))
-    assert [model.requests for model in read.models] == [1]

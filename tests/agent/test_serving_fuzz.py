@@ -22,7 +22,8 @@ from edgekit.schema import Enforcement, Schema
 from edgekit_agent.service.content import Content
 from edgekit_agent.service.invocations import Handler, LoopbackHandler
 from edgekit_agent.service.listener import Listener, LoopbackListener, UnixListener
-from edgekit_agent.service.shelf import Identity, Served, Shelf
+from edgekit_agent.service.served import Identity, Served
+from edgekit_agent.service.shelf import Shelf
 from edgekit_agent.storage.store import Store
 from tests.agent.making import made, stored
 
@@ -217,8 +218,9 @@ def scored(path: Path, model: str, body: bytes, content: Content) -> tuple[int, 
 def totals(shelf: Shelf) -> dict[str, int]:
     told = shelf.drain()
     return {
-        key: sum(int(str(one[key])) for one in told)
-        for key in ("requests", "errors", "schema_violations")
+        "requests": sum(one.requests for one in told),
+        "errors": sum(one.errors for one in told),
+        "schema_violations": sum(one.schema_violations for one in told),
     }
 
 

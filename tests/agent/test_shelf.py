@@ -6,7 +6,8 @@ import pytest
 
 from edgekit.schema import Enforcement
 from edgekit_agent.service import shelf
-from edgekit_agent.service.shelf import ExchangingError, Identity, Served, Shelf
+from edgekit_agent.service.served import Identity, Served
+from edgekit_agent.service.shelf import ExchangingError, Shelf
 from edgekit_agent.storage.store import Store
 from tests.agent.making import Made, made, stored
 

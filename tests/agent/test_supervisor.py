@@ -1,5 +1,6 @@
 """The real loop, worker and proof; the broker and what is released are a test's own."""
 
+import itertools
 import json
 import logging
 import os
@@ -14,6 +15,8 @@ import pytest
 
 from edgekit.errors import EdgekitError
 from edgekit.mqtt import LastWill
+from edgekit.taken import Taken
+from edgekit.window import Window
 from edgekit.wire import Topics
 from edgekit_agent import client
 from edgekit_agent.config import Config, parse
@@ -212,9 +215,31 @@ class Agent:
         assert child is not None
         return child.pid
 
-    def windows(self) -> list[dict[str, Any]]:
+    def windows(self) -> list[Window]:
+        """Every window that was sent, each once."""
         topic = TOPICS.telemetry("pi-7")
-        return [json.loads(m.payload) for m in self.broker.published if m.topic == topic]
+        sent = (Window.decode(m.payload) for m in self.broker.published if m.topic == topic)
+        return list({(one.boot_id, one.first): one for one in sent}.values())
+
+    def counted(self) -> int:
+        """How many requests the windows tell of."""
+        return sum(b.requests for w in self.windows() for b in w.bundles)
+
+    def take(self, *windows: Window) -> None:
+        """Say, as the fleet does, that windows were taken."""
+        for one in windows:
+            ranges = frozenset({(one.first, one.last)})
+            taken = Taken(boot_id=one.boot_id, windows=ranges)
+            self.broker.inject(TOPICS.taken("pi-7"), taken.encode(), qos=1)
+
+    def wait(self, holds: Callable[[], bool], *, take: bool = False) -> None:
+        """Wait for something; meanwhile take what is sent, if that is wanted."""
+        deadline = time.monotonic() + WAIT_S
+        while not holds():
+            assert time.monotonic() < deadline
+            if take:
+                self.take(*self.windows())
+            time.sleep(0.1)
 
 
 @pytest.fixture
@@ -419,20 +444,40 @@ def test_telemetry_windows_are_numbered_and_follow_each_other(agent: Agent) -> N
     agent.serves("1")
     for _ in range(5):
         agent.predict()
-    deadline = time.monotonic() + WAIT_S
-    while sum(m["requests"] for w in agent.windows() for m in w["models"]) < 6:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    agent.wait(lambda: agent.counted() >= 6, take=True)
     windows = agent.windows()
-    assert [w["seq"] for w in windows] == list(range(1, len(windows) + 1))
-    assert len({w["boot_id"] for w in windows}) == 1
-    assert all(w["worker_rss_bytes"] > 2**20 for w in windows if w["models"])
-    (busy,) = (m for w in windows for m in w["models"] if m["requests"] == 6)
-    assert (busy["version"], busy["errors"], busy["latency_us"]["max"] > 0) == (
-        "1",
-        0,
-        True,
-    )
+    assert windows[0].first == 1
+    pairs = itertools.pairwise(windows)
+    assert all(later.first == before.last + 1 for before, later in pairs)
+    assert len({window.boot_id for window in windows}) == 1
+    assert all(w.health.worker_rss_bytes > 2**20 for w in windows if w.bundles)
+    assert {(b.version, b.errors) for w in windows for b in w.bundles} == {("1", 0)}
+
+
+def test_windows_are_kept_until_the_fleet_has_them(agent: Agent) -> None:
+    agent.start()
+    agent.wait(lambda: len(agent.windows()) >= 2)
+    folder = agent.config.state_dir / "telemetry"
+    first, second = agent.windows()[:2]
+    agent.take(first, second)
+    agent.wait(lambda: not list(folder.glob("000000000[12].*")))
+    agent.stop()
+    kept = {path.name for path in folder.iterdir()}
+    assert kept
+    agent.start()
+    agent.wait(lambda: kept.isdisjoint(path.name for path in folder.iterdir()), take=True)
+
+
+def test_an_orderly_stop_loses_no_count(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    asked = 40
+    for _ in range(asked):
+        agent.predict()
+    agent.stop()
+    agent.start()
+    agent.wait(lambda: agent.counted() >= asked, take=True)
 
 
 def test_an_orderly_stop_says_goodbye_and_ends_its_children(agent: Agent) -> None:

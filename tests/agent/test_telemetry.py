@@ -1,50 +1,59 @@
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+import numpy as np
 
-from edgekit.errors import TransportError
-from edgekit_agent.service.telemetry import MAX_US, Counts, Latency, checked
+from edgekit import reference
+from edgekit.binding import Predictions
+from edgekit.counts import BundleCounts
+from edgekit_agent.service.telemetry import Counter
 
-
-@given(st.lists(st.integers(0, MAX_US), min_size=1, max_size=200), st.floats(0.01, 1.0))
-def test_a_percentile_is_never_too_low_and_at_most_an_eighth_too_high(
-    times: list[int], share: float
-) -> None:
-    latency = Latency()
-    for us in times:
-        latency.add(us)
-    exact = sorted(times)[max(0, -(-int(share * len(times) * 1e9) // 10**9) - 1)]
-    assert exact <= latency.percentile_us(share) <= exact * 1.125
+ROWS = {"a": np.array([1.0, 2.0, 3.0, 4.0] * 20), "b": np.array(["x", "y"] * 40, object)}
+ANSWERS = Predictions(prediction=np.array([0, 1, 1, 1] * 20))
+PROFILE = reference.build(ROWS, ANSWERS, classes=("0", "1"))
 
 
-def test_memory_is_bounded_whatever_arrives() -> None:
-    latency = Latency()
-    for exponent in range(200):
-        latency.add(2**exponent)
-        latency.add(-exponent)
-    assert len(latency.buckets) < 300
-    assert latency.most_us == MAX_US
+def taken(counter: Counter) -> BundleCounts | None:
+    return counter.take(model="wine", version="1", flavor="f", sha256="a" * 64)
 
 
-def test_nothing_answered_is_zero() -> None:
-    assert Latency().to_table() == {"p50": 0, "p95": 0, "p99": 0, "max": 0}
+def test_each_request_is_counted_once_and_its_values_in_the_references_bins() -> None:
+    counter = Counter(PROFILE, ROWS)
+    counter.answered(rows=80, us=100, inputs=ROWS, answers=ANSWERS)
+    counter.refused("b")
+    counter.refused("unheard of")
+    counter.failed()
+    found = taken(counter)
+    assert found is not None
+    assert (found.requests, found.rows, found.errors) == (4, 80, 1)
+    assert found.violations == {"b": 1, "": 1}
+    assert found.percentile_us(0.95) == found.most_us == 100
+    assert found.inputs == tuple(column.histogram for column in PROFILE.inputs)
+    assert found.outputs == tuple(column.histogram for column in PROFILE.outputs)
+    assert taken(counter) is None
 
 
-def test_each_request_is_counted_once() -> None:
-    counts = Counts()
-    counts.answered(rows=5, us=100)
-    counts.refused()
-    counts.failed()
-    table = counts.to_table()
-    latency = table.pop("latency_us")
-    assert table == {"requests": 3, "rows": 5, "errors": 1, "schema_violations": 1}
-    assert isinstance(latency, dict)
-    assert latency["max"] == 100
+def test_without_a_profile_requests_are_counted_all_the_same() -> None:
+    counter = Counter()
+    counter.answered(rows=80, us=1, inputs=ROWS, answers=ANSWERS)
+    found = taken(counter)
+    assert found is not None
+    assert (found.requests, found.inputs, found.outputs) == (1, (), ())
 
 
-def test_counts_of_a_broken_worker_are_refused() -> None:
-    identity = {"model": "m", "version": "1", "flavor": "f", "sha256": "0" * 64}
-    good = {**identity, **Counts().to_table()}
-    assert checked(good) == good
-    with pytest.raises(TransportError, match="requests"):
-        checked({**good, "requests": -1})
+def test_values_that_no_bin_can_hold_cost_no_request() -> None:
+    counter = Counter(PROFILE, ROWS)
+    odd = {
+        "a": np.array([np.ones(2), None, "text", 2**2000, {}], object),
+        "b": np.array([[1], None, "x", 3, b"y"], object),
+    }
+    counter.answered(rows=5, us=1, inputs=odd, answers=Predictions(prediction=odd["a"]))
+    found = taken(counter)
+    assert found is not None
+    assert found.requests == 1
+
+
+def test_a_signature_of_very_many_columns_does_not_make_windows_long() -> None:
+    counter = Counter(None, (f"c{number}" for number in range(5_000)))
+    for number in range(5_000):
+        counter.refused(f"c{number}")
+    found = taken(counter)
+    assert found is not None
+    assert found.violations == {"": 5_000}

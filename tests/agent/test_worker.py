@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.counts import BundleCounts
 from edgekit.errors import ConfigError, SchemaError, TransportError
 from edgekit.manifest import MODEL_NAME
+from edgekit.positional import Row
 from edgekit_agent import client, memory
 from edgekit_agent.storage.store import Store
 from edgekit_agent.supervision.child import Child, Ended, News, Said
@@ -49,6 +51,15 @@ class Hands:
         news = self.inbox.get(timeout=30)
         assert isinstance(news, Said), news
         return news.document
+
+    def counted(self, do: str = "stats") -> list[BundleCounts]:
+        self.child.say(do=do)
+        found = []
+        while (told := self.next())["event"] == "counted":
+            row = Row.of(told["counts"], subject="counted")
+            found.append(BundleCounts.from_row(row))
+        assert told["event"] == "stats"
+        return found
 
     def load(self, what: Made, *, overlap: bool = True) -> dict[str, object]:
         stored(self.store, what)
@@ -312,23 +323,25 @@ def test_what_was_answered_is_counted_once(hands: Hands) -> None:
         hands.predict(b'{"dataframe_records": [{"a": 1}]}')
     hands.load(made(version="2", scale=3.0))
     hands.predict()
-    hands.child.say(do="stats")
-    told = hands.next()
-    models = told["models"]
-    assert isinstance(models, list)
-    counted = {m["version"]: (m["requests"], m["rows"]) for m in models}
-    assert counted == {"1": (2, 2), "2": (1, 2)}
-    assert [m["schema_violations"] for m in models] == [1, 0]
-    hands.child.say(do="stats")
-    models = hands.next()["models"]
-    assert isinstance(models, list)
-    assert [m["requests"] for m in models] == [0]
+    told = hands.counted()
+    assert [(one.version, one.requests, one.rows) for one in told] == [
+        ("1", 2, 2),
+        ("2", 1, 2),
+    ]
+    assert [one.violations for one in told] == [{"b": 1}, {}]
+    assert hands.counted() == []
+
+
+def test_the_last_words_of_an_orderly_end_are_what_was_counted(hands: Hands) -> None:
+    hands.load(made())
+    hands.predict()
+    assert [one.requests for one in hands.counted(do="stop")] == [1]
 
 
 def test_an_orderly_stop_answers_what_it_is_answering(hands: Hands) -> None:
     hands.load(made())
     hands.predict()
-    hands.child.say(do="stop")
+    assert len(hands.counted(do="stop")) == 1
     assert isinstance(hands.inbox.get(timeout=10), Ended)
 
 

@@ -20,7 +20,8 @@ import pytest
 from edgekit.schema import Enforcement
 from edgekit_agent.service.invocations import Handler, LoopbackHandler
 from edgekit_agent.service.listener import LoopbackListener
-from edgekit_agent.service.shelf import Identity, Served, Shelf
+from edgekit_agent.service.served import Identity, Served
+from edgekit_agent.service.shelf import Shelf
 from edgekit_agent.storage.store import Store
 from tests.agent.making import made, stored
 from tests.contract import schema_oracle

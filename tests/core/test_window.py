@@ -112,7 +112,7 @@ def test_a_window_of_20_features_takes_less_than_a_kilobyte() -> None:
     assert len(bare.encode()) < 1_000
 
 
-def test_a_window_too_long_to_travel_says_so_and_is_shorter_without_histograms() -> None:
+def test_a_window_too_long_to_travel_says_so_and_is_shorter_reduced() -> None:
     many = [
         replace(counted(250), sha256=f"{n:064x}", inputs=((n * 10**9 + 12345,) * 33,) * 250)
         for n in range(64)
@@ -120,7 +120,7 @@ def test_a_window_too_long_to_travel_says_so_and_is_shorter_without_histograms()
     long = window(1, Health(), many)
     with pytest.raises(ValueError, match="bytes"):
         long.encode()
-    short = Window.decode(long.without_histograms().encode())
+    short = Window.decode(long.reduced().encode())
     assert [one.requests for one in short.bundles] == [60] * 64
 
 

@@ -25,7 +25,8 @@ from edgekit.statement import slug
 from edgekit_agent.service import connection
 from edgekit_agent.service.content import UnsupportedContentError, content
 from edgekit_agent.service.listener import Listener
-from edgekit_agent.service.shelf import ExchangingError, Identity, UnknownModelError
+from edgekit_agent.service.served import Identity
+from edgekit_agent.service.shelf import ExchangingError, UnknownModelError
 
 log = logging.getLogger(__name__)
 

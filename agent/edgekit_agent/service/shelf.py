@@ -1,43 +1,26 @@
 """Hold the models that answer requests, and exchange them without losing one.
 
-Knows bundles, schemas and sessions; no HTTP and no processes. A model is complete, warm
+Knows no HTTP and no processes. A model is complete, warm
 and checked before it answers its first request; the one it replaces answers its last.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 
-from edgekit import binding, golden
+from edgekit.counts import BundleCounts
 from edgekit.errors import ConfigError, ProofError, SchemaError, TransportError
-from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Binding
-from edgekit.runtime import Session, give_back_memory
-from edgekit.schema import Enforcement, OutputSchema, Schema, encode_predictions
-from edgekit.schema.outputs import Answer
-from edgekit.table import rows, take
+from edgekit.runtime import give_back_memory
+from edgekit.schema import Enforcement
+from edgekit.table import rows
 from edgekit_agent.service.content import Content
-from edgekit_agent.service.recent import Recent
-from edgekit_agent.service.telemetry import Counts
-from edgekit_agent.storage import bundles
-from edgekit_agent.storage.store import Store
-
-log = logging.getLogger(__name__)
+from edgekit_agent.service.served import Identity, Served
+from edgekit_agent.service.telemetry import Counter
 
 DRAIN_S = 10.0
 EXCHANGE_S = 30.0  # a request waits so long where there is no memory for two models
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Which model a bundle is, as every answer tells."""
-
-    model: str
-    version: str
-    flavor: str
-    sha256: str
 
 
 class UnknownModelError(ConfigError):
@@ -48,83 +31,18 @@ class ExchangingError(TransportError):
     """A request for a model that is being exchanged, for longer than requests wait."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """A loaded model with its interface."""
-
-    identity: Identity
-    schema: Schema
-    binding: Binding
-    session: Session
-    outputs: OutputSchema | None = None
-    recent: Recent | None = None
-
-    @classmethod
-    def load(cls, store: Store, identity: Identity) -> "Served":
-        """Load a stored bundle, checked bit by bit, and let it answer one golden row.
-
-        Raises StoreError when the disk changed it, ProofError when this runtime cannot
-        run it, SchemaError when its signature cannot be enforced here.
-        """
-        manifest = bundles.read(store, identity.sha256)
-        folder = store.bundle(identity.sha256)
-        schema = Schema.from_signature(manifest.signature)
-        served = cls(
-            identity=identity,
-            schema=schema,
-            binding=manifest.binding,
-            session=Session.load(folder / MODEL_NAME, manifest.runtime),
-        )
-        if GOLDEN_NAME in manifest.files:
-            known = golden.decode((folder / GOLDEN_NAME).read_bytes())
-            first = take(known.inputs, [0]) if rows(known.inputs) else known.inputs
-            raw = served.session.run(binding.feeds(manifest.binding, first))
-            answer = binding.results(manifest.binding, raw).prediction
-            return replace(served, outputs=_promised(identity, schema, answer))
-        return served
-
-    def answer(self, body: bytes, content: Content, mode: Enforcement) -> tuple[bytes, int]:
-        """Return the response to a scoring request, and how many rows it had.
-
-        Raises SchemaError for rows that the signature refuses, ProofError when the model
-        fails on rows that it should take, or answers what its signature rules out.
-        """
-        parse = self.schema.parse_csv if content is Content.CSV else self.schema.parse
-        payload = parse(body, mode=mode)
-        raw = self.session.run(binding.feeds(self.binding, payload.table))
-        found = binding.results(self.binding, raw)
-        if self.outputs is not None and mode is not Enforcement.OFF:
-            self.outputs.check(found.prediction)
-        if self.recent is not None:
-            self.recent.add(payload.table, found.prediction)
-        answer = encode_predictions(found.prediction, framed=self.schema.has_columns)
-        return answer, rows(payload.table)
-
-
-def _promised(identity: Identity, schema: Schema, answer: Answer) -> OutputSchema | None:
-    """Return the output schema if the model's own golden answer keeps it."""
-    if schema.outputs is None:
-        return None
-    try:
-        schema.outputs.check(answer)
-    except ProofError as error:
-        log.warning(
-            "model %s %s: answers are not checked: %s",
-            identity.model,
-            identity.version,
-            error,
-        )
-        return None
-    return schema.outputs
-
-
 @dataclass(slots=True, eq=False)
 class _Place:
     """A model in use: how many requests hold it, and what they came to."""
 
     served: Served
-    counts: Counts
+    counter: Counter
     users: int = 0
+
+    def take(self) -> list[BundleCounts]:
+        """Return what was counted since the last call, if anything was."""
+        taken = self.counter.take(**asdict(self.served.identity))
+        return [taken] if taken else []
 
 
 class Shelf:
@@ -136,7 +54,7 @@ class Shelf:
         self._released = threading.Condition(self._lock)
         self._places: dict[str, _Place] = {}
         self._exchanging: set[str] = set()
-        self._gone: list[dict[str, object]] = []  # counts of models that were replaced
+        self._gone: list[BundleCounts] = []  # of models that were replaced
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -172,23 +90,26 @@ class Shelf:
         began_ns = time.perf_counter_ns()
         with self._using(model) as place:
             try:
-                response, count = place.served.answer(body, content, self._mode)
-            except SchemaError:
-                with self._lock:
-                    place.counts.refused()
+                scored = place.served.answer(body, content, self._mode)
+            except SchemaError as refusal:
+                place.counter.refused(refusal.column)
                 raise
             except ProofError:
-                with self._lock:
-                    place.counts.failed()
+                place.counter.failed()
                 raise
             took_us = (time.perf_counter_ns() - began_ns) // 1000
-            with self._lock:
-                place.counts.answered(rows=count, us=took_us)
-            return response, place.served.identity
+            place.counter.answered(
+                rows=rows(scored.inputs),
+                us=took_us,
+                inputs=scored.inputs,
+                answers=scored.answers,
+            )
+            return scored.response, place.served.identity
 
     def put(self, served: Served) -> None:
         """Let a model answer from now on; free its predecessor when it is done."""
-        self._replace(served.identity.model, _Place(served=served, counts=Counts()))
+        place = _Place(served=served, counter=Counter(served.profile, served.inputs))
+        self._replace(served.identity.model, place)
 
     @contextmanager
     def pause(self, model: str) -> Iterator[None]:
@@ -207,13 +128,15 @@ class Shelf:
         """Answer no more for a model."""
         self._replace(model, None)
 
-    def drain(self) -> list[dict[str, object]]:
-        """Return what was counted for each bundle since the last call, and start anew."""
+    def drain(self) -> list[BundleCounts]:
+        """Return what was counted for each bundle since the last call, and start anew.
+
+        Of a bundle that nobody asked there is nothing.
+        """
         with self._lock:
             told, self._gone = self._gone, []
             for place in self._places.values():
-                told.append(_table(place.served.identity, place.counts))
-                place.counts = Counts()
+                told += place.take()
         return told
 
     @contextmanager
@@ -267,15 +190,4 @@ class Shelf:
         """Wait until nobody holds a place, and keep what it counted."""
         with self._released:
             self._released.wait_for(lambda: not old.users, DRAIN_S)
-            if old.counts.requests:
-                self._gone.append(_table(old.served.identity, old.counts))
-
-
-def _table(identity: Identity, counts: Counts) -> dict[str, object]:
-    return {
-        "model": identity.model,
-        "version": identity.version,
-        "flavor": identity.flavor,
-        "sha256": identity.sha256,
-        **counts.to_table(),
-    }
+            self._gone += old.take()

@@ -1,143 +1,98 @@
-"""Count what a model answered, and how fast, in bounded memory. Knows no clock.
+"""Count what becomes of the requests to one bundle, and where their values fall.
 
-Latencies go into buckets whose width grows with the value: a percentile is at most one
-eighth (12.5 %) too high, never too low. Windows of the same model can be added.
+Knows the bundle's profile and signature, no clock and no wire. Any thread may count; what
+is counted is taken, and begins anew.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import logging
+import threading
+from collections.abc import Iterable
 
-from edgekit.document import Reader
-from edgekit.errors import TransportError
+from edgekit.binding import Predictions
+from edgekit.counts import BundleCounts, column_name
+from edgekit.durations import Durations
+from edgekit.profile import MAX_COLUMNS, Profile
+from edgekit.table import Table
+from edgekit.tally import Tally, answer_table
 
-_STEPS = 8  # buckets for each doubling
-MAX_US = 3_600_000_000
-_PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+log = logging.getLogger(__name__)
 
-
-@dataclass(slots=True)
-class Latency:
-    """How long requests took, in microseconds."""
-
-    buckets: dict[int, int] = field(default_factory=dict)
-    most_us: int = 0
-
-    def add(self, us: int) -> None:
-        """Count one request."""
-        us = min(max(us, 0), MAX_US)
-        bucket = _bucket(us)
-        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
-        self.most_us = max(self.most_us, us)
-
-    def percentile_us(self, share: float) -> int:
-        """Return a value that this share of the requests did not exceed, 0 for none."""
-        wanted = share * sum(self.buckets.values())
-        seen = 0
-        for bucket in sorted(self.buckets):
-            seen += self.buckets[bucket]
-            if seen >= wanted:
-                return min(_upper_us(bucket), self.most_us)
-        return 0
-
-    def to_table(self) -> dict[str, object]:
-        """Return percentiles and the maximum, as telemetry windows hold them."""
-        found = {name: self.percentile_us(share) for name, share in _PERCENTILES.items()}
-        return {**found, "max": self.most_us}
+_NO_PROFILE = Profile(rows=0, source="", inputs=(), outputs=())
 
 
-@dataclass(slots=True)
-class Counts:
-    """What happened to requests for one bundle since the window began."""
+class Counter:
+    """The counts of one bundle since they were last taken.
 
-    requests: int = 0
-    rows: int = 0
-    errors: int = 0
-    schema_violations: int = 0
-    latency: Latency = field(default_factory=Latency)
+    `columns` are the names of the signature's inputs: a refusal is counted by the one it
+    is about. Where there are more than 256 of them, or it is about none, it is counted as
+    of the whole request. Without a profile no histograms are kept.
+    """
 
-    def answered(self, *, rows: int, us: int) -> None:
-        """Count a request that got predictions."""
-        self.requests += 1
-        self.rows += rows
-        self.latency.add(us)
+    def __init__(self, profile: Profile | None = None, columns: Iterable[str] = ()) -> None:
+        known = profile or _NO_PROFILE
+        named = tuple(columns)
+        self._columns = {
+            name: column_name(name) for name in named if len(named) <= MAX_COLUMNS
+        }
+        self._inputs = Tally(known.inputs)
+        self._outputs = Tally(known.outputs)
+        self._lock = threading.Lock()
+        self._defect_told = False
+        self._begin()
 
-    def refused(self) -> None:
+    def answered(self, *, rows: int, us: int, inputs: Table, answers: Predictions) -> None:
+        """Count a request that got predictions, and its values."""
+        with self._lock:
+            self._requests += 1
+            self._rows += rows
+            self._durations.add(us)
+            try:
+                self._inputs.add(inputs)
+                self._outputs.add(answer_table(answers))
+            except Exception:  # it is not worth a request: the answer is on its way
+                if not self._defect_told:
+                    log.exception("values that could not be counted; told once")
+                self._defect_told = True
+
+    def refused(self, column: str) -> None:
         """Count a request whose rows the signature refused."""
-        self.requests += 1
-        self.schema_violations += 1
+        with self._lock:
+            self._requests += 1
+            name = self._columns.get(column, "")
+            self._violations[name] = self._violations.get(name, 0) + 1
 
     def failed(self) -> None:
         """Count a request on which the model failed."""
-        self.requests += 1
-        self.errors += 1
+        with self._lock:
+            self._requests += 1
+            self._errors += 1
 
-    def to_table(self) -> dict[str, object]:
-        """Return the JSON object."""
-        return {
-            "requests": self.requests,
-            "rows": self.rows,
-            "errors": self.errors,
-            "schema_violations": self.schema_violations,
-            "latency_us": self.latency.to_table(),
-        }
+    def take(
+        self, *, model: str, version: str, flavor: str, sha256: str
+    ) -> BundleCounts | None:
+        """Return the counts of the bundle that this is, None where nothing was asked."""
+        with self._lock:
+            inputs, outputs = self._inputs.take(), self._outputs.take()
+            if not self._requests:
+                return None
+            taken = BundleCounts(
+                model=column_name(model),
+                version=column_name(version),
+                flavor=column_name(flavor),
+                sha256=sha256,
+                requests=self._requests,
+                rows=self._rows,
+                errors=self._errors,
+                violations=self._violations,
+                durations=self._durations.buckets,
+                most_us=self._durations.most_us,
+                inputs=inputs,
+                outputs=outputs,
+            )
+            self._begin()
+        return taken
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """What a device did between two moments (UTC), to be sent once.
-
-    Windows are told apart by boot id and sequence number, so a repeated one does not
-    count twice.
-    """
-
-    device: str
-    boot_id: str
-    seq: int
-    start: str
-    end: str
-    supervisor_rss_bytes: int
-    worker_rss_bytes: int
-    models: tuple[Mapping[str, object], ...]
-
-    def to_table(self) -> dict[str, object]:
-        """Return the JSON object."""
-        return {
-            "format": 1,
-            "device": self.device,
-            "boot_id": self.boot_id,
-            "seq": self.seq,
-            "start": self.start,
-            "end": self.end,
-            "supervisor_rss_bytes": self.supervisor_rss_bytes,
-            "worker_rss_bytes": self.worker_rss_bytes,
-            "models": [dict(model) for model in self.models],
-        }
-
-
-def checked(table: Mapping[str, object]) -> dict[str, object]:
-    """Return one model's counts as a worker told them, or raise TransportError."""
-    reader = Reader(table=table, subject="worker: stats", error=TransportError)
-    latency = reader.child("latency_us")
-    return {
-        **{key: reader.text(key) for key in ("model", "version", "flavor", "sha256")},
-        **{
-            key: reader.integer(key)
-            for key in ("requests", "rows", "errors", "schema_violations")
-        },
-        "latency_us": {key: latency.integer(key) for key in (*_PERCENTILES, "max")},
-    }
-
-
-def _bucket(us: int) -> int:
-    """Number the buckets: exact below 8 us, then 8 to each doubling."""
-    if us < _STEPS:
-        return us
-    shift = us.bit_length() - _STEPS.bit_length()
-    return (shift + 1) * _STEPS + (us >> shift) - _STEPS
-
-
-def _upper_us(bucket: int) -> int:
-    if bucket < _STEPS:
-        return bucket
-    shift, step = divmod(bucket, _STEPS)
-    return ((step + _STEPS + 1) << (shift - 1)) - 1
+    def _begin(self) -> None:
+        self._requests = self._rows = self._errors = 0
+        self._violations: dict[str, int] = {}
+        self._durations = Durations()

@@ -9,9 +9,10 @@ threads of the agent's process (edgekit_agent.supervision.tenant) both go throug
                                        requests wait  -> loaded | load-failed
     {"do": "unload", "model"}                               -> unloaded
     {"do": "recent", "model", "path"}  write what was asked of it lately to a file
-    {"do": "stats"}                                         -> stats
+    {"do": "stats"}    what was counted: one line a bundle  -> counted ..., stats
     {"do": "ping"}                                          -> pong
     {"do": "stop"}     finish what is being answered, then end
+                                                            -> counted ..., stats
 """
 
 import argparse
@@ -34,7 +35,8 @@ from edgekit_agent.service import recent
 from edgekit_agent.service.invocations import Handler, LoopbackHandler
 from edgekit_agent.service.listener import Listener, LoopbackListener, UnixListener
 from edgekit_agent.service.recent import Keep
-from edgekit_agent.service.shelf import Identity, Served, Shelf
+from edgekit_agent.service.served import Identity, Served
+from edgekit_agent.service.shelf import Shelf
 from edgekit_agent.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -65,8 +67,7 @@ class Worker:
             case "ping":
                 self._voice.say("pong")
             case "stats":
-                models = self._shelf.drain()
-                self._voice.say("stats", models=models, rss_bytes=memory.rss_bytes())
+                self.tell()
             case "recent":
                 kept = self._shelf.recent(command.text("model"))
                 recent.write(Path(command.text("path")), kept)
@@ -79,6 +80,12 @@ class Worker:
                     "do", f"load, unload, stats, ping or stop instead of {unknown}"
                 )
         return True
+
+    def tell(self) -> None:
+        """Say what was counted since the last time."""
+        for counts in self._shelf.drain():
+            self._voice.say("counted", counts=counts.to_row())
+        self._voice.say("stats", rss_bytes=memory.rss_bytes())
 
     def _change(self) -> None:
         while True:
@@ -181,6 +188,7 @@ def serve(
         if not worker.obey(command):
             for listener in listeners:
                 listener.finish(_FINISH_S)
+            worker.tell()
             return
 
 

@@ -8,6 +8,7 @@ docs/formats/device-state.md draws the folder.
     incoming/                bundles on their way, edgekit_agent.update.partial's
     bundles/<sha256>/        unpacked bundles, each renamed here when it was whole
     models/<slug>/state.json one Record each; state.copy beside it is its second copy
+    telemetry/               windows until the fleet has them, edgekit_agent.storage.spool's
     starts                   how often the agent started, for its boot id
 
 A file system that has become read-only is no reason not to serve: what only reads, and the
@@ -65,6 +66,11 @@ class Store:
     def bundle(self, sha256: str) -> Path:
         """Return the folder of one unpacked bundle, whether it exists or not."""
         return self.bundles / sha256
+
+    @property
+    def telemetry(self) -> Path:
+        """Telemetry windows that the fleet does not have yet."""
+        return self._folder / "telemetry"
 
     def unfinished(self, sha256: str) -> Path:
         """Return where a bundle is unpacked before it is renamed."""

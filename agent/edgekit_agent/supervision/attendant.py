@@ -8,12 +8,13 @@ import queue
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.counts import BundleCounts
 from edgekit.document import Reader
 from edgekit.errors import TransportError
+from edgekit.positional import Row
 from edgekit_agent.rules.events import Event, Loaded, LoadFailed, WorkerDied, WorkerReady
 from edgekit_agent.rules.record import Release
 from edgekit_agent.rules.watch import Condition, Order, Patience, Watch
-from edgekit_agent.service import telemetry
 from edgekit_agent.supervision.child import Child, Ended, News, Partner, Said
 from edgekit_agent.supervision.lifeline import Lifeline
 from edgekit_agent.supervision.tenant import Tenant
@@ -35,8 +36,8 @@ class Notice:
 class Stats:
     """What the worker counted since it was last asked."""
 
-    models: tuple[dict[str, object], ...]
-    rss_bytes: int
+    bundles: tuple[BundleCounts, ...] = ()
+    rss_bytes: int = 0
 
 
 class Attendant:
@@ -59,6 +60,7 @@ class Attendant:
         self._watch = Watch()
         self._child: Partner | None = None
         self._killed_for = ""
+        self._counted: list[BundleCounts] = []  # told, and not whole yet
         self.onnxruntime = ""
 
     @property
@@ -198,12 +200,12 @@ class Attendant:
             case "load-failed":
                 self._watch = self._watch.load_ended(now_s)
                 return Notice(model=said.text("model"), event=_load_failed(said))
+            case "counted":
+                counts = Row.of(said.table.get("counts"), subject="worker: counted")
+                self._counted.append(BundleCounts.from_row(counts))
             case "stats":
-                models = said.children("models")
-                return Stats(
-                    models=tuple(telemetry.checked(entry.table) for entry in models),
-                    rss_bytes=said.integer("rss_bytes"),
-                )
+                counted, self._counted = tuple(self._counted), []
+                return Stats(bundles=counted, rss_bytes=said.integer("rss_bytes"))
         return None  # pong
 
     def _died(self, how: str, now_s: float) -> Notice:

@@ -1,44 +1,40 @@
-"""Publish what the device reports: state, presence, telemetry. Knows no rules.
+"""Publish what the device reports of itself: state, presence, figures. Knows no rules.
 
-A broker that cannot be reached costs nothing but the report: state and presence are
-published again at every connection.
+Telemetry has a spool, and a file of its own (edgekit_agent.supervision.telemetry). A broker
+that cannot be reached costs nothing but the report: all of it is published again at every
+connection.
 """
 
 import logging
 from collections.abc import Sequence
 
-from edgekit.document import canonical_json
 from edgekit.errors import TransportError
 from edgekit.transport import Transport
+from edgekit.window import Window
 from edgekit.wire import Topics
-from edgekit_agent import memory
 from edgekit_agent.config import Config
 from edgekit_agent.rules.state import ModelState, Moment
-from edgekit_agent.service.telemetry import Window
-from edgekit_agent.supervision import report
-from edgekit_agent.supervision.attendant import Stats
+from edgekit_agent.supervision import home_assistant, report
 from edgekit_agent.supervision.freshness import Freshness
+from edgekit_agent.supervision.home_assistant import Profiles, Today
 
 log = logging.getLogger(__name__)
 
 
 class Reporter:
-    """The device's side of its three topics. Used by one thread."""
+    """The device's side of its retained topics. Used by one thread."""
 
-    def __init__(self, config: Config, transport: Transport, boot_id: str) -> None:
+    def __init__(
+        self, config: Config, transport: Transport, boot_id: str, profiles: Profiles
+    ) -> None:
         self._config = config
         self._transport = transport
         self._topics = Topics(fleet=config.fleet)
         self._boot_id = boot_id
         self._states_sent = 0
-        self._windows_sent = 0
-        self._window_began = ""
-        self._window_ends_s = 0.0
-
-    def begin(self, at: Moment) -> None:
-        """Start the first telemetry window."""
-        self._window_began = at.utc
-        self._window_ends_s = at.s + self._config.telemetry_interval_s
+        self._profiles = profiles
+        self._today = Today()
+        self._figures = b""  # as they were published last
 
     def state(
         self,
@@ -71,29 +67,22 @@ class Reporter:
         presence = self._topics.presence(self._config.device)
         self._publish(presence, report.offline(), retain=True)
 
-    def window_due(self, at: Moment) -> bool:
-        """Whether the telemetry window is over; the next one then begins."""
-        if at.s < self._window_ends_s:
-            return False
-        self._window_ends_s = at.s + self._config.telemetry_interval_s
-        return True
+    def figures(self, window: Window, states: Sequence[ModelState]) -> None:
+        """Publish today's figures for Home Assistant, retained, where that is wanted."""
+        if self._config.home_assistant is None:
+            return
+        self._today.add(window)
+        told = home_assistant.figures(self._config, self._today, states, self._profiles)
+        if told != self._figures:
+            self._figures = told
+            self._publish(self._topics.figures(self._config.device), told, retain=True)
 
-    def window(self, stats: Stats, at: Moment) -> None:
-        """Publish what was counted since the last window."""
-        self._windows_sent += 1
-        window = Window(
-            device=self._config.device,
-            boot_id=self._boot_id,
-            seq=self._windows_sent,
-            start=self._window_began,
-            end=at.utc,
-            supervisor_rss_bytes=memory.rss_bytes(),
-            worker_rss_bytes=stats.rss_bytes,
-            models=stats.models,
-        )
-        self._window_began = at.utc
-        topic = self._topics.telemetry(self._config.device)
-        self._publish(topic, canonical_json(window.to_table()), retain=False)
+    def discoverable(self) -> None:
+        """Publish what Home Assistant may show, retained, where that is wanted."""
+        prefix = self._config.home_assistant
+        if prefix is not None:
+            topic = home_assistant.discovery_topic(self._config, prefix)
+            self._publish(topic, home_assistant.discovery(self._config), retain=True)
 
     def _publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
         try:

@@ -9,7 +9,9 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import assert_never
 
 from edgekit.errors import EdgekitError
@@ -40,7 +42,10 @@ from edgekit_agent.rules.hook import Answer
 from edgekit_agent.rules.record import Release
 from edgekit_agent.rules.state import Moment, Policy
 from edgekit_agent.rules.watch import Patience
+from edgekit_agent.storage import profiles
+from edgekit_agent.storage.spool import Spool
 from edgekit_agent.storage.store import Store
+from edgekit_agent.supervision import health
 from edgekit_agent.supervision.attendant import Attendant, Notice, Stats
 from edgekit_agent.supervision.child import Ended, News, Said
 from edgekit_agent.supervision.errands import Errands
@@ -57,6 +62,7 @@ from edgekit_agent.supervision.receipts import Receipts
 from edgekit_agent.supervision.relay import Relay
 from edgekit_agent.supervision.reporter import Reporter
 from edgekit_agent.supervision.roster import Roster
+from edgekit_agent.supervision.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +70,7 @@ TIMESTAMP = "timestamp.json"
 _MAX_ARRIVALS = 64  # that wait in the inbox; the transport's own queue is behind it
 _RECEIVE_S = 1.0
 _HOOK_GRACE_S = 30.0  # for its process to start, and to say how it ended
+_LAST_WORDS_S = 0.5  # for what a worker said before its end to be read
 _MAX_DEFECTS = 10  # then a fresh process may do better
 
 
@@ -121,7 +128,9 @@ class Supervisor:
         news: queue.SimpleQueue[News] = self._inbox  # type: ignore[assignment]  # it takes more
         self._roster = Roster(store, config.models, settings.policy)
         boot_id = store.begin()
-        self._reporter = Reporter(config, transport, boot_id)
+        self._reporter = Reporter(config, transport, boot_id, partial(profiles.read, store))
+        spool = Spool(store.telemetry, most_bytes=config.telemetry_spool_bytes)
+        self._telemetry = Telemetry(config, transport, spool, boot_id)
         self._receipts = Receipts(config, transport, boot_id, inbox=news)
         self._relay = Relay(
             self._topics, config.device, transport=transport, socket=config.socket
@@ -176,11 +185,13 @@ class Supervisor:
     def _begin(self) -> None:
         at = self._clock()
         crash = self._worker.begin(at.s)  # first of all, serve
-        self._reporter.begin(at)
+        self._telemetry.begin(at)
         self._judge_freshness(at)
         self._died(Started(crash=crash), at.s)
         self._roster.collect()
-        self._transport.subscribe(self._topics.file(TIMESTAMP))
+        self._transport.subscribe(
+            self._topics.file(TIMESTAMP), self._topics.taken(self._config.device)
+        )
         if self._config.serving.mqtt:
             self._relay.start()
         threading.Thread(target=self._pump, name="transport", daemon=True).start()
@@ -225,9 +236,10 @@ class Supervisor:
             slot.check(at.s)
         self._judge_freshness(at)
         self._each(Ticked())
-        if self._reporter.window_due(at):
+        if self._telemetry.due(at):
             self._roster.save_again()
             self._end_window(at)
+        self._telemetry.tick(at)
         if self._roster.changes != self._reported:
             self._report(at)
         self._receipts.tick(self._roster.states, at)
@@ -244,6 +256,7 @@ class Supervisor:
             slot.stop()
         self._receipts.stop()
         self._worker.stop(self._settings.stop_s)
+        self._count_last()
         self._reporter.goodbye()
         self._transport.close()
 
@@ -255,15 +268,20 @@ class Supervisor:
                 log.info("broker: connected")
                 at = self._clock()
                 self._reporter.present(at)
+                self._reporter.discoverable()
                 self._report(at)
                 self._receipts.publish()
+                self._telemetry.connected(at)
                 self._each(Online())
             case Disconnected(reason=reason):
                 log.warning("broker: %s; connecting again, serving on", reason)
+                self._telemetry.disconnected()
                 self._each(Offline())
             case Message(topic=topic, payload=payload):
                 if topic == self._topics.file(TIMESTAMP):
                     self._timestamp(payload)
+                elif topic == self._topics.taken(self._config.device):
+                    self._telemetry.taken(payload)
             case _ as never:
                 assert_never(never)
 
@@ -285,7 +303,7 @@ class Supervisor:
                 case Notice(model=model, event=event) if model in self._roster.names:
                     self._apply(str(model), event)
                 case Stats() as stats:
-                    self._reporter.window(stats, self._clock())
+                    self._count(stats, self._clock())
                 case _:
                     pass
             return
@@ -403,7 +421,23 @@ class Supervisor:
         if self._worker.up:
             self._worker.ask_stats()
         else:
-            self._reporter.window(Stats(models=(), rss_bytes=0), at)
+            self._count(Stats(), at)
+
+    def _count(self, stats: Stats, at: Moment) -> None:
+        now = health.sample(self._config.state_dir, worker_rss_bytes=stats.rss_bytes)
+        window = self._telemetry.counted(stats, now, at)
+        self._reporter.figures(window, self._roster.states)
+
+    def _count_last(self) -> None:
+        """Count what the worker told when it was stopped, which is in the inbox."""
+        at = self._clock()
+        with suppress(queue.Empty):
+            while not isinstance(news := self._inbox.get(timeout=_LAST_WORDS_S), Ended):
+                if isinstance(news, Said) and self._worker.owns(news.child):
+                    told = self._worker.heard(news, at.s)
+                    if isinstance(told, Stats):
+                        self._count(told, at)
+        self._telemetry.tick(at)
 
     def _report(self, at: Moment) -> None:
         self._reported = self._roster.changes

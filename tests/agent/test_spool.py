@@ -1,0 +1,141 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import StoreError
+from edgekit.window import Window
+from edgekit_agent.rules.backlog import BLOCK_BYTES
+from edgekit_agent.storage.spool import CorruptError, Spool
+from tests.agent.windows import requests, window
+
+
+def spool(folder: Path, *, windows: int = 100) -> Spool:
+    found = Spool(folder / "telemetry", most_bytes=windows * BLOCK_BYTES)
+    found.open()
+    return found
+
+
+def kept(found: Spool) -> list[tuple[str, int, int, bool]]:
+    return [(one.boot_id, one.first, one.last, one.sent) for one in found.entries]
+
+
+def total(found: Spool) -> int:
+    return sum(requests(read(found, number)) for number in range(len(found.entries)))
+
+
+def read(found: Spool, number: int) -> Window:
+    return Window.decode(found.payload(found.entries[number]))
+
+
+def test_windows_survive_a_restart_in_their_order(tmp_path: Path) -> None:
+    first = spool(tmp_path)
+    first.add(window(1), sent=True)
+    first.add(window(2), sent=False)
+    first.mark_sent(first.add(window(3), sent=False))
+    again = spool(tmp_path)
+    assert kept(again) == [("b-1", 1, 1, True), ("b-1", 2, 2, False), ("b-1", 3, 3, True)]
+    again.add(window(1, boot_id="b-2"), sent=False)
+    assert kept(spool(tmp_path))[-1] == ("b-2", 1, 1, False)
+
+
+def test_a_full_spool_makes_time_coarse_from_the_oldest_and_loses_no_count(
+    tmp_path: Path,
+) -> None:
+    found = spool(tmp_path, windows=8)
+    for number in range(1, 41):
+        found.add(window(number, requests=number), sent=False)
+    spans = [one.span for one in found.entries]
+    assert len(spans) <= 8
+    assert spans[0] == max(spans) > spans[-1]
+    assert total(found) == sum(range(1, 41))
+    assert found.take_losses() == (0, 0)
+    assert kept(spool(tmp_path, windows=8)) == kept(found)
+
+
+def test_what_may_have_arrived_is_never_merged_and_goes_only_when_nothing_else_can(
+    tmp_path: Path,
+) -> None:
+    found = spool(tmp_path, windows=4)
+    for number in range(1, 5):
+        found.add(window(number), sent=True)
+    found.add(window(5), sent=False)
+    found.add(window(6), sent=False)
+    assert kept(found)[:2] == [("b-1", 2, 2, True), ("b-1", 3, 3, True)]
+    assert kept(found)[2:] == [("b-1", 4, 4, True), ("b-1", 5, 6, False)]
+    assert found.take_losses() == (1, 0)
+    assert total(found) == 5
+
+
+def test_lives_are_not_merged_with_each_other(tmp_path: Path) -> None:
+    found = spool(tmp_path, windows=2)
+    for life in range(3):
+        for number in range(1, 4):
+            found.add(window(number, boot_id=f"b-{life}"), sent=False)
+    assert kept(found) == [("b-1", 1, 3, False), ("b-2", 1, 3, False)]
+    assert found.take_losses() == (3, 0)
+
+
+@pytest.mark.parametrize("spoiled", ["cut", "flipped", "emptied", "other"])
+def test_a_window_the_disk_changed_is_dropped_and_counted(
+    tmp_path: Path, spoiled: str
+) -> None:
+    first = spool(tmp_path)
+    first.add(window(1), sent=True)
+    first.add(window(2), sent=False)
+    (path,) = (tmp_path / "telemetry").glob("*1.sent")
+    content = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": content[:-3],
+            "flipped": content[:9] + bytes([content[9] ^ 1]) + content[10:],
+            "emptied": b"",
+            "other": b"\x00\x00\x00\x00",
+        }[spoiled]
+    )
+    with pytest.raises(CorruptError):
+        first.payload(first.entries[0])
+    again = spool(tmp_path)
+    assert kept(again) == [("b-1", 2, 2, False)]
+    assert again.take_losses() == (0, 1)
+    assert not path.exists()
+
+
+def test_a_kill_between_a_merge_and_its_end_counts_nothing_twice(tmp_path: Path) -> None:
+    found = spool(tmp_path, windows=2)
+    found.add(window(1), sent=False)
+    found.add(window(2), sent=False)
+    before = (tmp_path / "telemetry" / "0000000002.new").read_bytes()
+    found.add(window(3), sent=False)
+    assert kept(found) == [("b-1", 1, 2, False), ("b-1", 3, 3, False)]
+    (tmp_path / "telemetry" / "0000000002.new").write_bytes(before)
+    again = spool(tmp_path, windows=2)
+    assert kept(again) == kept(found)
+    assert total(again) == 3
+
+
+def test_windows_of_other_bins_stay_apart(tmp_path: Path) -> None:
+    found = spool(tmp_path, windows=3)
+    first = found.add(window(1, histograms=1), sent=False)
+    found.extend(first, window(2, histograms=2))
+    assert len(found.entries) == 2
+    found.add(window(3, histograms=3), sent=False)
+    found.add(window(4, histograms=4), sent=False)
+    assert found.take_losses() == (1, 0)
+    assert total(found) == 3
+
+
+def test_growing_keeps_one_window(tmp_path: Path) -> None:
+    found = spool(tmp_path)
+    entry = found.add(window(1), sent=False)
+    for number in range(2, 6):
+        entry = found.extend(entry, window(number))
+    assert kept(spool(tmp_path)) == [("b-1", 1, 5, False)]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    found = spool(tmp_path)
+    (tmp_path / "telemetry").chmod(0o500)
+    with pytest.raises(StoreError):
+        found.add(window(1), sent=False)
