@@ -5,11 +5,12 @@ on the thresholds, one float32 beside them, and missing.
 """
 
 import itertools
+from typing import Any
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import NodeProto, helper
+from onnx import NodeProto, helper, numpy_helper
 
 from edgekit.table import Array
 from edgekit_converters.encoding import encode
@@ -191,12 +192,22 @@ def test_a_tree_of_one_leaf_has_two_so_that_every_onnxruntime_reads_it() -> None
     assert [strolled(listed, n, ROWS[0]) for n in (0, 2)] == [1.0, 2.0]
 
 
-def test_missing_values_cost_no_bytes_of_their_own() -> None:
+def held(grown: list[Tree]) -> dict[str, Any]:
+    sums = Sums(forest=read(node_of(grown)), read="x", into="y", targets=1)
+    attributes = tree_ensemble(sums).attribute
+    return {one.name: helper.get_attribute_value(one) for one in attributes}
+
+
+def test_missing_values_that_all_go_one_way_cost_no_bytes_of_their_own() -> None:
     missing = (0, 1.0, "BRANCH_LEQ", 1, A, B)
-    node = tree_ensemble(
-        Sums(forest=read(node_of([missing])), read="x", into="y", targets=1)
-    )
-    assert "nodes_missing_value_tracks_true" not in {one.name for one in node.attribute}
+    assert "nodes_missing_value_tracks_true" not in held([missing])
+
+
+def test_splits_that_send_missing_values_apart_keep_one_comparison() -> None:
+    node = held([(0, 1.0, "BRANCH_LEQ", 1, A, split(1, 2.0, B, C))])
+    assert sorted(node["nodes_missing_value_tracks_true"]) == [0, 1]
+    modes = numpy_helper.to_array(node["nodes_modes"])
+    assert modes.tolist() == [0, 0]
 
 
 def test_version_1_stores_a_leaf_that_true_sides_share_once_a_tree() -> None:

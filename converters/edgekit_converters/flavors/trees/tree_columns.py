@@ -24,7 +24,7 @@ MODES = (
     b"BRANCH_NEQ",
 )
 _OPPOSITE = np.array([3, 2, 1, 0, 5, 4], dtype=np.uint8)  # of each mode, as its number
-_EQ, _NEQ = 4, 5
+_EQ = 4  # it and what follows ask for equality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,15 +164,19 @@ def _without_lone_leaves(listed: Columns) -> Columns:
 def _missing_by_mode(listed: Columns) -> Columns:
     """Turn tests around so that NaN takes its way without being asked about.
 
-    x <= t, or missing, goes left: x > t goes right. No such turn for equality.
+    x <= t, or missing, goes left: x > t goes right. No such turn for equality, and none
+    where only some would be turned: a flag for each split takes a byte in the file, but
+    onnxruntime walks a forest of one comparison in four fifths of the time.
     """
-    turned = listed.missing & (listed.mode < _EQ)
+    turnable = listed.mode < _EQ
+    if not listed.missing[turnable].all():
+        return listed
     return replace(
         listed,
-        mode=np.where(turned, _OPPOSITE[listed.mode], listed.mode),
-        missing=listed.missing & (listed.mode == _EQ),
-        true=np.where(turned, listed.false, listed.true),
-        false=np.where(turned, listed.true, listed.false),
+        mode=np.where(turnable, _OPPOSITE[listed.mode], listed.mode),
+        missing=listed.missing & ~turnable,
+        true=np.where(turnable, listed.false, listed.true),
+        false=np.where(turnable, listed.true, listed.false),
     )
 
 
