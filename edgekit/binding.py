@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit.errors import ProofError, SchemaError
 from edgekit.manifest import Binding, OutputRole, TensorInput, TensorOutput
-from edgekit.table import Array, Table
+from edgekit.table import NO_DTYPE, Array, Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def _cast(tensor: TensorInput, name: str, column: Array) -> Array:
         return _texts(name, column)
     try:
         return column.astype(tensor.dtype, copy=False)
-    except (TypeError, ValueError) as error:
+    except NO_DTYPE as error:
         raise SchemaError(
             f"column {name}: {column.dtype} cannot become {tensor.dtype}: {error}"
         ) from error
@@ -142,7 +142,7 @@ def _restore(output: TensorOutput, raw: Array) -> Array:
         array = _ranked(np.asarray(raw), output.shape)
         kind = object if output.dtype == "str" else output.dtype
         return array.astype(kind, copy=False)
-    except (SchemaError, TypeError, ValueError) as error:
+    except (SchemaError, *NO_DTYPE) as error:
         raise ProofError(
             f"model: output {output.tensor!r} cannot become {output.dtype} of shape"
             f" {output.shape}: {error}"

@@ -14,7 +14,7 @@ import numpy as np
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ProofError, TrustError
 from edgekit.manifest import Tolerance
-from edgekit.table import Array, Table
+from edgekit.table import NO_DTYPE, Array, Table
 
 FORMAT = 1
 MAX_ELEMENTS = 10_000_000
@@ -127,6 +127,6 @@ def _decode(reader: Reader) -> Array:
         if kind.kind not in "biuf":
             reader.fail("dtype", "a number or boolean type")
         array: Array = np.frombuffer(data, kind.newbyteorder("<")).reshape(shape)
-    except (ValueError, TypeError, binascii.Error) as error:
+    except (*NO_DTYPE, binascii.Error) as error:
         raise TrustError(f"{reader.subject}: {error}") from error
     return array.astype(kind)

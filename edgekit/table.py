@@ -12,6 +12,9 @@ Table: TypeAlias = Mapping[str, Array]
 """Signature column name -> 1-D array [rows] (texts: dtype object); for a tensor
 signature, tensor name ("" if unnamed) -> array [rows, ...]."""
 
+# What numpy raises for a text that names no type: some it reads as a piece of Python.
+NO_DTYPE = (TypeError, ValueError, SyntaxError)
+
 
 def rows(table: Table) -> int:
     """Return how many rows a table has: the first array's first dimension, 0 if none."""

@@ -12,6 +12,7 @@ import numpy as np
 from edgekit.document import Reader
 from edgekit.errors import SchemaError
 from edgekit.schema.datatypes import ColumnType, DataType, read_type
+from edgekit.table import NO_DTYPE
 
 _TENSOR_KINDS = frozenset("biufcUSO")
 
@@ -117,7 +118,7 @@ def _tensor(reader: Reader) -> TensorSpec:
     text = spec.text("dtype")
     try:
         dtype = np.dtype(text)
-    except (TypeError, ValueError) as cause:
+    except NO_DTYPE as cause:
         raise SchemaError(f"{spec.subject}: dtype {text!r}: {cause}") from cause
     if dtype.kind not in _TENSOR_KINDS or (dtype.kind in "US" and dtype.itemsize):
         raise SchemaError(

@@ -7,7 +7,6 @@ docs/formats/proposal.md describes the file.
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -279,7 +278,7 @@ def _statements(reader: Reader) -> dict[str, bytes]:
     texts = reader.string_map("statements")
     try:
         return {name: base64.b64decode(text, validate=True) for name, text in texts.items()}
-    except binascii.Error as error:
+    except ValueError as error:
         raise TrustError("proposal: statements: base64 is expected") from error
 
 

@@ -49,6 +49,8 @@ FOUND = [
     ("fleet.toml", b"0.015", b"[" * 5_000 + b"]" * 5_000),
     ("board.toml", b"cores = ", b"cores = " + DIGITS),
     ("signature", b'{"dtype": "float32"', b'{"dtype": "(1000000,1000000)f4"'),
+    ("golden", b'"dtype":"int64"', b'"dtype":",nt64"'),
+    ("proof-manifest", b'"dtype":"float32"', b'"dtype":",loat32"'),
     ("proof-manifest", b'"tensor":"y"', b'"tensor":"z"'),
     ("proof-manifest", b'"dtype":"float64"', b'"dtype":"float65"'),
     ("proposal", b'"version":1', b'"version":0.5'),
