@@ -1,0 +1,154 @@
+# noqa: INP001 - a script's part, not a package
+"""A broker, a depot and an HTTP server, each a process, and a bundle that both serve."""
+
+import functools
+import getpass
+import http.server
+import multiprocessing
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+from benchmarks.delivery import TOPICS, _make_repository
+from edgekit.depot.schedule import ScheduleRules
+from edgekit.depot.server import Depot, DepotOptions
+from edgekit.mqtt import BrokerAddress, MqttTransport
+from edgekit.statement import BundleEntry
+
+CONTEXT = multiprocessing.get_context("spawn")  # a process has its own interpreter lock
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+_MOSQUITTO = """\
+listener {port} {host}
+allow_anonymous true
+user {user}
+set_tcp_nodelay true
+max_queued_messages 1000
+max_inflight_messages 100
+max_packet_size 131072
+log_dest none
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where everything is, and the process numbers of what serves."""
+
+    folder: Path
+    broker: str
+    http: str
+    entry: BundleEntry
+    index: bytes
+    broker_pid: int
+    depot_pid: int
+
+
+@contextmanager
+def running(
+    megabytes: int, *, host: str = "127.0.0.1", gather_s: float | None = None
+) -> Iterator[Site]:
+    """Serve a bundle of random bytes; the depot gathers devices as it does by default."""
+    program = shutil.which("mosquitto", path=f"{os.defpath}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise SystemExit("mosquitto is not installed: apt install mosquitto")
+    rules = ScheduleRules() if gather_s is None else ScheduleRules(gather_s=gather_s)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        entry, index = _make_repository(folder / "repository", megabytes)
+        port, web, stop = _free_port(host), _free_port(host), CONTEXT.Event()
+        config = folder / "mosquitto.conf"
+        config.write_text(
+            _MOSQUITTO.format(port=port, host=host, user=getpass.getuser()), "ascii"
+        )
+        broker = subprocess.Popen(  # noqa: S603 - found above
+            [program, "-c", str(config)], stderr=subprocess.DEVNULL
+        )
+        _await_listening(host, port)
+        url = f"mqtt://{host}:{port}"
+        depot = _started(_serve_depot, url, folder / "repository", rules, stop)
+        server = _started(_serve_http, (host, web), folder / "repository" / "blobs", stop)
+        _await_listening(host, web)
+        time.sleep(1)  # until the depot has published its metadata
+        try:
+            yield Site(
+                folder=folder,
+                broker=url,
+                http=f"http://{host}:{web}",
+                entry=entry,
+                index=index,
+                broker_pid=broker.pid,
+                depot_pid=depot.pid or 0,
+            )
+        finally:
+            stop.set()
+            for process in (depot, server):
+                process.join()
+            broker.terminate()
+            broker.wait()
+
+
+def session(url: str, name: str) -> MqttTransport:
+    """Connect as `name`."""
+    return MqttTransport.connect(BrokerAddress(url=url), client_id=f"link-{name}")
+
+
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has taken."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+
+def _started(target: object, *arguments: object) -> BaseProcess:
+    process = CONTEXT.Process(target=target, args=arguments)  # type: ignore[arg-type]
+    process.start()
+    return process
+
+
+def _serve_depot(url: str, repository: Path, rules: ScheduleRules, stop: Event) -> None:
+    transport = session(url, "depot")
+    depot = Depot(transport, TOPICS, repository, DepotOptions(rules=rules))
+    ended = threading.Event()
+    threading.Thread(target=lambda: stop.wait() and ended.set(), daemon=True).start()
+    depot.serve(ended)
+    transport.close()
+
+
+def _serve_http(address: tuple[str, int], folder: Path, stop: Event) -> None:
+    handler = functools.partial(_Quiet, directory=folder)
+    server = http.server.ThreadingHTTPServer(address, handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    stop.wait()
+    server.shutdown()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _await_listening(host: str, port: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((host, port), 1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise SystemExit(f"nobody listens on {host}:{port}")
