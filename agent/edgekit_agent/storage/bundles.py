@@ -1,9 +1,11 @@
 """Unpack a fetched bundle into the store, and read it back only if no bit has changed.
 
 Knows the bundle format and the store's layout, no network and no onnxruntime. A bundle's
-folder appears whole or not at all.
+folder appears whole or not at all. Members of equal bytes in several bundles are one file
+with several names, where the disk has hard links: it goes when the last bundle goes.
 """
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -58,6 +60,7 @@ def _appear(store: Store, sha256: str, build: Callable[[Path], Manifest]) -> Man
         beside.mkdir()
         try:
             manifest = build(beside)
+            _share(store, manifest, beside)
             _seal(manifest, beside)
             shutil.rmtree(target, ignore_errors=True)
             beside.rename(target)
@@ -127,9 +130,7 @@ def _patch(
     """Write every member of `manifest`: what is unchanged from `held`, or patched."""
     changed = delta.changed(before.files, manifest.files)
     for name in sorted(set(manifest.files) - set(changed)):
-        with (held / name).open("rb") as source, (folder / name).open("xb") as target:
-            shutil.copyfileobj(source, target, _BLOCK_BYTES)
-            _finish([target])
+        _link_or_copy(held / name, folder / name)
 
     def slice_of(name: str, offset: int, length: int) -> bytes:
         with (held / name).open("rb") as source:
@@ -148,6 +149,44 @@ def _patch(
     for name, member in manifest.files.items():
         if _digest(folder / name) != member.sha256:
             raise TrustError(f"patch: {name} does not match the manifest")
+
+
+def _link_or_copy(held: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(held)
+    except OSError:  # no such links on this disk, or too many
+        with held.open("rb") as source, path.open("xb") as target:
+            shutil.copyfileobj(source, target, _BLOCK_BYTES)
+            _finish([target])
+
+
+def _share(store: Store, manifest: Manifest, folder: Path) -> None:
+    """Put a link in place of each member of `folder` that another bundle has, too.
+
+    What it has is looked at first: damaged bytes are not shared. Where links cannot be
+    made the copy stays.
+    """
+    known = _members(store)
+    for name, member in manifest.files.items():
+        held = known.get(member.sha256)
+        with contextlib.suppress(OSError):
+            path = folder / name
+            if held is None or held.samefile(path) or _digest(held) != member.sha256:
+                continue
+            beside = path.with_name(f".{name}")
+            beside.hardlink_to(held)
+            beside.replace(path)
+
+
+def _members(store: Store) -> dict[str, Path]:
+    """Return a file for every digest that the manifests of stored bundles name."""
+    found: dict[str, Path] = {}
+    for path in sorted(store.bundles.glob(f"*/{MANIFEST_NAME}")):
+        with contextlib.suppress(OSError, TrustError):  # damaged: nothing is shared with it
+            manifest = Manifest.from_json(path.read_bytes())
+            for name, member in manifest.files.items():
+                found[member.sha256] = path.with_name(name)
+    return found
 
 
 def _seal(manifest: Manifest, folder: Path) -> None:

@@ -20,8 +20,10 @@ import fcntl
 import logging
 import os
 import shutil
+import stat
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 from edgekit import atomic
@@ -198,14 +200,20 @@ class Store:
                 _remove(entry)
 
     def used_bytes(self) -> int:
-        """Return the bytes of all bundles, partial ones included."""
-        folders = (self.bundles, self.incoming)
-        return sum(_size(file) for folder in folders for file in folder.rglob("*"))
+        """Return the bytes of all bundles, partial ones included.
 
-    def held_bytes(self, sha256: str) -> int:
-        """Return the bytes of one bundle that are here, packed and unpacked."""
-        partial = sum(_size(file) for file in self.incoming.glob(f"{sha256}*"))
-        return partial + sum(_size(file) for file in self.bundle(sha256).rglob("*"))
+        What bundles share on the disk counts once.
+        """
+        return _size(chain(self.bundles.rglob("*"), self.incoming.rglob("*")))
+
+    def held_bytes(self, *digests: str) -> int:
+        """Return the bytes of some bundles that are here, packed and unpacked.
+
+        What they share on the disk counts once.
+        """
+        packed = (self.incoming.glob(f"{digest}*") for digest in digests)
+        unpacked = (self.bundle(digest).rglob("*") for digest in digests)
+        return _size(chain.from_iterable((*packed, *unpacked)))
 
     def free_bytes(self) -> int:
         """Return the bytes the disk still has for this process."""
@@ -251,12 +259,15 @@ def _entries(folder: Path) -> list[Path]:
         return []
 
 
-def _size(file: Path) -> int:
-    try:
-        found = file.stat()
-    except OSError:  # deleted while we looked
-        return 0
-    return found.st_blocks * 512 if file.is_file() else 0
+def _size(files: Iterable[Path]) -> int:
+    """Return what files take on the disk; one with several names counts once."""
+    taken: dict[tuple[int, int], int] = {}
+    for file in files:
+        with contextlib.suppress(OSError):  # deleted while we looked
+            found = file.stat()
+            if stat.S_ISREG(found.st_mode):
+                taken[found.st_dev, found.st_ino] = found.st_blocks * 512
+    return sum(taken.values())
 
 
 def _remove(path: Path) -> None:

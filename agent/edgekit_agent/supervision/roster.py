@@ -66,7 +66,8 @@ class Roster:
     @property
     def wanted(self) -> tuple[str | None, ...]:
         """Digests of what the worker should answer with, None where it is nothing yet."""
-        return tuple(state.wanted and state.wanted.sha256 for state in self.states)
+        releases = (state.wanted for state in self.states)
+        return tuple(release.sha256 if release else None for release in releases)
 
     @property
     def needed(self) -> frozenset[str]:

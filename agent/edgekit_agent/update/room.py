@@ -28,7 +28,7 @@ def measured(settings: Config, store: Store, vouched: Vouched) -> Room:
         available_bytes=memory.available_bytes() + memory.anonymous_bytes(),
         own_ram_bytes=settings.ram_bytes(model),
         own_flash_bytes=settings.flash_bytes(model),
-        own_used_bytes=sum(map(store.held_bytes, own.needed)),
+        own_used_bytes=store.held_bytes(*own.needed),
         neighbours={
             other.model: taken
             for other in settings.models
