@@ -69,6 +69,7 @@ class BundleEntry:
     one_row_p95_us: int
     boards: tuple[str, ...] = ()  # boards it was fitted to, best first choice for them
     isas: tuple[str, ...] = ()
+    manifest_sha256: str = ""  # of manifest.json; "" in records of before it was said
 
     @property
     def chunks(self) -> int:
@@ -131,6 +132,7 @@ class ReleaseRecord:
                         "one_row_p95_us": b.one_row_p95_us,
                         "boards": list(b.boards),
                         "isas": list(b.isas),
+                        **_said(manifest_sha256=b.manifest_sha256),
                     }
                     for b in self.bundles
                 ],
@@ -186,6 +188,11 @@ class StagePointer:
         )
 
 
+def _said(**texts: str) -> dict[str, str]:
+    """Return what is said: earlier records are the same to the byte."""
+    return {key: text for key, text in texts.items() if text}
+
+
 def _reader(data: bytes, subject: str) -> Reader:
     reader = Reader.from_json(data, subject=subject, error=TrustError)
     version = reader.integer("format", least=1)
@@ -210,6 +217,7 @@ def _bundle(reader: Reader) -> BundleEntry:
         one_row_p95_us=reader.integer("one_row_p95_us"),
         boards=reader.texts("boards", ()),
         isas=reader.texts("isas", ()),
+        manifest_sha256=reader.text("manifest_sha256", ""),
     )
     if entry.chunks > MAX_CHUNKS:
         raise TrustError(

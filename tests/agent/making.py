@@ -57,6 +57,7 @@ class Made:
             peak_rss_bytes=self.manifest.footprint.peak_rss_bytes,
             min_onnxruntime=self.manifest.runtime.min_onnxruntime,
             one_row_p95_us=self.manifest.footprint.one_row_p95_us,
+            manifest_sha256=hashlib.sha256(self.manifest.to_json()).hexdigest(),
         )
 
 
