@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from edgekit.cli import drift
 from edgekit.cli.options import fleet_option, json_option, print_json
 from edgekit.cli.talk import say, show_table
 from edgekit.errors import TransportError
@@ -212,3 +213,6 @@ def _garbage(book: Book) -> Iterator[str]:
     for one in book.garbage():
         who = "devices never enrolled" if one.device == STRANGERS else one.device
         yield f"note: {one.messages} unusable message(s) from {who}; the last: {one.reason}"
+
+
+command.add_command(drift.command)
