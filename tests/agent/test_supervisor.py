@@ -24,7 +24,7 @@ from edgekit_agent.daemon import now
 from edgekit_agent.rules.state import Policy
 from edgekit_agent.rules.watch import Patience
 from edgekit_agent.storage.store import Store
-from edgekit_agent.supervision import report
+from edgekit_agent.supervision import home_assistant, report
 from edgekit_agent.supervision.notify import Notifier
 from edgekit_agent.supervision.supervisor import Settings, Supervisor
 from tests.agent.making import Made, made, repacked
@@ -53,6 +53,7 @@ def configuration(folder: Path, models: tuple[str, ...]) -> Config:
         state_dir = "{folder}/state"
         runtime_dir = "{folder}"
         telemetry_interval_s = 1
+        home_assistant = "homeassistant"
         root = '{{"signed": {{"_type": "root", "x-edgekit-fleet": "demo"}}}}'
         [broker]
         url = "mqtt://localhost:1"
@@ -466,6 +467,25 @@ def test_windows_are_kept_until_the_fleet_has_them(agent: Agent) -> None:
     assert kept
     agent.start()
     agent.wait(lambda: kept.isdisjoint(path.name for path in folder.iterdir()), take=True)
+
+
+def test_home_assistant_is_told_where_the_figures_are(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    topic = home_assistant.discovery_topic(agent.config, "homeassistant")
+    agent.wait(lambda: topic in agent.broker.retained)
+    document = json.loads(agent.broker.retained[topic])
+
+    def told() -> dict[str, Any]:
+        found = agent.broker.retained.get(document["state_topic"], b'{"models":[{}]}')
+        model = json.loads(found)["models"][0]
+        assert isinstance(model, dict)
+        return model
+
+    agent.predict()
+    agent.wait(lambda: told().get("requests") == 1)
+    assert (told()["version"], told()["errors"]) == ("1", 0)
 
 
 def test_an_orderly_stop_loses_no_count(agent: Agent) -> None:

@@ -1,0 +1,296 @@
+"""From the device's counts to the fleet's book, over a channel that is as bad as it gets.
+
+Real on both ends: what cuts, keeps and sends windows on the device, on a real folder, and
+the fleet's book. Only the channel and the clock are the test's own.
+"""
+
+import os
+import random
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from edgekit.counts import BundleCounts
+from edgekit.fleet.book import Book, Device
+from edgekit.taken import messages
+from edgekit.window import Health
+from edgekit_agent.config import Config
+from edgekit_agent.rules.state import Moment
+from edgekit_agent.storage.spool import Spool
+from edgekit_agent.supervision.attendant import Stats
+from edgekit_agent.supervision.telemetry import Telemetry
+from tests.agent.test_report import configuration
+
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
+LOSS, DUPLICATION = 0.3, 0.2
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - SQLite waits for disks
+
+
+class Channel:
+    """A transport that loses, repeats and swaps what passes, in both directions."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False
+    ) -> None:
+        assert topic.endswith("/telemetry")
+        assert (qos, retain) == (1, False)
+        assert self._world.online
+        self._world.sent_bytes.append((self._world.now_s, len(payload) + len(topic)))
+        self._world.put(self._world.to_fleet, payload)
+
+
+class World:
+    """One device, one fleet, and what lies between them."""
+
+    def __init__(self, folder: Path, config: Config, seed: int) -> None:
+        self.random = random.Random(seed)  # noqa: S311 - repeatable, not secret
+        self.config = config
+        self.now_s = 1_000.0
+        self.online = False
+        self.to_fleet: list[bytes] = []
+        self.to_device: list[bytes] = []
+        self.sent_bytes: list[tuple[float, int]] = []
+        self.waiting = 0  # counted in the worker, and not asked for yet
+        self.kept = 0  # of which the device has made windows
+        self.lives = 0
+        self.losses = 0
+        self.folder = folder / "telemetry"
+        self.book = Book(folder / "fleet.db")
+        self.book.enroll(
+            Device(
+                name=config.device,
+                board=config.board,
+                models=(("wine", "production"),),
+                enrolled_by="test",
+                enrolled_at=BEGIN,
+            )
+        )
+        self.start()
+
+    @property
+    def at(self) -> Moment:
+        return Moment(s=self.now_s, utc=self.utc.isoformat())
+
+    @property
+    def utc(self) -> datetime:
+        return BEGIN + timedelta(seconds=self.now_s)
+
+    def start(self) -> None:
+        self.lives += 1
+        self.spool = Spool(self.folder, most_bytes=self.config.telemetry_spool_bytes)
+        channel = Channel(self)
+        self.device = Telemetry(self.config, channel, self.spool, f"b-{self.lives}")  # type: ignore[arg-type]  # all it uses
+        self.device.begin(self.at)
+        if self.online:
+            self.device.connected(self.at)
+
+    def kill(self) -> None:
+        """Take the whole device: what the worker had not told yet is lost, no more."""
+        self.waiting = 0
+        self.start()
+
+    def stop(self) -> None:
+        """End orderly: the worker tells the last, then all starts again."""
+        self.checkpoint()
+        self.start()
+
+    def count(self, requests: int) -> None:
+        self.waiting += requests
+
+    def checkpoint(self) -> None:
+        counted = BundleCounts(
+            model="wine",
+            version="1",
+            flavor="fp32",
+            sha256="a" * 64,
+            requests=self.waiting,
+            inputs=((self.waiting, 2 * self.waiting, 0),),
+        )
+        stats = Stats(bundles=(counted,) if self.waiting else ())
+        self.device.counted(stats, Health(), self.at)
+        self.kept, self.waiting = self.kept + self.waiting, 0
+
+    def connect(self, *, online: bool) -> None:
+        self.online = online
+        if online:
+            self.device.connected(self.at)
+        else:
+            self.device.disconnected()
+
+    def pass_time(self, seconds: float) -> None:
+        self.now_s += seconds
+        if self.device.due(self.at):
+            self.checkpoint()
+        self.device.tick(self.at)
+        if self.online:
+            self.deliver()
+
+    def put(self, queue: list[bytes], message: bytes) -> None:
+        for _ in range(1 + (self.random.random() < DUPLICATION)):
+            if self.random.random() >= LOSS:
+                queue.insert(self.random.randint(0, len(queue)), message)
+
+    def deliver(self) -> None:
+        """Let some of what is under way arrive; the rest arrives later."""
+        for _ in range(self.random.randint(0, len(self.to_fleet))):
+            heard = self.book.hear_telemetry("pi-7", self.to_fleet.pop(), self.utc)
+            assert heard is not None, self.book.garbage()
+            if heard.kept:
+                ranges = [(heard.window.first, heard.window.last)]
+                for message in messages(heard.window.boot_id, ranges):
+                    self.put(self.to_device, message.encode())
+        for _ in range(self.random.randint(0, len(self.to_device))):
+            self.device.taken(self.to_device.pop())
+
+    def settle(self) -> None:
+        """Let it run until the device has nothing left to tell."""
+        self.stop()  # what is still open is then as long as it gets
+        self.connect(online=True)
+        for _ in range(60 * 24 * 6):
+            if not self.spool.entries:
+                return
+            self.now_s += 10 * MINUTE_S  # nothing is counted any more
+            self.device.tick(self.at)
+            self.deliver()
+        raise AssertionError(f"never told: {self.spool.entries}")
+
+    @property
+    def told(self) -> int:
+        bundles = [b for one in self.book.windows("pi-7") for b in one.window.bundles]
+        assert all(b.inputs == ((b.requests, 2 * b.requests, 0),) for b in bundles)
+        return sum(bundle.requests for bundle in bundles)
+
+
+@contextmanager
+def world(seed: int = 0, **changes: int) -> Iterator[World]:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder, patch.object(os, "fsync"):
+        yield World(Path(folder), replace(configuration(), **changes), seed)  # type: ignore[arg-type]  # numbers all
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("count"), st.integers(1, 500)),
+        st.tuples(st.just("minutes"), st.integers(1, 30)),
+        st.tuples(st.just("hours"), st.integers(1, 48)),
+        st.tuples(st.sampled_from(["kill", "stop", "online", "offline"]), st.just(0)),
+    ),
+    max_size=30,
+)
+FORTNIGHT = [("count", 3), ("hours", 14 * 24), ("online", 0), ("count", 2), ("minutes", 9)]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@example(todo=FORTNIGHT, seed=1, interval_s=60, kb_a_day=4096)
+@example(todo=[*FORTNIGHT, ("kill", 0), *FORTNIGHT], seed=2, interval_s=600, kb_a_day=64)
+@given(
+    todo=steps,
+    seed=st.integers(0, 2**32),
+    interval_s=st.sampled_from([5, 60, 600]),
+    kb_a_day=st.sampled_from([64, 4096]),
+)
+def test_totals_are_what_was_counted_and_nothing_counts_twice(
+    todo: list[tuple[str, int]], seed: int, interval_s: int, kb_a_day: int
+) -> None:
+    with world(
+        seed, telemetry_interval_s=interval_s, telemetry_kb_per_day=kb_a_day
+    ) as found:
+        for what, number in todo:
+            match what:
+                case "count":
+                    found.count(number)
+                case "minutes" | "hours":
+                    for _ in range(number):
+                        found.count(1)
+                        found.pass_time(MINUTE_S if what == "minutes" else HOUR_S)
+                case "kill":
+                    found.kill()
+                case "stop":
+                    found.stop()
+                case _:
+                    found.connect(online=what == "online")
+        found.settle()
+        assert found.told == found.kept
+        assert found.book.garbage() == ()
+
+
+@pytest.mark.slow
+def test_two_weeks_offline_of_every_minute_are_told_to_the_last_count() -> None:
+    with world(telemetry_spool_kb=128) as found:
+        for _ in range(14 * 24 * 12):
+            found.count(7)
+            found.pass_time(5 * MINUTE_S)
+        spans = [entry.span for entry in found.spool.entries]
+        assert len(spans) <= 32
+        assert spans[0] > 5 * spans[-1]
+        found.settle()
+        assert found.told == found.kept == 14 * 24 * 12 * 7
+        assert found.spool.take_losses() == (0, 0)
+
+
+@pytest.mark.slow
+def test_a_fleet_with_nobody_listening_costs_at_most_the_budget() -> None:
+    with world(telemetry_kb_per_day=64) as found:
+        found.connect(online=True)
+        with patch.object(found, "deliver"):
+            for minute in range(2 * 24 * 60):
+                found.count(minute % 7)
+                found.pass_time(MINUTE_S)
+        for day in range(2):
+            begin = 1_000.0 + day * DAY_S
+            of_day = [size for s, size in found.sent_bytes if begin < s <= begin + DAY_S]
+            assert 0 < sum(of_day) <= 64 * 1024 + 4_096
+        assert len([one for one in found.spool.entries if one.sent]) <= 8
+        found.to_fleet.clear()
+        found.settle()
+        assert found.told == found.kept
+
+
+@pytest.mark.slow
+def test_a_budget_that_is_short_makes_windows_longer_instead_of_losing_them() -> None:
+    with world(telemetry_kb_per_day=16) as found:
+        found.connect(online=True)
+        for minute in range(3 * 24 * 60):
+            found.count(minute % 5)
+            found.pass_time(MINUTE_S)
+        assert len(found.spool.entries) < 100
+        found.settle()
+        assert found.told == found.kept
+        spans = [
+            one.window.last - one.window.first + 1 for one in found.book.windows("pi-7")
+        ]
+        assert max(spans) > 5
+
+
+def test_a_full_disk_keeps_counts_in_memory_until_there_is_room() -> None:
+    with world() as found:
+        with patch("edgekit.atomic.os.replace", side_effect=OSError(28, "No space left")):
+            for _ in range(5):
+                found.count(3)
+                found.pass_time(MINUTE_S)
+        assert not found.spool.entries
+        found.count(1)
+        found.pass_time(MINUTE_S)
+        assert [entry.span for entry in found.spool.entries] == [6]
+        found.settle()
+        assert found.told == found.kept == 16
+
+
+def test_a_stranger_who_says_taken_costs_telemetry_that_was_sent_and_no_other() -> None:
+    with world() as found:
+        found.count(3)
+        found.pass_time(MINUTE_S)
+        for message in (b"", b"{}", b'{"boot_id":"b-1","windows":[[1,99999]]}'):
+            found.device.taken(message)
+        assert len(found.spool.entries) == 1, "it was never sent"
