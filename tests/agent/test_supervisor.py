@@ -484,7 +484,7 @@ def test_home_assistant_is_told_where_the_figures_are(agent: Agent) -> None:
         return model
 
     agent.predict()
-    agent.wait(lambda: told().get("requests") == 1)
+    agent.wait(lambda: told().get("requests", 0) >= 1)
     assert (told()["version"], told()["errors"]) == ("1", 0)
 
 
