@@ -23,6 +23,7 @@ from edgekit_agent.storage.store import Store
 from edgekit_agent.supervision import report
 from edgekit_agent.supervision.lifeline import Lifeline
 from edgekit_agent.supervision.notify import Notifier
+from edgekit_agent.supervision.recovery import find_lost
 from edgekit_agent.supervision.supervisor import Settings, Supervisor
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def run(path: Path, config: Config, environment: Environment) -> None:
     store = Store(config.state_dir)
     store.prepare()
     lock = store.lock(wait_s=LOCK_WAIT_S)
+    find_lost(path, store, config.models)
     _make(config.runtime_dir)
     topics = Topics(fleet=config.fleet)
     transport = MqttTransport.connect(

@@ -21,13 +21,15 @@ from edgekit.statement import (
     record_path,
     stage_role,
 )
+from edgekit.trust.delegation import delegation, refuse_foreign_paths, refuse_strays
+from edgekit.trust.evidence import Evidence
 from edgekit.trust.expiry import ExpiredError
 from edgekit.trust.fetcher import SourceFetcher
 from edgekit.trust.floor import Floor
 from edgekit.trust.guard import Guard
-from edgekit.trust.layout import FLEET_FIELD, TARGETS, statement_file
+from edgekit.trust.layout import FLEET_FIELD, METADATA, statement_file
 from edgekit.trust.limits import DEFAULT_LIMITS, Limits
-from edgekit.trust.payload import DelegatedRole, Metadata, Root, TargetFile, Targets
+from edgekit.trust.payload import Metadata, Root, TargetFile
 from edgekit.trust.refusal import refusals
 from edgekit.trust.shelf import WriteFile
 from edgekit.trust.source import MetadataSource
@@ -70,6 +72,7 @@ class TrustClient:
         self._write = write
         self._guard = Guard(Floor(fleet=self._fleet), self._clock)
         self._updater: GuardedUpdater | None = None
+        self._statements: dict[str, bytes] = {}  # by path: fetched, and as they were signed
 
     def refresh(self) -> None:
         """Bring the view up to date, or raise and leave what was accepted before.
@@ -91,8 +94,23 @@ class TrustClient:
             finally:
                 self._keep_floor(before)
 
+    def evidence(self, vouched: Vouched) -> Evidence:
+        """Return what was signed for what resolve() returned, to be kept beside it."""
+        pointer = vouched.pointer
+        stage, model = pointer.stage, pointer.model
+        with refusals(self._fetcher):
+            return Evidence(
+                models=self._role_file(MODELS_ROLE).read_bytes(),
+                stage=self._role_file(stage_role(stage)).read_bytes(),
+                pointer=self._statements[pointer_path(stage, model)],
+                record=self._statements[record_path(model, pointer.version)],
+            )
+
+    def _role_file(self, role: str) -> Path:
+        return self._folder / METADATA / f"{role}.json"
+
     def _refreshed(self) -> GuardedUpdater:
-        metadata = self._folder / "metadata"
+        metadata = self._folder / METADATA
         before = self._load_floor()
         self._guard = Guard(before, self._clock)
         self._fetcher.current = ""
@@ -129,16 +147,16 @@ class TrustClient:
                 " has not signed it; both are expected"
             )
         vouched = vouch(pointer, ReleaseRecord.from_json(record))
-        signers = frozenset(_delegation(updater.targets, stage_role(stage)).keyids)
+        signers = frozenset(delegation(updater.targets, stage_role(stage)).keyids)
         self._guard.floor = self._guard.floor.with_rollout(path, pointer.rollout, signers)
         return vouched
 
     def _statement(self, updater: GuardedUpdater, role: str, path: str) -> bytes | None:
         """Return a statement that `role`, and no other, has signed."""
-        _refuse_strays(updater.targets)
-        delegation = _delegation(updater.targets, role)
+        refuse_strays(updater.targets)
+        allowed = delegation(updater.targets, role)
         signed = updater.delegated(role)
-        _refuse_foreign_paths(delegation, signed)
+        refuse_foreign_paths(allowed, signed)
         target = signed.targets.get(path)
         return None if target is None else self._fetch(target)
 
@@ -153,6 +171,7 @@ class TrustClient:
             )
         data = self._fetcher.read(statement_file(target.path, sha256), target.length)
         target.verify_length_and_hashes(data)
+        self._statements[target.path] = data
         return data
 
     @property
@@ -189,29 +208,3 @@ def _fleet_of(root: bytes, *, expected: str | None) -> str:
             f" {'a name' if expected is None else repr(expected)} is expected"
         )
     return fleet
-
-
-def _delegation(targets: Targets, role: str) -> DelegatedRole:
-    roles = (targets.delegations.roles if targets.delegations else None) or {}
-    if role not in roles:
-        raise TrustError(
-            f"{role}: no such role in this fleet, one of"
-            f" {', '.join(sorted(roles))} is expected"
-        )
-    return roles[role]
-
-
-def _refuse_strays(targets: Targets) -> None:
-    """The top-level role delegates; a statement of its own would bypass the others."""
-    for path in targets.targets:
-        if path.startswith(("models/", "stages/")):
-            raise TrustError(f"{path}: signed by {TARGETS}, its own role is expected")
-
-
-def _refuse_foreign_paths(delegation: DelegatedRole, signed: Targets) -> None:
-    """A role that signs what is another's to sign is compromised: trust none of it."""
-    for path in signed.targets:
-        if not delegation.is_delegated_path(path):
-            raise TrustError(
-                f"{path}: signed by {delegation.name}, its own role is expected"
-            )

@@ -9,6 +9,7 @@ TIMESTAMP = "timestamp"
 TOP_LEVEL_ROLES = (ROOT, TARGETS, SNAPSHOT, TIMESTAMP)
 
 TIMESTAMP_FILE = "timestamp.json"
+METADATA = "metadata"  # on a device: the folder of what it trusts, python-tuf's
 
 FLEET_FIELD = "x-edgekit-fleet"  # in every signed part: whose metadata this is
 ISSUED_FIELD = "x-edgekit-issued"  # in the timestamp: when it was signed

@@ -22,7 +22,7 @@ from edgekit.trust.payload import CryptoSigner
 from edgekit.wire import Topics, encode_names
 from edgekit_agent import lines
 from edgekit_agent.rules.record import Phase, Record, Release
-from edgekit_agent.storage import bundles
+from edgekit_agent.storage import bundles, testimony
 from edgekit_agent.storage.store import Store
 from edgekit_agent.update.updater import Update, update
 from tests.agent.making import Made, made, stored
@@ -100,11 +100,12 @@ class Scene:
         return [json.loads(line)["event"] for line in told]
 
     def kept(self) -> dict[str, bytes]:
-        """Everything the state folder holds, but the trusted metadata."""
+        """Everything the state folder holds, but what was rightly signed."""
         return {
             path.relative_to(self.store.tuf.parent).as_posix(): path.read_bytes()
             for path in self.store.tuf.parent.rglob("*")
             if path.is_file() and self.store.tuf not in path.parents
+            if path.name != testimony.SIGNED
         }
 
 

@@ -31,7 +31,7 @@ from edgekit.errors import StoreError
 from edgekit.statement import slug
 from edgekit_agent.config import Subscription
 from edgekit_agent.rules.record import Record
-from edgekit_agent.storage import sealed
+from edgekit_agent.storage import sealed, testimony
 
 log = logging.getLogger(__name__)
 
@@ -175,6 +175,7 @@ class Store:
                 path.parent.mkdir(parents=True)
                 atomic.sync_folder(self._models)
         sealed.write(path, record.to_json())
+        testimony.note(self.bundles, record)
 
     # --- room -------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from edgekit.wire import Topics
 from edgekit_agent import config, lines
 from edgekit_agent.config import Config, Subscription
 from edgekit_agent.rules.record import Release
-from edgekit_agent.storage import bundles
+from edgekit_agent.storage import bundles, testimony
 from edgekit_agent.storage.store import Store
 from edgekit_agent.update import admission
 from edgekit_agent.update.fetch import fetch_bundle
@@ -70,6 +70,7 @@ class Update:
         self._topics = Topics(fleet=settings.fleet)
         self._files = RetainedFiles(transport, self._topics)
         self._progress = progress
+        self._signed = b""  # for what was resolved
 
     def resolve(self) -> Vouched | None:
         """Return what both roles vouch for; TrustError or TransportError otherwise."""
@@ -82,7 +83,9 @@ class Update:
             believe_clock=self._config.staleness.believes_clock,
         )
         client.refresh()
-        return client.resolve(stage=self._wanted.stage, model=self._wanted.model)
+        vouched = client.resolve(stage=self._wanted.stage, model=self._wanted.model)
+        self._signed = client.evidence(vouched).to_json() if vouched else b""
+        return vouched
 
     def choose(self, vouched: Vouched) -> BundleEntry:
         """Return the bundle for this device; AdmissionError when none fits.
@@ -138,6 +141,10 @@ class Update:
                 f" {pointer.model} {pointer.version} {entry.flavor} is expected"
             )
         self._store.drop_incoming(entry.sha256)
+
+    def keep_signed(self, entry: BundleEntry) -> None:
+        """Keep what was signed for a bundle beside it; StoreError when that cannot be."""
+        testimony.keep_signed(self._store.bundle(entry.sha256), self._signed)
 
     def _whole(
         self, entry: BundleEntry, index: bytes, patience: Patience | None
@@ -203,11 +210,14 @@ def update(
         sha256=entry.sha256,
         rollout=vouched.pointer.rollout,
     )
+    if stored:
+        one.keep_signed(entry)
     voice.say("resolved", release=release.to_table(), stored=stored)
     if not answered.wait(ANSWER_S):
         raise TransportError("updater: the supervisor did not answer")
     if not stored:
         one.fetch(vouched, entry)
+        one.keep_signed(entry)
     store.drop_incoming(entry.sha256)  # a kill may have left it
     voice.say("fetched", sha256=entry.sha256)
 
