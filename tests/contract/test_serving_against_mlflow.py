@@ -1,172 +1,40 @@
 """The agent's HTTP beside a real `mlflow models serve`: each request is asked of both."""
 
-import http.client
 import json
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from edgekit.schema import Enforcement
-from edgekit_agent.service.invocations import Handler, LoopbackHandler
-from edgekit_agent.service.listener import LoopbackListener
-from edgekit_agent.service.served import Identity, Served
-from edgekit_agent.service.shelf import Shelf
-from edgekit_agent.storage.store import Store
-from tests.agent.making import made, stored
-from tests.contract import schema_oracle
+from tests.agent.making import made
+from tests.contract.scoring_servers import (
+    Case,
+    ask,
+    comparable,
+    mlflow_serving,
+    rows,
+    serving,
+)
 
 pytestmark = pytest.mark.slow
 
-START_S = 120.0
-MODEL = """
-import json
-import sys
-
-import mlflow
-from mlflow.models import ModelSignature
-from mlflow.types import Schema
-
-
-class Doubled(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input, params=None):
-        total = model_input["a"].to_numpy() + model_input["b"].to_numpy()
-        return 2.0 * total.astype("float32").astype("float64")
-
-
-inputs = [{"name": n, "type": "double", "required": True} for n in ("a", "b")]
-mlflow.pyfunc.save_model(
-    sys.argv[1],
-    python_model=Doubled(),
-    signature=ModelSignature(inputs=Schema.from_json(json.dumps(inputs))),
-    pip_requirements=["mlflow"],
-)
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    status: int
-    kind: str
-    body: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A request; `differs` says why the bodies, or the status, are not MLflow's."""
-
-    body: bytes
-    kind: str | None = "application/json"
-    method: str = "POST"
-    path: str = "/invocations"
-    differs: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.method} {self.path} {self.kind} {self.body[:60]!r}"
-
-
-def ask(port: int, case: Case) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        headers = {} if case.kind is None else {"Content-Type": case.kind}
-        connection.request(case.method, case.path, case.body or None, headers)
-        response = connection.getresponse()
-        kind = response.getheader("Content-Type", "").partition(";")[0]
-        return Answer(status=response.status, kind=kind, body=response.read())
-    finally:
-        connection.close()
+COLUMNS: list[dict[str, object]] = [
+    {"name": name, "type": "double", "required": True} for name in ("a", "b")
+]
+SUM = 'model_input["a"].to_numpy() + model_input["b"].to_numpy()'
 
 
 @pytest.fixture(scope="module")
 def mlflow_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder = tmp_path_factory.mktemp("mlflow")
-    subprocess.run([sys.executable, "-c", MODEL, "model"], cwd=folder, check=True)
-    port = _free_port()
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "model"]
-    bin_folder = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    server = subprocess.Popen(
-        [*command, "--port", str(port), "--env-manager", "local", "--workers", "1"],
-        cwd=folder,
-        env={**os.environ, "PATH": bin_folder},
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(port, server)
+    with mlflow_serving(tmp_path_factory.mktemp("mlflow"), COLUMNS, SUM) as port:
         yield port
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def _wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
-    ends_s = time.monotonic() + START_S
-    while time.monotonic() < ends_s:
-        assert server.poll() is None, "mlflow models serve ended"
-        try:
-            if ask(port, Case(method="GET", path="/ping", body=b"")).status == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(0.2)
-    raise AssertionError("mlflow models serve does not answer")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def serving(folder: Path, mode: Enforcement, handler: type[Handler]) -> Iterator[int]:
-    """Serve the same model as MLflow does, on a port of loopback."""
-    store = Store(folder / "state")
-    store.prepare()
-    what = made()
-    stored(store, what)
-    shelf = Shelf(mode)
-    identity = Identity(model="wine", version="1", flavor="fp32", sha256=what.sha256)
-    shelf.put(Served.load(store, identity))
-    listener = LoopbackListener(0, handler, shelf)
-    threading.Thread(target=listener.serve_forever, daemon=True).start()
-    try:
-        yield listener.server_address[1]
-    finally:
-        listener.finish(5)
-        listener.server_close()
 
 
 @pytest.fixture(params=[Enforcement.MLFLOW, Enforcement.STRICT])
 def edgekit_port(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[int]:
-    with serving(tmp_path, request.param, LoopbackHandler) as port:
+    with serving(tmp_path, made(), request.param) as port:
         yield port
-
-
-def comparable(answer: Answer) -> object:
-    """The answer without a request's data, and without other libraries' own words."""
-    if answer.status == 200 or answer.kind != "application/json":
-        return answer.body
-    document = json.loads(answer.body)
-    message = re.sub(r"(?s)^Failed to predict data .*? Error: ", "", document["message"])
-    message = re.sub(r"(?s)^Failed to enforce schema of data .* Error: ", "", message)
-    return document["error_code"], schema_oracle.comparable(message)
-
-
-def rows(**fields: object) -> bytes:
-    return json.dumps(fields).encode()
 
 
 SPLIT = {"columns": ["b", "a"], "data": [[1, 2], [0.5, -1e3]]}
@@ -252,7 +120,7 @@ def test_strict_refuses_only_what_mlflow_alters(
 ) -> None:
     theirs = ask(mlflow_port, Case(body=body))
     assert theirs.status == 200
-    with serving(tmp_path, Enforcement.STRICT, LoopbackHandler) as port:
+    with serving(tmp_path, made(), Enforcement.STRICT) as port:
         ours = ask(port, Case(body=body))
     if values is None:
         assert ours == theirs
