@@ -44,7 +44,7 @@ from edgekit_agent.update.partial import Partial
 ONE_WAY_S = 0.05
 _READ_BYTES = 64 * 1024
 _WAIT_S = 60.0
-_RAW_IN_FLIGHT = 32  # messages, as many as the transfer's window
+_RAW_IN_FLIGHT = 64  # messages, as many as the transfer's window
 
 
 @dataclass(frozen=True, kw_only=True)

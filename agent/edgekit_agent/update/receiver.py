@@ -21,7 +21,7 @@ from edgekit.wire import MAX_CHUNKS, Chunk, Repair, Want, mix
 class ReceiverRules:
     """How much a device bears in flight, and when it asks again."""
 
-    window: int = 32  # chunks; 2 MiB by default, the broker queues as much for us
+    window: int = 64  # chunks; 4 MB by default, the broker queues as much for us
     report_s: float = 0.5  # progress is reported at least so often
     quiet_s: float = 1.0  # nothing came for so long: ask again, then twice as long …
     most_quiet_s: float = 30.0
