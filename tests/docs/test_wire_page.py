@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.fleet.report import Report, Window
+from edgekit.fleet.report import Report
+from edgekit.receipt import Receipt
 from edgekit.statement import CHUNK_BYTES, MAX_CHUNK_BYTES
+from edgekit.trust.receipt import generate, key_id, sign
 from edgekit.wire import (
     CHUNK_HEADER_BYTES,
     MAX_BUNDLE_BYTES,
@@ -23,7 +25,6 @@ from edgekit.wire import (
 from edgekit_agent.rules.figures import Figures, ShadowFigures
 from edgekit_agent.rules.hook import Answer, Hook, HookRun
 from edgekit_agent.rules.record import Record, Refusal, Release, Trouble, TroubleKind
-from edgekit_agent.service import telemetry
 from edgekit_agent.supervision import report
 
 PAGE = (Path(__file__).parents[2] / "docs" / "formats" / "wire.md").read_text("utf-8")
@@ -129,6 +130,9 @@ def test_the_topics_are_the_codes() -> None:
         topics.state("<device>"),
         topics.presence("<device>"),
         topics.telemetry("<device>"),
+        topics.figures("<device>"),
+        topics.taken("<device>"),
+        topics.receipt("<device>"),
         topics.ask("<device>", "<name>", "<id>"),
         topics.answer("<device>", "<id>"),
     }
@@ -162,18 +166,13 @@ def test_the_reported_state_on_the_page_is_what_an_agent_says_and_the_fleet_read
     assert Report.from_json(json.dumps(shown).encode()).models[0].rollout == 3
 
 
-def test_the_telemetry_on_the_page_is_what_an_agent_says_and_the_fleet_reads() -> None:
-    shown = messages()["Telemetry"]
-    bundle = {"model": "wine", "version": "2", "flavor": "int8", "sha256": SHA}
-    window = telemetry.Window(
-        device="pi-7",
-        boot_id="b",
-        seq=1,
-        start="s",
-        end="e",
-        supervisor_rss_bytes=0,
-        worker_rss_bytes=0,
-        models=({**bundle, **telemetry.Counts().to_table()},),
-    )
-    assert keys(shown) == keys(window.to_table())
-    assert Window.from_json(json.dumps(shown).encode()).models[0].flavor == "int8"
+def test_the_receipt_on_the_page_is_what_an_agent_signs_and_the_fleet_reads() -> None:
+    shown = messages()["Receipt"]
+    signed = shown["signed"]
+    assert isinstance(signed, dict)
+    receipt = Receipt.from_json(json.dumps(signed).encode())
+    assert receipt.to_table() == signed
+    pem, public = generate()
+    envelope = json.loads(sign(receipt, pem))
+    assert keys(envelope) == keys(shown)
+    assert envelope["signatures"][0]["keyid"] == key_id(public)
