@@ -21,7 +21,8 @@ from edgekit_agent.supervision import report, trial
 _EXIT_CODES = """\
 exit codes: 0 done, 1 the doctor found trouble or a hook did not agree, 2 usage,
 3 configuration or unknown model, 8 no agent or broker answers, 9 the rows do not fit
-the model's signature, 10 disk
+the model's signature, 10 disk, 70 models in the agent's own process (serving.process)
+hung and were ended with it
 """
 _DESCRIPTION = """\
 Fetch the models this device is meant to run, prove them here, serve them, undo what
