@@ -6,6 +6,7 @@ up to their last fsync, and maybe a part of what followed; names up to the last 
 their folder, and maybe some of the later ones, in their order.
 """
 
+import contextlib
 import errno
 import os
 import random
@@ -95,6 +96,31 @@ class Disk:
                 place.write_bytes(file.durable)
         return target
 
+    def torn(self, target: Path) -> Iterator[Path]:
+        """Yield what the next boot finds when one write reached the disk in part.
+
+        Of each file whose last contents were not synced, each of some beginnings, beside
+        all names as they were given last; each time in a folder of its own in `target`.
+        """
+        self._look()
+        for path, file in sorted(self._tree.items()):
+            if file is None or file.seen == file.durable:
+                continue
+            for number, length in enumerate(_beginnings(len(file.seen))):
+                folder = target / f"{len(list(target.glob('*')))}-{number}"
+                self._lay(folder, {path: file.seen[:length]})
+                yield folder
+
+    def _lay(self, folder: Path, other: dict[Path, bytes]) -> None:
+        folder.mkdir(parents=True)
+        for path, file in sorted(self._tree.items()):
+            place = folder / path.relative_to(self.folder)
+            if file is None:
+                place.mkdir(parents=True, exist_ok=True)
+            else:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(other.get(path, file.seen))
+
     def happens(self, event: str, arguments: tuple[object, ...]) -> None:
         """Take in an audit event, before the system does what it says."""
         if event == "open":
@@ -164,6 +190,31 @@ class Disk:
             self.fail(operation)
 
 
+def _beginnings(length: int) -> list[int]:
+    """Return how much of a write may be there: all of a short one, else its ends."""
+    if length <= 8:
+        return list(range(length))
+    return [0, 1, length // 4, length // 2, length - 2, length - 1]
+
+
+def torn_writes(
+    folder: Path, target: Path, change: Callable[[Path], object]
+) -> Iterator[Path]:
+    """Yield every state that `change`, made on copies of `folder`, leaves when it is torn.
+
+    The power goes just before each fsync: what was written before it is there in part.
+    """
+    with Disk(copied(folder, target / "whole")).watched() as disk:
+        change(disk.folder)
+    for at, operation in enumerate(disk.operations):
+        if operation == "fsync":
+            cut = Disk(copied(folder, target / f"at{at}"), fail_at=at)
+            with cut.watched(), contextlib.suppress(PowerCutError):
+                change(cut.folder)
+            (target / f"boot{at}").mkdir()
+            yield from cut.torn(target / f"boot{at}")
+
+
 def _resolved(path: object, folder: int) -> Path | None:
     if not isinstance(path, str | bytes | os.PathLike):
         return None
@@ -190,5 +241,5 @@ sys.addaudithook(_hook)
 
 def copied(folder: Path, target: Path) -> Path:
     """Return a copy of a folder."""
-    shutil.copytree(folder, target)
+    shutil.copytree(folder, target, symlinks=True)
     return target

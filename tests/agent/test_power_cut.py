@@ -21,7 +21,7 @@ from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
 from edgekit_agent.update.partial import Partial
 from tests.agent.making import Made, made
-from tests.power import Disk, PowerCutError, copied, full, read_only
+from tests.power import Disk, PowerCutError, copied, full, read_only, torn_writes
 
 WINE = Subscription(model="wine", stage="production")
 OLD, NEW = made(version="1"), made(version="2", scale=3.0)
@@ -234,3 +234,15 @@ def test_a_record_without_a_checksum_is_that_of_an_earlier_agent(
         path.unlink()
     atomic.write_bytes(folder / "models" / "wine" / "state.json", TRYING.to_json())
     assert Store(folder).load(WINE) == TRYING
+
+
+@pytest.mark.slow
+def test_of_every_single_write_any_part_may_be_there(device: Path, tmp_path: Path) -> None:
+    states = 0
+    for folder in torn_writes(device, tmp_path, lambda folder: update(folder, [])):
+        states += 1
+        Store(folder).prepare()
+        can_serve(folder)
+        update(folder, [])
+        assert can_serve(folder) == SERVING_NEW, folder
+    assert states > 50
