@@ -30,7 +30,7 @@ def main() -> None:
 
     Data goes to standard output, talk to standard error. Exit codes: 0 done,
     1 interrupted, 2 usage, 3 configuration, 4 registry, 5 conversion, 6 board, 7 trust,
-    8 transport, 9 schema, 10 disk, 11 admission, 12 proof.
+    8 transport, 9 schema, 10 disk, 11 admission, 12 proof, 13 drift (fleet drift alone).
     """
 
 
