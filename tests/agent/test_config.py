@@ -60,6 +60,15 @@ def test_a_port_and_the_broker_serve_only_if_they_are_named() -> None:
     assert (config.serving.port, config.serving.mqtt) == (None, False)
 
 
+def test_telemetry_is_bounded_and_home_assistant_is_told_only_if_it_is_named() -> None:
+    config = parse(GOOD, subject="agent.toml")
+    assert config.telemetry_spool_bytes == 2**20
+    assert config.telemetry_bytes_a_day == 4 * 2**20
+    assert config.home_assistant is None
+    text = GOOD.replace("[broker]", 'home_assistant = "site/ha"\n[broker]')
+    assert parse(text, subject="agent.toml").home_assistant == "site/ha"
+
+
 def test_hooks_may_lie_elsewhere() -> None:
     text = GOOD + '[hooks]\ndir = "/opt/hooks"\ntime_limit_s = 5\n'
     assert parse(text, subject="agent.toml").hooks.folder == Path("/opt/hooks")
@@ -74,6 +83,11 @@ def test_hooks_may_lie_elsewhere() -> None:
         ('stage = "p', 'stag = "p', "unknown key stag; did you mean stage?"),
         ('"strict"', '"strickt"', "enforcement: one of strict, mlflow, off is expected"),
         ("= 30", "= 0", "telemetry_interval_s: a whole number from 1 to 86400"),
+        ("[broker]", "telemetry_spool_kb = 4\n[broker]", "whole number from 128"),
+        ("[broker]", "telemetry_kb_per_day = 0\n[broker]", "whole number from 16"),
+        ("[broker]", "home_assistant = 'a/#'\n[broker]", "without + and #"),
+        ("[broker]", "home_assistant = 'a//b'\n[broker]", "one to four levels"),
+        ("[broker]", "home_assistant = ''\n[broker]", "a text that is not empty"),
         ("format = 1", "format = 2", "format: a whole number from 1 to 1 is expected"),
         ('"pi-7"', '"pi\\n7"', "device: a text without line breaks"),
         ('"wine"', '"wine"\nram_mb = 0', "ram_mb: a whole number from 1"),

@@ -49,6 +49,9 @@ class Recorded:
 @pytest.fixture(scope="module")
 def session() -> Iterator[Recorded]:
     with household() as house, tapped(house) as wiretap:
+        path = house.folder / "agent.toml"
+        text = path.read_text("utf-8")
+        path.write_text(f'home_assistant = "homeassistant"\n{text}', "utf-8")
         house.stop("depot")
         house.start_depot()
         house.release(FIRST, 1)
@@ -80,9 +83,8 @@ def test_the_session_that_was_recorded_is_whole(session: Recorded) -> None:
     assert {"edgekit-pi-7", "edgekit-pi-7-updater"} < clients
     assert any(client.startswith("edgekit-depot-farm") for client in clients)
     last = [topic.rpartition("/")[2] for topic in session.topics]
-    assert {"index", "timestamp%2Ejson", "want", "state", "presence", "telemetry"} <= {
-        *last
-    }
+    own = {"want", "state", "presence", "telemetry", "taken", "figures", "config"}
+    assert {"index", "timestamp%2Ejson"} | own <= {*last}
     assert any("/blob/" in topic for topic in session.topics)
 
 
@@ -163,6 +165,8 @@ def test_names_of_up_to_46_letters_fit_every_topic(length: int) -> None:
         topics.blob("0" * 64),
         topics.repair("0" * 64),
         topics.telemetry(device),
+        topics.taken(device),
+        topics.figures(device),
         topics.ask(device, model, "c" * 64),
     ]
     for topic in longest:
