@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edgekit.manifest import RuntimeNeeds
 from edgekit.runtime import Session
@@ -8,6 +8,7 @@ from edgekit.table import Array
 from edgekit_converters.encoding import encode
 from edgekit_converters.flavors import FLAVORS, Built, DoesNotApply, Source
 from edgekit_converters.passes import clean
+from edgekit_converters.passes.widened import widened
 from tests.converters import networks
 from tests.converters.extractions import outputs_of
 from tests.converters.networks import node
@@ -101,10 +102,58 @@ def test_numbers_beyond_float16_stay_float32() -> None:
     assert kinds == [TensorProto.FLOAT, TensorProto.FLOAT16]
 
 
+def halved() -> ModelProto:
+    """A network in float16 throughout, its input and output too, with a branch."""
+    chance = np.random.default_rng(2)
+    weights = {name: chance.normal(0, 0.2, (64, 64)) for name in "ab"}
+    branches = {
+        f"{way}_branch": helper.make_graph(
+            [node(kind, ["h"], f"{way}_y")],
+            way,
+            [],
+            [helper.make_tensor_value_info(f"{way}_y", TensorProto.FLOAT16, None)],
+        )
+        for way, kind in (("then", "Relu"), ("else", "Neg"))
+    }
+    model = networks.model(
+        [
+            node("MatMul", ["x", "a"], "m"),
+            helper.make_node("Cast", ["m"], ["h"], to=TensorProto.FLOAT16),
+            helper.make_node("If", ["yes"], ["i"], **branches),
+            node("MatMul", ["i", "b"], "y"),
+        ],
+        {
+            **{name: w.astype(np.float16) for name, w in weights.items()},
+            "yes": np.array(1, dtype=bool),
+        },
+        inputs={"x": ["n", 64]},
+        outputs={"y": ["n", 64]},
+    )
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    return model
+
+
+def test_a_network_in_float16_is_stored_in_8_bits_and_keeps_its_ends() -> None:
+    rows = np.random.default_rng(7).normal(size=(50, 64)).astype(np.float16)
+    flavor = built("int8", halved(), x=rows)
+    assert flavor.note == "8,192 weights in 2 tensors as int8, float16 computed in float32"
+    kinds = [value.type.tensor_type.elem_type for value in flavor.model.graph.input]
+    assert kinds == [TensorProto.FLOAT16]
+    said = [
+        outputs_of(model.SerializeToString(), {"x": rows})["y"].astype(np.float32)
+        for model in (halved(), flavor.model, widened(halved()))
+    ]
+    spread = said[0].std()
+    assert np.abs(said[2] - said[0]).max() < 0.01 * spread
+    assert np.sqrt(np.mean((said[1] - said[0]) ** 2)) < 0.02 * spread
+    assert len(encode(flavor.model)) < 0.65 * len(encode(halved()))
+
+
 def test_a_weight_that_would_not_get_smaller_stays() -> None:
     tiny, large = np.ones((4, 4), np.float32), np.ones((4, 64), np.float32)
     flavor = built("int8", _products(tiny, large), x=np.ones((2, 4), np.float32))
-    assert flavor.note == "256 weights in 1 tensors as int8"
+    assert flavor.note == "256 weights in 1 tensor as int8"
 
 
 def test_a_weight_that_is_not_finite_stays() -> None:
@@ -115,7 +164,7 @@ def test_a_weight_that_is_not_finite_stays() -> None:
         )
     )
     assert isinstance(result, Built)
-    assert result.note == "4,096 weights in 1 tensors as int8"
+    assert result.note == "4,096 weights in 1 tensor as int8"
 
 
 def test_a_weight_that_two_operators_share_is_stored_once() -> None:

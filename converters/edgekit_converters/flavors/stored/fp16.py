@@ -9,7 +9,7 @@ import numpy as np
 from edgekit.table import Array
 from edgekit_converters.flavors.flavor import Built, DoesNotApply, Source
 from edgekit_converters.flavors.stored.layout import write
-from edgekit_converters.flavors.stored.weights import floats
+from edgekit_converters.flavors.stored.weights import counted, floats
 
 MIN_ELEMENTS = 32  # below it the Cast node costs more bytes than two a number save
 _LARGEST = float(np.finfo(np.float16).max)
@@ -30,7 +30,9 @@ def build(source: Source) -> Built | DoesNotApply:
     )
     numbers = sum(values.size for _, values in chosen)
     return Built(
-        model=model, note=f"{numbers:,} numbers in {len(chosen)} constants as float16"
+        model=model,
+        note=f"{counted(numbers, 'number')} in {counted(len(chosen), 'constant')} as"
+        " float16",
     )
 
 

@@ -10,6 +10,8 @@ from edgekit_converters.flavors.flavor import Builder, Built, DoesNotApply, Sour
 from edgekit_converters.flavors.stored.formats import Format
 from edgekit_converters.flavors.stored.layout import is_heavy, unfolding_options
 from edgekit_converters.flavors.stored.storing import MIN_OPSET, storable, store_weights
+from edgekit_converters.flavors.stored.weights import counted
+from edgekit_converters.passes.widened import widened
 
 
 def builder(form: Format) -> Builder:
@@ -25,23 +27,25 @@ def _build(source: Source, form: Format) -> Built | DoesNotApply:
     opset = max((o.version for o in source.model.opset_import if not o.domain), default=0)
     if opset < MIN_OPSET and form.packed:
         return DoesNotApply(reason=f"opset {opset}, unpacking needs {MIN_OPSET}")
-    chosen = storable(source.model, form)
+    wide = widened(source.model)
+    chosen = storable(wide, form)
     if not chosen:
         return DoesNotApply(
             reason="no Conv, Gemm, MatMul, recurrent or embedding weights that would get"
             " smaller: trees and linear operators keep theirs in attributes"
         )
     numbers = sum(weight.values.size for weight in chosen)
-    if not form.spare and is_heavy(source.model, numbers):
+    if not form.spare and is_heavy(wide, numbers):
         return DoesNotApply(
             reason=f"{numbers:,} weights: {form.name} would take several times the memory"
             " of float32 while it loads; int4 takes little more than float32"
         )
     model = store_weights(
-        source.model, {weight.name: form for weight in chosen}, source.calibration
+        wide, {weight.name: form for weight in chosen}, source.calibration
     )
     return Built(
         model=model,
-        note=f"{numbers:,} weights in {len(chosen)} tensors as {form.name}",
+        note=f"{counted(numbers, 'weight')} in {counted(len(chosen), 'tensor')} as"
+        f" {form.name}{'' if wide is source.model else ', float16 computed in float32'}",
         session_options=unfolding_options(model),
     )

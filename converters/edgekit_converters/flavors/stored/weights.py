@@ -54,6 +54,11 @@ def weights(model: ModelProto) -> Iterator[Weight]:
             yield Weight(name=name, values=values, channel_axis=axes[name] % values.ndim)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return "1 weight", "1,200 weights"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def tensor(name: str, values: Array) -> TensorProto:
     """Return an initialiser, its data raw and little-endian."""
     return numpy_helper.from_array(np.asarray(values, order="C"), name)

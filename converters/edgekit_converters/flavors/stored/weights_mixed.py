@@ -19,7 +19,7 @@ from edgekit_converters.flavors.stored.formats import INT3, INT4, INT5, INT6, IN
 from edgekit_converters.flavors.stored.layers import activations
 from edgekit_converters.flavors.stored.layout import is_heavy, unfolding_options
 from edgekit_converters.flavors.stored.storing import MIN_OPSET, storable, store_weights
-from edgekit_converters.flavors.stored.weights import Weight
+from edgekit_converters.flavors.stored.weights import Weight, counted
 
 _LADDER = (INT8, INT6, INT5, INT4, INT3)
 _FIRST = INT5  # where to begin: allowed more often than not
@@ -170,7 +170,8 @@ class _Descent:
     def _finding(self, name: str) -> Finding:
         subject = self._source.original_name(name)
         form = self.plan.get(name)
-        fact = f"{self._sizes[name]:,} weights as {form.name if form else 'float32'}"
+        kept = form.name if form else "float32"
+        fact = f"{counted(self._sizes[name], 'weight')} as {kept}"
         step = self._steps.get(name)
         if step is None:
             return Finding(subject=subject, fact=fact)
@@ -183,5 +184,5 @@ def _told(plan: _Plan) -> str:
     for form in plan.values():
         counts[form.name] += 1
     return ", ".join(
-        f"{count} weights as {name}" for name, count in counts.items() if count
+        f"{counted(count, 'weight')} as {name}" for name, count in counts.items() if count
     )
