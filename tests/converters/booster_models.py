@@ -107,6 +107,12 @@ def _lightgbm(objective: str, answers: Any, **parameters: object) -> Callable[[]
     return train
 
 
+def _on_categories_of_pandas() -> object:
+    frame = MIXED.assign(city=MIXED["city"].astype("category"))
+    settings = {"objective": "binary", "num_leaves": 7, **_QUIET}
+    return lightgbm.train(settings, lightgbm.Dataset(frame, LABELS), 8)
+
+
 def _ranker() -> object:
     return xgboost.XGBRanker(n_estimators=5, max_depth=3).fit(
         FRAME, THREE, group=[150, 150]
@@ -130,6 +136,9 @@ def _encoded(model: object) -> Pipeline:
 
 
 _XGB, _LGB, _SK = mlflow.xgboost, mlflow.lightgbm, mlflow.sklearn
+UNANSWERED: tuple[Case, ...] = (  # which MLflow's python_function takes no rows for
+    _case("lgb-pandas-categories", _LGB, _on_categories_of_pandas, MIXED),
+)
 CASES: tuple[Case, ...] = (
     _case("xgb-regression", _XGB, _xgboost("reg:squarederror", NUMBERS)),
     _case("xgb-binary", _XGB, _xgboost("binary:logistic", LABELS)),

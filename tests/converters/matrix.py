@@ -96,7 +96,7 @@ def sklearn(folder: Path) -> Iterator[Outcome]:
 def boosters(folder: Path) -> Iterator[Outcome]:
     from tests.converters import booster_models  # noqa: PLC0415 - only for this group
 
-    for case in booster_models.CASES:
+    for case in (*booster_models.CASES, *booster_models.UNANSWERED):
         path = case.make(folder)
         logged = "MLflow 3, pickled" if case.trust else "MLflow 3"
         yield outcome(case.name, logged, _converting(path, None, trust=case.trust))

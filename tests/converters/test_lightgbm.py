@@ -10,11 +10,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgekit.binding import feeds
 from edgekit.errors import ConversionError
+from edgekit.runtime import Session
 from edgekit.table import Array
+from edgekit_converters.encoding import decode
 from edgekit_converters.extraction import Task
-from edgekit_converters.frameworks.boosting import lightgbm_dump
+from edgekit_converters.flavors import Built
+from edgekit_converters.flavors.flavor import Source
+from edgekit_converters.flavors.trees import fp32_trees
+from edgekit_converters.frameworks import finishing
+from edgekit_converters.frameworks.boosting import boosted_labels, lightgbm_dump
 from edgekit_converters.frameworks.boosting.boosted import Members, Trees, Zeros
+from edgekit_converters.intake import inputs
+from edgekit_converters.passes import clean
 from tests.converters.booster_rows import (
     CODES,
     INFINITE,
@@ -38,6 +47,7 @@ THREE = (ROWS[:, 3] % 3).astype(np.int64)
 NUMBERS = ROWS @ [1.0, -2.0, 0.1, 3.0]
 COUNTS = np.floor(np.abs(NUMBERS)) + 1
 QUIET = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5, "learning_rate": 0.3}
+SETS = {"objective": "binary", "min_data_per_group": 1, "cat_smooth": 1, **QUIET}
 THREE_CLASSES = {"num_class": 3}
 
 OBJECTIVES: dict[str, tuple[Array, dict[str, Any]]] = {
@@ -247,15 +257,100 @@ def test_leaves_with_linear_models_are_refused_with_a_next_step(tmp_path: Path) 
         extracted(path, saved_rows(tmp_path, ROWS))
 
 
-def test_categories_of_pandas_are_refused_with_a_next_step(tmp_path: Path) -> None:
-    path = tmp_path / "model.txt"
-    frame = pd.DataFrame({"size": ROWS[:, 0], "kind": pd.Categorical(THREE)})
-    booster = lightgbm.train(
-        {"objective": "binary", **QUIET}, lightgbm.Dataset(frame, LABELS), 3
+def labelled(rows: int = 400) -> pd.DataFrame:
+    """Columns of numbers between columns of categories of every kind."""
+    chance = np.random.default_rng(11)
+    kinds = {
+        "kind": ["b", "a", "-", "ç d"],
+        "size": None,
+        "zone": [30, 10, 20],
+        "lit": [True, False],
+        "half": [0.5, 1.5, -2.0],
+        "far": None,
+    }
+    return pd.DataFrame(
+        {
+            name: chance.normal(size=rows)
+            if values is None
+            else pd.Categorical(
+                [values[n] for n in chance.integers(len(values), size=rows)]
+            )
+            for name, values in kinds.items()
+        }
     )
-    booster.save_model(path)
-    with pytest.raises(ConversionError, match=r"1 categorical.*OrdinalEncoder"):
+
+
+def on_categories(frame: pd.DataFrame, **more: Any) -> lightgbm.Booster:  # noqa: ANN401 - as above
+    numbers = frame["kind"].cat.codes * (1 + frame["zone"].cat.codes) + frame["size"]
+    truth = (numbers + frame["half"].cat.codes > 3).to_numpy().astype(int)
+    return lightgbm.train({**SETS, **more}, lightgbm.Dataset(frame, truth), 8)
+
+
+def test_categories_of_pandas_answer_as_the_booster_also_unseen_and_missing(
+    tmp_path: Path,
+) -> None:
+    frame = labelled()
+    booster = on_categories(frame)
+    booster.save_model(path := tmp_path / "model.txt")
+    plain = frame.astype({"kind": str, "zone": float, "lit": float, "half": float})
+    plain.loc[:40, "kind"] = "never seen"
+    plain.loc[20:60, "zone"] = 99.0
+    plain.loc[50:90, "zone"] = np.nan
+    plain.loc[80:120, "lit"] = np.nan
+    plain.loc[100:140, "half"] = 0.5000001
+    plain.to_csv(rows := tmp_path / "rows.csv", index=False)
+    found = extracted(path, rows)
+    asked_in_full = plain.copy()
+    for name in ("kind", "zone", "lit", "half"):
+        known = frame[name].cat.categories
+        as_known = {value: value for value in known}
+        values = [as_known.get(value) for value in plain[name]]
+        asked_in_full[name] = pd.Categorical(values, categories=known)
+    table = {str(name): plain[name].to_numpy() for name in plain}
+    session = Session.load(found.model, finishing.needs(decode(found.model)))
+    (margins,) = session.run(feeds(found.binding, table)).values()
+    expected = np.asarray(booster.predict(asked_in_full))
+    np.testing.assert_allclose(margins.ravel(), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(found.original.prediction, expected)
+    assert {tensor.name: tensor.columns for tensor in found.binding.inputs} == {
+        "input": ("size", "zone", "lit", "half", "far"),
+        "texts": ("kind",),
+    }
+    built = fp32_trees.build(Source(model=clean(decode(found.model)), calibration={}))
+    assert isinstance(built, Built), built
+
+
+def test_a_booster_of_texts_alone_takes_no_numbers(tmp_path: Path) -> None:
+    frame = labelled()[["kind"]]
+    truth = frame["kind"].isin(["a", "-"]).to_numpy().astype(int)
+    booster = lightgbm.train(SETS, lightgbm.Dataset(frame, truth), 3)
+    booster.save_model(path := tmp_path / "model.txt")
+    frame.astype(str).to_csv(rows := tmp_path / "rows.csv", index=False)
+    (tensor,) = extracted(path, rows).binding.inputs
+    assert (tensor.name, tensor.dtype, tensor.shape) == ("texts", "str", (-1, 1))
+
+
+def test_categories_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    frame = labelled()
+    frame["zone"] = frame["zone"].cat.as_ordered()  # trained on as numbers
+    on_categories(frame).save_model(path := tmp_path / "model.txt")
+    with pytest.raises(ConversionError, match=r"4 columns.*3 were trained.*OrdinalEncoder"):
         extracted(path, saved_rows(tmp_path, ROWS[:, :2]))
+
+
+@pytest.mark.parametrize("values", [["a", 1], [0.1, 0.2], [2**24, 2**24 + 1]])
+def test_categories_that_float32_cannot_hold_are_refused(values: list[object]) -> None:
+    with pytest.raises(ConversionError, match="column zone: its categories are neither"):
+        boosted_labels.labels(0, "zone", values)
+
+
+def test_a_signature_of_another_kind_than_the_categories_is_refused() -> None:
+    boosted = lightgbm_dump.read(on_categories(labelled()).model_to_string())
+    names = ("kind", "size", "zone", "lit", "half", "far")
+    with pytest.raises(ConversionError, match=r"column kind holds numbers.*on texts"):
+        boosted_labels.check(boosted, inputs.columns(names))
+    with pytest.raises(ConversionError, match="signature: a tensor"):
+        boosted_labels.check(boosted, inputs.matrix(6))
 
 
 def test_an_objective_nobody_knows_is_refused_with_a_next_step() -> None:

@@ -16,6 +16,7 @@ ML_DOMAIN = "ai.onnx.ml"
 _ML_OPSET = 3
 PLAIN = ("", OPSET)
 ML = (ML_DOMAIN, 1)
+LABELS = (ML_DOMAIN, 2)  # the first with a LabelEncoder from anything to anything
 
 
 class Nodes(Protocol):
@@ -37,12 +38,23 @@ class Nodes(Protocol):
 
 
 class OwnGraph:
-    """A graph with one input, float32 [rows, width]."""
+    """A graph with an input float32 [rows, width], and one of texts [rows, texts].
 
-    INPUT = "input"
+    Either is left out where it would have no column.
+    """
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    INPUT, TEXTS = "input", "texts"
+
+    def __init__(self, width: int, texts: int = 0) -> None:
+        inputs = (
+            (self.INPUT, TensorProto.FLOAT, width),
+            (self.TEXTS, TensorProto.STRING, texts),
+        )
+        self._inputs = [
+            helper.make_tensor_value_info(name, element, ["rows", columns])
+            for name, element, columns in inputs
+            if columns
+        ]
         self._nodes: list[NodeProto] = []
         self._constants: list[TensorProto] = []
 
@@ -76,11 +88,7 @@ class OwnGraph:
         graph = helper.make_graph(
             self._nodes,
             "model",
-            [
-                helper.make_tensor_value_info(
-                    self.INPUT, TensorProto.FLOAT, ["rows", self._width]
-                )
-            ],
+            self._inputs,
             [
                 helper.make_tensor_value_info(name, element, None)
                 for name, element in outputs.items()

@@ -103,6 +103,22 @@ class Members:
         return len(self.sides) - 3
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """A feature given as one of these values, which the trees know by its place.
+
+    Any other value, or none, is a missing one to them. All texts, or all numbers.
+    """
+
+    feature: int
+    known: tuple[str | float, ...]
+
+    @property
+    def texts(self) -> bool:
+        """Whether they are texts."""
+        return bool(self.known) and isinstance(self.known[0], str)
+
+
 Derived = Zeros | Members
 
 
@@ -144,11 +160,17 @@ class Boosted:
     scale: float = 1.0
     missing: float = float("nan")
     objective: str = ""
+    labels: tuple[Labels, ...] = ()
 
     @property
     def targets(self) -> int:
         """How many margins a row has."""
         return len(self.margins.base)
+
+    @property
+    def text_features(self) -> tuple[int, ...]:
+        """The features that are given as texts, in ascending order."""
+        return tuple(sorted(each.feature for each in self.labels if each.texts))
 
 
 def class_labels(classes: ArrayLike, *, subject: str) -> Array:

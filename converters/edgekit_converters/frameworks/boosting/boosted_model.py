@@ -16,6 +16,7 @@ from edgekit.manifest import Binding, OutputRole, Signature, TensorInput, Tensor
 from edgekit.table import Array, Table
 from edgekit_converters.extraction import Extraction, Task
 from edgekit_converters.frameworks import finishing
+from edgekit_converters.frameworks.boosting import boosted_labels
 from edgekit_converters.frameworks.boosting.boosted import Boosted, Link
 from edgekit_converters.frameworks.boosting.boosted_graph import (
     above_half,
@@ -23,6 +24,7 @@ from edgekit_converters.frameworks.boosting.boosted_graph import (
     add_classes,
     add_margins,
 )
+from edgekit_converters.frameworks.boosting.boosted_labels import add_rows, as_trained
 from edgekit_converters.frameworks.nodes import OwnGraph
 from edgekit_converters.intake import inputs, samples
 from edgekit_converters.intake.gaps import hint
@@ -72,18 +74,18 @@ def extract(job: Job, native: Native) -> Extraction:
     source = job.source
     signed = inputs.from_signature(source.signature)
     takes = signed or _takes(native.boosted)
-    tensor = _tensor(takes, native)
+    tensors = _tensors(takes, native)
     rows = samples.read(job.samples, source.example, takes, job.target)
     original = _ask(native, rows.table, takes)
     graph, wanted = _graph(native, original, min(PREFERRED_OPSET, job.supported.opset))
-    raw = finishing.run(graph, [tensor], finishing.head(rows.table))
+    raw = finishing.run(graph, tensors, finishing.head(rows.table))
     finishing.declare_shapes(graph, raw)
     finishing.tidy(graph)
     classes = _class_names(native)
     return Extraction(
         model=finishing.encode(graph),
         binding=Binding(
-            inputs=(tensor,),
+            inputs=tensors,
             outputs=tuple(_output(role, *of) for role, of in wanted.items()),
             classes=classes if original.probabilities is not None else (),
         ),
@@ -113,14 +115,17 @@ def refuse_params(job: Job) -> None:
 
 
 def _takes(boosted: Boosted) -> Inputs:
+    if boosted.labels:
+        return boosted_labels.takes(boosted)
     if boosted.names:
         return inputs.columns(boosted.names)
     return inputs.matrix(boosted.features)
 
 
-def _tensor(takes: Inputs, native: Native) -> TensorInput:
+def _tensors(takes: Inputs, native: Native) -> tuple[TensorInput, ...]:
+    """Return the graph's inputs: numbers, and texts where it reads any."""
     texts = [field.name for field in takes.fields if not field.numeric]
-    if texts:
+    if texts and not native.boosted.labels:
         raise ConversionError(
             f"{native.framework}: the signature has texts ({', '.join(texts)}), a booster"
             " reads numbers; log it with its categories as numbers"
@@ -138,13 +143,25 @@ def _tensor(takes: Inputs, native: Native) -> TensorInput:
             f"{native.framework}: the booster takes {width} numbers a row, the signature"
             f" gives {given_text}; log it with the columns that it was trained on"
         )
-    return TensorInput(
-        name=OwnGraph.INPUT, dtype="float32", columns=takes.names, shape=(-1, width)
+    boosted_labels.check(native.boosted, takes)
+    if not texts:
+        return (_side_by_side(OwnGraph.INPUT, "float32", takes.names, width),)
+    numbers = tuple(field.name for field in takes.fields if field.numeric)
+    both = (
+        _side_by_side(OwnGraph.INPUT, "float32", numbers, len(numbers)),
+        _side_by_side(OwnGraph.TEXTS, TEXT, tuple(texts), len(texts)),
     )
+    return both if numbers else both[1:]
+
+
+def _side_by_side(
+    name: str, dtype: str, columns: tuple[str, ...], width: int
+) -> TensorInput:
+    return TensorInput(name=name, dtype=dtype, columns=columns, shape=(-1, width))
 
 
 def _ask(native: Native, table: Table, takes: Inputs) -> Predictions:
-    given = table[takes.names[0]] if takes.tensors else pd.DataFrame(dict(table))
+    given = table[takes.names[0]] if takes.tensors else as_trained(native.boosted, table)
     try:
         prediction = _plain(np.asarray(native.predict(given)))
         beside = native.probabilities and native.probabilities(given)
@@ -162,8 +179,9 @@ def _graph(
     native: Native, original: Predictions, opset: int
 ) -> tuple[ModelProto, Mapping[OutputRole, tuple[str, Array]]]:
     """Return the graph, and which of its outputs is what the original answered."""
-    nodes = OwnGraph(native.boosted.features)
-    margins = add_margins(nodes, OwnGraph.INPUT, native.boosted)
+    texts = len(native.boosted.text_features)
+    nodes = OwnGraph(native.boosted.features - texts, texts)
+    margins = add_margins(nodes, add_rows(nodes, native.boosted), native.boosted)
     wanted = {OutputRole.PREDICTION: (_PREDICTION, _lone(original))}
     beside = original.probabilities
     if native.classes is None or beside is None:

@@ -40,14 +40,7 @@ def convert(job: Job) -> Extraction:
             f"{path.name}: LightGBM {lightgbm.__version__} cannot load it ({error});"
             " save it again with Booster.save_model"
         ) from error
-    if booster.pandas_categorical:
-        raise ConversionError(
-            f"{path.name}: it was trained on {len(booster.pandas_categorical)} categorical"
-            " columns of pandas, and answers no other rows; MLflow's python_function cannot"
-            " give it any. Put an OrdinalEncoder before it in one Pipeline and log that"
-            " with mlflow.sklearn"
-        )
-    if all(_UNNAMED.fullmatch(name) for name in boosted.names):
+    if not boosted.labels and all(_UNNAMED.fullmatch(name) for name in boosted.names):
         boosted = replace(boosted, names=())
     return extract(
         job,

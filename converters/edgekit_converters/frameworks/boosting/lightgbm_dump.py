@@ -5,6 +5,7 @@ thresholds are rounded so that every float32 value takes the same side. What cou
 missing is told at each split; the answers of each objective were tried with 4.7.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,16 @@ import numpy as np
 
 from edgekit.errors import ConversionError
 from edgekit.table import Array
-from edgekit_converters.frameworks.boosting.boosted import Boosted, Link, Test, Tree, Trees
+from edgekit_converters.frameworks.boosting.boosted import (
+    Boosted,
+    Labels,
+    Link,
+    Test,
+    Tree,
+    Trees,
+)
 from edgekit_converters.frameworks.boosting.boosted_columns import MEMBER_THRESHOLD, Columns
+from edgekit_converters.frameworks.boosting.boosted_labels import labels
 from edgekit_converters.frameworks.thresholds import rounded_down
 
 _LINKS: Mapping[str, Link] = {
@@ -42,6 +51,7 @@ _MISSING_SHIFT, _MISSING_MASK = 2, 3
 _NO_MISSING, _ZERO_MISSING, _NAN_MISSING = 0, 1, 2
 _ZERO = float(np.float32(1e-35))  # kZeroThreshold
 _WORD_BITS = 32
+_UNUSED = "none"  # what the header says of a feature that never differed
 
 
 def read(text: str) -> Boosted:
@@ -65,7 +75,7 @@ def of_estimator(model: Any) -> Boosted:  # noqa: ANN401 - LightGBM's types come
 
 
 def _read(text: str) -> Boosted:
-    whole, end, _ = text.partition("\nend of trees")
+    whole, end, after = text.partition("\nend of trees")
     if not end:
         raise ValueError('no "end of trees" in it')
     head, *trees = whole.split("\nTree=")
@@ -102,6 +112,37 @@ def _read(text: str) -> Boosted:
         names=names,
         scale=_scale(objective, parameters),
         objective=objective,
+        labels=_labels(after, header),
+    )
+
+
+def _labels(after: str, header: Mapping[str, str]) -> tuple[Labels, ...]:
+    """Return the categories of pandas's columns, which stand after the trees.
+
+    They are told in the order of the columns, and not of which: those are the features of
+    which the header lists categories, and no range.
+    """
+    _, _, listed = after.partition("\npandas_categorical:")
+    held = json.loads(listed.partition("\n")[0] or "null")
+    if not held:
+        return ()
+    infos = header["feature_infos"].split(" ")
+    names = header["feature_names"].split(" ")
+    told = [(n, i) for n, i in enumerate(infos) if not i.startswith(("[", _UNUSED))]
+    fits = len(told) == len(held) and all(
+        max(map(int, info.split(":"))) < len(values)
+        for (_, info), values in zip(told, held, strict=True)
+    )
+    if not fits:
+        raise ConversionError(
+            f"LightGBM: {len(held)} columns of pandas with categories, of which"
+            f" {len(told)} were trained on as such, so that they cannot be told apart;"
+            " train on all of them (unordered, not constant), or with an OrdinalEncoder"
+            " before it"
+        )
+    return tuple(
+        labels(number, names[number], values)
+        for (number, _), values in zip(told, held, strict=True)
     )
 
 
