@@ -243,6 +243,7 @@ def test_threads_are_spoken_to_as_a_process_is(served: Served) -> None:
     stats = served.next()
     assert isinstance(stats, Stats)
     assert stats.bundles[0].rows == 1
+    assert stats.rss_bytes == 0, "the agent's own size holds it"
     time.sleep(0.1)
     served.attendant.tick(time.monotonic())  # asks whether it lives
     assert served.inbox.get(timeout=30).document == {"event": "pong"}  # type: ignore[union-attr]  # Said

@@ -34,7 +34,10 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """What the worker counted since it was last asked."""
+    """What the worker counted since it was last asked.
+
+    `rss_bytes` is the size of its process, 0 where it has none of its own.
+    """
 
     bundles: tuple[BundleCounts, ...] = ()
     rss_bytes: int = 0
@@ -205,7 +208,9 @@ class Attendant:
                 self._counted.append(BundleCounts.from_row(counts))
             case "stats":
                 counted, self._counted = tuple(self._counted), []
-                return Stats(bundles=counted, rss_bytes=said.integer("rss_bytes"))
+                apart = self._lifeline is None  # else the agent's own size holds it
+                rss_bytes = said.integer("rss_bytes") if apart else 0
+                return Stats(bundles=counted, rss_bytes=rss_bytes)
         return None  # pong
 
     def _died(self, how: str, now_s: float) -> Notice:
