@@ -253,6 +253,8 @@ def test_an_orderly_end_leaves_no_note(served: Served) -> None:
     served.next()
     served.attendant.stop(10)
     assert not served.note.exists()
+    assert isinstance(served.next(), Stats), "its last words are what it counted"
+    assert isinstance(served.inbox.get(timeout=30), Ended)
 
 
 def test_the_watchdog_is_held_back_while_the_threads_do_not_answer(served: Served) -> None:

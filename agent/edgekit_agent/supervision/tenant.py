@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from edgekit_agent import lines, memory
-from edgekit_agent.supervision.child import News, Said
+from edgekit_agent.supervision.child import Ended, News, Said
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ class Tenant:
         except Exception:  # a defect: no thread is left that answers
             log.exception("a defect of what serves")
             self.kill()
+        self._inbox.put(Ended(self, "it was told to stop"))
         self._over.set()
 
     def _heard(self) -> Iterator[dict[str, object]]:
