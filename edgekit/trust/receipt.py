@@ -40,14 +40,14 @@ def key_id(public: bytes) -> str:
     return hashlib.sha256(public).hexdigest()
 
 
+def public_half(pem: bytes) -> bytes:
+    """Return the public key of a private one; ConfigError for a key that is none."""
+    return _raw(_private(pem).public_key())
+
+
 def sign(receipt: Receipt, pem: bytes) -> bytes:
     """Return the signed envelope; ConfigError for a key that is none."""
-    try:
-        private = load_pem_private_key(pem, None)
-    except (ValueError, TypeError) as error:
-        raise ConfigError("receipt key: an unencrypted PEM file is expected") from error
-    if not isinstance(private, Ed25519PrivateKey):
-        raise ConfigError("receipt key: an Ed25519 key is expected")
+    private = _private(pem)
     signature = {
         "keyid": key_id(_raw(private.public_key())),
         "sig": private.sign(receipt.to_json()).hex(),
@@ -79,6 +79,16 @@ def envelope_content(payload: bytes) -> Receipt:
     return read(
         Reader.from_json(payload, subject=_SUBJECT, error=TrustError).child("signed")
     )
+
+
+def _private(pem: bytes) -> Ed25519PrivateKey:
+    try:
+        private = load_pem_private_key(pem, None)
+    except (ValueError, TypeError) as error:
+        raise ConfigError("receipt key: an unencrypted PEM file is expected") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise ConfigError("receipt key: an Ed25519 key is expected")
+    return private
 
 
 def _raw(public: Ed25519PublicKey) -> bytes:

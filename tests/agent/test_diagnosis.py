@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.trust.receipt import generate
 from edgekit_agent.config import load
-from edgekit_agent.diagnosis import hooks, system
+from edgekit_agent.diagnosis import hooks, receipts, system
 from edgekit_agent.diagnosis.finding import Level
 from tests.agent.test_cli import provision
 
@@ -70,3 +71,21 @@ def test_a_hook_that_would_not_be_run_is_told(folder: Path) -> None:
     hook.chmod(0o755)
     (found,) = hooks.look(settings)
     assert found.level is Level.OK
+
+
+def test_a_key_that_signs_nothing_is_told_and_keeps_no_update_away(folder: Path) -> None:
+    path = provision(folder)
+    assert list(receipts.look(load(path))) == []
+    path.write_text(f'receipt_key_file = "pi-7.receipt.key"\n{path.read_text()}')
+    key = path.with_name("pi-7.receipt.key")
+    (found,) = receipts.look(load(path))
+    assert (found.level, "cannot be read" in found.fact) == (Level.NOTE, True)
+    key.write_bytes(generate()[0])
+    key.chmod(0o644)
+    (found,) = receipts.look(load(path))
+    assert "mode 644, others may use it; 640 is expected" in found.fact
+    key.chmod(0o640)
+    assert [one.level for one in receipts.look(load(path))] == [Level.OK]
+    key.write_bytes(b"garbage")
+    (found,) = receipts.look(load(path))
+    assert "an unencrypted PEM file is expected" in found.fact

@@ -11,6 +11,7 @@ import pytest
 
 from edgekit.statement import pointer_path, record_path, slug
 from edgekit.trust.layout import statement_file
+from edgekit.trust.receipt import generate
 from edgekit.wire import MAX_PAYLOAD_BYTES, Topics
 from tests.agent.making import made
 from tests.e2e.household import Household, household
@@ -51,7 +52,11 @@ def session() -> Iterator[Recorded]:
     with household() as house, tapped(house) as wiretap:
         path = house.folder / "agent.toml"
         text = path.read_text("utf-8")
-        path.write_text(f'home_assistant = "homeassistant"\n{text}', "utf-8")
+        key = house.folder / "receipt.key"
+        key.write_bytes(generate()[0])
+        key.chmod(0o600)
+        settings = 'home_assistant = "homeassistant"\nreceipt_key_file = "receipt.key"\n'
+        path.write_text(settings + text, "utf-8")
         house.stop("depot")
         house.start_depot()
         house.release(FIRST, 1)
@@ -83,7 +88,16 @@ def test_the_session_that_was_recorded_is_whole(session: Recorded) -> None:
     assert {"edgekit-pi-7", "edgekit-pi-7-updater"} < clients
     assert any(client.startswith("edgekit-depot-farm") for client in clients)
     last = [topic.rpartition("/")[2] for topic in session.topics]
-    own = {"want", "state", "presence", "telemetry", "taken", "figures", "config"}
+    own = {
+        "want",
+        "state",
+        "presence",
+        "receipt",
+        "telemetry",
+        "taken",
+        "figures",
+        "config",
+    }
     assert {"index", "timestamp%2Ejson"} | own <= {*last}
     assert any("/blob/" in topic for topic in session.topics)
 
