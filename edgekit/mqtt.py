@@ -1,13 +1,13 @@
-"""The messaging port over MQTT 3.1.1: the one file that knows paho.
+"""The messaging port over MQTT 3.1.1.
 
 It turns paho's codes and callbacks into edgekit's arrivals and errors, and cures what a
-small device would suffer from: Nagle's delay, unbounded queues, oversize QoS 1 messages
-re-sent for ever, reconnections in step with a whole fleet. Knows no topics of edgekit.
+small device would suffer from: unbounded queues, oversize QoS 1 messages re-sent for ever,
+reconnections in step with a whole fleet. With edgekit.mqtt_client it alone knows paho.
+Knows no topics of edgekit.
 """
 
 import logging
 import random
-import socket
 import ssl
 import threading
 import time
@@ -16,15 +16,17 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from paho.mqtt import client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.exception import MQTTException
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgekit.address import BrokerAddress
 from edgekit.errors import TransportError
-from edgekit.inbox import MAX_BYTES, MAX_MESSAGES, Inbox
+from edgekit.inbox import Inbox
+from edgekit.mqtt_client import MAX_UNSENT, MqttClient, new_client
 from edgekit.outbox import Outbox
 from edgekit.refused import Refused
+from edgekit.session import Backoff, LastWill, SessionOptions
 from edgekit.transport import Arrival, Connected, Disconnected, Message
 from edgekit.wire import MAX_PAYLOAD_BYTES
 
@@ -33,53 +35,8 @@ __all__ = ["Backoff", "BrokerAddress", "LastWill", "MqttTransport", "SessionOpti
 logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 5.0
-MAX_PACKET_BYTES = 2 * MAX_PAYLOAD_BYTES  # a message, its topic, and as much again
 MAX_FILTERS_A_REQUEST = 8  # AWS IoT Core refuses a SUBSCRIBE with more
-_MAX_UNSENT = 1000  # QoS 1 messages that wait for the broker
-_MAX_IN_FLIGHT = 100
 _LOOP_S = 1.0
-READ_AHEAD_BYTES = 4096  # a header and some small messages; the rest of a chunk is not
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastWill:
-    """What the broker publishes for a client that vanished without a goodbye."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
-    """How long to wait before a reconnection: doubling, with full jitter.
-
-    Jitter keeps a fleet from returning in step to a broker that was just restarted.
-    """
-
-    first_s: float = 0.5
-    most_s: float = 60.0
-
-    def delay_s(self, attempt: int, chance: float) -> float:
-        """Return the delay before attempt 0, 1, …; `chance` is drawn from [0, 1)."""
-        bound = min(self.most_s, self.first_s * 2.0 ** min(attempt, 30))
-        return bound * (0.1 + 0.9 * chance)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionOptions:
-    """How a session waits, and how much it holds.
-
-    `patient`: do not insist on the first connection, the broker may come up later.
-    """
-
-    queue_messages: int = MAX_MESSAGES
-    queue_bytes: int = MAX_BYTES
-    keepalive_s: int = 30
-    connect_timeout_s: float = 10.0
-    backoff: Backoff = field(default_factory=Backoff)
-    patient: bool = False
 
 
 @dataclass(slots=True)
@@ -91,37 +48,6 @@ class _Session:
     trouble: str = ""
     failures: int = 0
     decided: threading.Event = field(default_factory=threading.Event)
-
-
-class _BoundedClient(paho.Client):
-    """Reads no packet longer than edgekit's are, and reads ahead.
-
-    A packet's header may promise 256 MB, and paho makes room for them: more than a small
-    device has. It also asks the system for each byte of a header alone. It has no setting
-    for either in MQTT 3.1.1, so a protected method is bounded, and fed from what was read
-    ahead; tests/core/test_mqtt_hostile.py notices when paho no longer calls it.
-    """
-
-    refused = ""
-    ahead = b""  # was read and not asked for yet
-
-    def reconnect(self) -> MQTTErrorCode:
-        self.ahead = b""
-        return super().reconnect()
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if bufsize > MAX_PACKET_BYTES:
-            self.refused = (
-                f"the broker sends a packet of {bufsize} bytes, up to {MAX_PACKET_BYTES}"
-                " are read"
-            )
-            raise ConnectionAbortedError(self.refused)
-        if not self.ahead:
-            if bufsize >= READ_AHEAD_BYTES:
-                return bytes(super()._sock_recv(bufsize))
-            self.ahead = bytes(super()._sock_recv(READ_AHEAD_BYTES))
-        data, self.ahead = self.ahead[:bufsize], self.ahead[bufsize:]
-        return data
 
 
 class MqttTransport:
@@ -219,7 +145,7 @@ class MqttTransport:
         except ValueError as error:
             raise TransportError(f"{topic}: cannot be published: {error}") from error
         if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
-            raise TransportError(f"{topic}: {_MAX_UNSENT} messages already wait unsent")
+            raise TransportError(f"{topic}: {MAX_UNSENT} messages already wait unsent")
         if qos or info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._outbox.published(info.mid, qos=qos, size=len(payload), session=session)
 
@@ -315,28 +241,12 @@ class MqttTransport:
 
     # --- paho ------------------------------------------------------------------------
 
-    def _new_client(self, client_id: str, will: LastWill | None) -> _BoundedClient:
-        client = _BoundedClient(
-            CallbackAPIVersion.VERSION2,
-            client_id=client_id,
-            clean_session=True,
-            protocol=paho.MQTTv311,
-            reconnect_on_failure=False,
-        )
-        client.max_queued_messages_set(_MAX_UNSENT)
-        client.max_inflight_messages_set(_MAX_IN_FLIGHT)
-        if self._address.username is not None:
-            client.username_pw_set(self._address.username, self._address.password())
-        if self._address.tls:
-            client.tls_set_context(self._address.tls_context())
-        if will is not None:
-            client.will_set(will.topic, will.payload, will.qos, will.retain)
+    def _new_client(self, client_id: str, will: LastWill | None) -> MqttClient:
+        client = new_client(self._address, client_id, will)
         client.on_connect = self._on_connect
         client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
-        client.on_socket_open = _send_small_packets_at_once
-        client.on_socket_register_write = _leave_writing_to_the_network_thread
         return client
 
     def _ask_for(self, filters: Mapping[str, int]) -> None:
@@ -429,17 +339,3 @@ class MqttTransport:
                 self._address.url,
                 len(refused),
             )
-
-
-def _send_small_packets_at_once(
-    _client: paho.Client, _data: object, sock: "paho.SocketLike"
-) -> None:
-    """Switch Nagle's algorithm off: a metadata refresh took 440 ms with it, 15 without."""
-    if isinstance(sock, socket.socket):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _leave_writing_to_the_network_thread(
-    _client: paho.Client, _data: object, _sock: object
-) -> None:
-    """Keep paho from writing in the publisher's thread, beside the network thread."""

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from edgekit.address import BrokerAddress
-from edgekit.mqtt import MAX_PACKET_BYTES, Backoff, MqttTransport, SessionOptions
+from edgekit.mqtt import Backoff, MqttTransport, SessionOptions
+from edgekit.mqtt_client import MAX_PACKET_BYTES
 from edgekit.transport import Connected, Disconnected, Message
 from tests.brokers import next_message, next_news
 
