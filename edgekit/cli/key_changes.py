@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from edgekit.cli import proposals
 from edgekit.cli.options import (
     fleet_option,
     json_option,
@@ -22,7 +23,8 @@ from edgekit.errors import ConfigError
 from edgekit.fleet import config
 from edgekit.fleet.folder import FleetFolder
 from edgekit.statement import stage_role
-from edgekit.trust.keys import KeyFolder, Origin
+from edgekit.trust.key_proposal import KeyProposal
+from edgekit.trust.keys import KeyFolder, Origin, public_key
 from edgekit.trust.layout import short
 from edgekit.trust.repository import Publication, Repository
 from edgekit.trust.roles import RoleKeys
@@ -62,6 +64,11 @@ def change_options(function: Command) -> Command:
     """Add --dry-run, and where the keys are: the parameter `place`."""
 
     @click.option("--dry-run", is_flag=True, help="Say what would change; change nothing.")
+    @click.option(
+        "--propose",
+        is_flag=True,
+        help="Change nothing yet: write a file for `edgekit sign` and `edgekit publish`.",
+    )
     @keys_option
     @fleet_option
     @passphrase_option
@@ -120,13 +127,37 @@ def origin_options(function: Command) -> Command:
     return wrapped  # type: ignore[return-value]  # click calls it by its options
 
 
-def carry_out(
-    change: KeyChange, place: Place, *, origin: Origin | None, dry_run: bool, as_json: bool
+def theirs_option(function: Command) -> Command:
+    """Add --theirs: the parameter `theirs`."""
+    return click.option(
+        "--theirs",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        metavar="FILE",
+        help="The new key is another person's: FILE is its public half, which `edgekit keys"
+        " make` prints. With --propose.",
+    )(function)
+
+
+def carry_out(  # noqa: PLR0913 - one parameter for each option
+    change: KeyChange,
+    place: Place,
+    *,
+    origin: Origin | None,
+    theirs: Path | None = None,
+    propose: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Change keys, or only say what that would do."""
+    """Change keys, propose to, or only say what that would do."""
+    if theirs is not None and (origin is not None or not propose):
+        raise ConfigError("--theirs: it belongs to --propose, and to no --signer")
     if dry_run:
         preview = place.onlooker().preview(change)
         _say_preview(preview, _devices(place.fleet, preview.role), as_json=as_json)
+    elif propose:
+        key = None if theirs is None else public_key(theirs)
+        proposal = place.locksmith(origin).propose(change, theirs=key)
+        proposals.pending(proposal, place.fleet, as_json=as_json)
     else:
         say_changed(place.locksmith(origin).change(change), as_json=as_json)
 
@@ -148,6 +179,21 @@ def say_changed(changed: Changed, *, as_json: bool) -> None:
         click.echo(f"{made.path}: key {short(made.key.keyid)}")
     if changed.revoked:
         click.echo(f"key {short(changed.revoked)} no longer signs; destroy it", err=True)
+
+
+def publish_keys(proposal: KeyProposal, place: Place, *, as_json: bool) -> None:
+    """Let a proposal's keys sign from now on, and say so."""
+    locksmith = place.locksmith(None)
+    done = locksmith.repository.publish_keys(
+        proposal, signers=locksmith.signers(), now=locksmith.now
+    )
+    if as_json:
+        print_json({"signed_by": signed_by(done)})
+        return
+    for change in proposal.key_changes():
+        click.echo(f"{change.role}: {_sums(change.after)} from now on")
+        for keyid in sorted(set(change.before.keyids) - set(change.after.keyids)):
+            click.echo(f"key {short(keyid)} no longer signs; destroy it", err=True)
 
 
 def signed_by(publication: Publication) -> dict[str, list[str]]:
@@ -175,7 +221,7 @@ def _say_preview(preview: Preview, devices: list[str] | None, *, as_json: bool) 
     if not preview.possible:
         raise ConfigError(
             f"{preview.role}: signatures would be missing; name the folders of the other"
-            " keys with --keys"
+            " keys with --keys, or have them signed elsewhere with --propose"
         )
 
 

@@ -11,6 +11,7 @@ from edgekit.cli.key_changes import (
     origin_options,
     say_changed,
     signed_by,
+    theirs_option,
 )
 from edgekit.cli.options import (
     fleet_option,
@@ -18,10 +19,11 @@ from edgekit.cli.options import (
     keys_option,
     passphrase_option,
     print_json,
+    read_passphrase,
 )
 from edgekit.errors import ConfigError
 from edgekit.statement import stage_role
-from edgekit.trust.keys import KeyFile, KeyFolder, Origin
+from edgekit.trust.keys import KeyFile, KeyFolder, Origin, public_pem
 from edgekit.trust.layout import TIME_FORMAT, short
 from edgekit.trust.repository import ONLINE_ROLES, Repository, RoleState
 from edgekit.trust.rotation import Add, Replace, Revoke
@@ -37,7 +39,8 @@ def command() -> None:
     stage runs, snapshot and timestamp keep it fresh, targets and root name the keys of
     the others. Replacing a key of models or of a stage takes the key of targets;
     replacing one of targets, snapshot, timestamp or root takes the key of root. With
-    --dry-run a change only says what it would sign, and who would have to.
+    --dry-run a change only says what it would sign, and who would have to. With --propose
+    it becomes a file that several people sign, each on a machine of their own.
     """
 
 
@@ -64,6 +67,27 @@ def list_keys(*, fleet_folder: Path, as_json: bool) -> None:
         click.echo(f"{files[keyid].path}: signs for no role; destroy it", err=True)
 
 
+@command.command(name="make")
+@click.argument("role")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Your own folder of key files.",
+)
+@passphrase_option
+def make_key(*, role: str, folder: Path, passphrase_file: Path | None) -> None:
+    """Make a key of your own for ROLE, on your own machine; print its public half.
+
+    It signs for nothing yet. Give what is printed to whoever runs `edgekit keys add ROLE
+    --propose --theirs FILE`, and sign the proposal that comes of it with `edgekit sign`.
+    """
+    secret = read_passphrase(passphrase_file, confirm=True)
+    made = KeyFolder(folder).generate(role, passphrase=secret)
+    click.echo(f"{made.path}: key {short(made.key.keyid)}", err=True)
+    click.echo(public_pem(made), nl=False)
+
+
 @command.command(name="add")
 @click.argument("role")
 @click.option(
@@ -73,6 +97,7 @@ def list_keys(*, fleet_folder: Path, as_json: bool) -> None:
 )
 @click.option("--new", is_flag=True, help="ROLE is stage-NAME of a stage to be made.")
 @origin_options
+@theirs_option
 @change_options
 def add_key(  # noqa: PLR0913 - one parameter for each option
     *,
@@ -80,7 +105,9 @@ def add_key(  # noqa: PLR0913 - one parameter for each option
     threshold: int | None,
     new: bool,
     origin: Origin | None,
+    theirs: Path | None,
     place: Place,
+    propose: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -91,10 +118,18 @@ def add_key(  # noqa: PLR0913 - one parameter for each option
     """
     change = Add(role=role, threshold=threshold)
     if not new:
-        carry_out(change, place, origin=origin, dry_run=dry_run, as_json=as_json)
+        carry_out(
+            change,
+            place,
+            origin=origin,
+            theirs=theirs,
+            propose=propose,
+            dry_run=dry_run,
+            as_json=as_json,
+        )
         return
-    if dry_run:
-        raise ConfigError("--new: a dry run is for roles that are there")
+    if dry_run or propose or theirs:
+        raise ConfigError("--new: a dry run or a proposal is for roles that are there")
     stage = role.removeprefix("stage-")
     made = place.locksmith(origin).add_stage(stage, stage_role(stage))
     say_changed(made, as_json=as_json)
@@ -106,13 +141,16 @@ def add_key(  # noqa: PLR0913 - one parameter for each option
     "--key", "keyid", default="", help="Which key goes, where the role has several."
 )
 @origin_options
+@theirs_option
 @change_options
 def rotate_key(  # noqa: PLR0913 - one parameter for each option
     *,
     role: str,
     keyid: str,
     origin: Origin | None,
+    theirs: Path | None,
     place: Place,
+    propose: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -121,8 +159,15 @@ def rotate_key(  # noqa: PLR0913 - one parameter for each option
     Devices refuse what the old key signs as soon as they see the change. This is also
     how a stolen key is answered.
     """
-    change = Replace(role=role, keyid=keyid)
-    carry_out(change, place, origin=origin, dry_run=dry_run, as_json=as_json)
+    carry_out(
+        Replace(role=role, keyid=keyid),
+        place,
+        origin=origin,
+        theirs=theirs,
+        propose=propose,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @command.command(name="revoke")
@@ -142,6 +187,7 @@ def revoke_key(  # noqa: PLR0913 - one parameter for each option
     keyid: str,
     threshold: int | None,
     place: Place,
+    propose: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -151,7 +197,7 @@ def revoke_key(  # noqa: PLR0913 - one parameter for each option
     sign.
     """
     change = Revoke(role=role, keyid=keyid, threshold=threshold)
-    carry_out(change, place, origin=None, dry_run=dry_run, as_json=as_json)
+    carry_out(change, place, origin=None, propose=propose, dry_run=dry_run, as_json=as_json)
 
 
 @command.command(name="renew")

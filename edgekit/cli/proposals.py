@@ -10,26 +10,33 @@ from edgekit.cli.options import print_json
 from edgekit.cli.talk import size
 from edgekit.errors import ConfigError, StoreError
 from edgekit.statement import MODELS_ROLE, ReleaseRecord, StagePointer, slug
+from edgekit.trust.key_proposal import KeyProposal, parse
 from edgekit.trust.layout import short
 from edgekit.trust.proposal import MAX_BYTES, Change, Proposal
+from edgekit.trust.roles import RoleKeys
 
 _SHORT = 12
+AnyProposal = Proposal | KeyProposal
 
 
-def pending(proposal: Proposal, fleet_folder: Path, *, as_json: bool) -> None:
+def pending(proposal: AnyProposal, fleet_folder: Path, *, as_json: bool) -> None:
     """Keep a proposal in the fleet folder, and say what comes next."""
     path = _keep(fleet_folder, proposal)
     if as_json:
         print_json({**document(proposal, path), "pending": True})
         return
     show(proposal)
+    if isinstance(proposal, KeyProposal):
+        waits = "no key has changed yet"
+    else:
+        waits = "nothing runs it yet"
     click.echo(
-        f"\npending: nothing runs it yet; have {path} signed with `edgekit sign`,\n"
+        f"\npending: {waits}; have {path} signed with `edgekit sign`,\n"
         "on the machine where the other key is, then `edgekit publish` it"
     )
 
 
-def _keep(folder: Path, proposal: Proposal) -> Path:
+def _keep(folder: Path, proposal: AnyProposal) -> Path:
     path = folder / "pending" / f"{_name(proposal)}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +46,10 @@ def _keep(folder: Path, proposal: Proposal) -> Path:
     return path
 
 
-def _name(proposal: Proposal) -> str:
+def _name(proposal: AnyProposal) -> str:
     """Name the first pointer in it, or record taken back: model, version, stage."""
+    if isinstance(proposal, KeyProposal):
+        return "-".join(["keys", *(change.role for change in proposal.key_changes())])
     for change in proposal.changes():
         for data in change.added.values():
             if change.role != MODELS_ROLE:
@@ -52,22 +61,25 @@ def _name(proposal: Proposal) -> str:
     return "proposal"
 
 
-def read(path: Path) -> Proposal:
+def read(path: Path) -> AnyProposal:
     """Read a proposal that somebody sent, verified."""
     try:
         with path.open("rb") as file:
-            return Proposal.from_json(file.read(MAX_BYTES + 1))
+            return parse(file.read(MAX_BYTES + 1))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
 
 
-def show(proposal: Proposal) -> None:
+def show(proposal: AnyProposal) -> None:
     """Print what would change, and which signatures are there."""
     keyids = sorted(proposal.root.signed.roles["root"].keyids)
     words = ", ".join(short(keyid) for keyid in keyids)
     click.echo(
         f"fleet {proposal.fleet}, root {proposal.root.signed.version} (keys {words})"
     )
+    if isinstance(proposal, KeyProposal):
+        _show_keys(proposal)
+        return
     for change in proposal.changes():
         signatures = f"{len(change.signed_by)} of {change.threshold} signatures"
         click.echo(f"{change.role}, version {change.version}: {signatures}")
@@ -75,8 +87,42 @@ def show(proposal: Proposal) -> None:
             click.echo(f"  {line}")
 
 
-def document(proposal: Proposal, path: Path) -> dict[str, object]:
+def _show_keys(proposal: KeyProposal) -> None:
+    for change in proposal.key_changes():
+        before, after = change.before, change.after
+        click.echo(
+            f"keys of {change.role}: {_needs(before)} must sign now,"
+            f" {_needs(after)} afterwards"
+        )
+        for keyid in after.keyids:
+            click.echo(f"  {'+' if keyid not in before.keyids else ' '} {short(keyid)}")
+        for keyid in sorted(set(before.keyids) - set(after.keyids)):
+            click.echo(f"  - {short(keyid)}")
+    for one in proposal.gathered():
+        for keys in one.by:
+            there = keys.threshold - one.lacking(keys)
+            words = ", ".join(map(short, keys.keyids))
+            click.echo(
+                f"{one.role}, version {one.version}: {there} of {keys.threshold}"
+                f" signatures of {words}"
+            )
+
+
+def _needs(keys: RoleKeys) -> str:
+    return f"{keys.threshold} of {len(keys.keys)}"
+
+
+def missing(proposal: AnyProposal) -> int:
+    """Return how many signatures are still to come, at least."""
+    if isinstance(proposal, KeyProposal):
+        return sum(one.lacks for one in proposal.gathered())
+    return sum(change.lacks for change in proposal.changes())
+
+
+def document(proposal: AnyProposal, path: Path) -> dict[str, object]:
     """Return the same for a script."""
+    if isinstance(proposal, KeyProposal):
+        return _keys_document(proposal, path)
     return {
         "file": str(path),
         "fleet": proposal.fleet,
@@ -92,6 +138,33 @@ def document(proposal: Proposal, path: Path) -> dict[str, object]:
             for change in proposal.changes()
         },
     }
+
+
+def _keys_document(proposal: KeyProposal, path: Path) -> dict[str, object]:
+    return {
+        "file": str(path),
+        "fleet": proposal.fleet,
+        "complete": proposal.complete,
+        "keys": {
+            change.role: {
+                "before": _role_keys(change.before),
+                "after": _role_keys(change.after),
+            }
+            for change in proposal.key_changes()
+        },
+        "roles": {
+            one.role: {
+                "version": one.version,
+                "signed_by": list(one.signed_by),
+                "by": [{**_role_keys(k), "missing": one.lacking(k)} for k in one.by],
+            }
+            for one in proposal.gathered()
+        },
+    }
+
+
+def _role_keys(keys: RoleKeys) -> dict[str, object]:
+    return {"threshold": keys.threshold, "keys": list(keys.keyids)}
 
 
 def _lines(change: Change) -> Iterator[str]:

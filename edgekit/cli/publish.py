@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from edgekit.cli import proposals
+from edgekit.cli.key_changes import Place, publish_keys
 from edgekit.cli.options import (
     fleet_option,
     json_option,
@@ -16,6 +17,7 @@ from edgekit.cli.options import (
 from edgekit.cli.talk import now
 from edgekit.cli.workplace import open_workplace
 from edgekit.fleet.folder import FleetFolder
+from edgekit.trust.key_proposal import KeyProposal
 
 
 @click.command(name="publish")
@@ -32,9 +34,10 @@ def command(
     passphrase_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Offer a pending release to the devices, once everybody has signed it.
+    """Offer a pending release or change of keys, once everybody has signed it.
 
-    FILE is what `edgekit release` wrote and others signed with `edgekit sign`. Only the
+    FILE is what `edgekit release` wrote, or `edgekit keys` with --propose, and others
+    signed with `edgekit sign`. Only the
     online keys of the fleet are needed. It is refused when signatures are missing, or when
     the fleet has changed since it was proposed.
 
@@ -43,6 +46,12 @@ def command(
       edgekit publish fleet/pending/wine-7-production.json
     """  # noqa: D301 - click's mark for lines that stay as they are
     proposal = proposals.read(file)
+    if isinstance(proposal, KeyProposal):
+        place = Place(
+            fleet=fleet_folder, elsewhere=elsewhere, passphrase_file=passphrase_file
+        )
+        publish_keys(proposal, place, as_json=as_json)
+        return
     folder = FleetFolder(path=fleet_folder)
     passphrase = read_passphrase(passphrase_file)
     with open_workplace(folder, passphrase=passphrase, elsewhere=elsewhere) as workplace:

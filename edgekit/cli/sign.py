@@ -47,12 +47,12 @@ def command(  # noqa: PLR0913 - one argument for each option
     passphrase_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Sign a pending release with your own key, on your own machine.
+    """Sign a pending release or change of keys with your own key, on your machine.
 
     FILE is what `edgekit release` or `edgekit rollback` wrote where a stage needs several
-    signatures. It holds no secret and needs no fleet folder: what would change is told
-    from signed metadata in it. Send it back with your signature in it; `edgekit publish`
-    offers it to the devices when it has all it needs.
+    signatures, or `edgekit keys` with --propose. It holds no secret and needs no fleet
+    folder: what would change is told from signed metadata in it. Send it back with your
+    signature in it; `edgekit publish` offers it to the devices when it has all it needs.
 
     \b
     Example:
@@ -80,6 +80,6 @@ def command(  # noqa: PLR0913 - one argument for each option
     if as_json:
         print_json(proposals.document(signed, file))
         return
-    missing = sum(change.lacks for change in signed.changes())
+    missing = proposals.missing(signed)
     told = f"{missing} more to come" if missing else "nothing is missing"
     click.echo(f"signed: {file}; {told}")

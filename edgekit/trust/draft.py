@@ -5,7 +5,7 @@ two online ones, need to be at hand.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -152,6 +152,37 @@ class Draft:
         self._touched.add(role)
         self._signed.add(role)
 
+    def propose_keys(
+        self, terms: Terms
+    ) -> tuple[Metadata[Root] | None, dict[str, Metadata[Targets]]]:
+        """Return the new root, if it changes, and the other roles that people sign.
+
+        With the signatures at hand; the online roles are signed when it is published.
+        """
+        people = (self._touched - self._current.stale) & {ROOT, *self._roles}
+        for role in people:
+            metadata: AnyMetadata = self._root if role == ROOT else self._roles[role]
+            self._date(role, metadata, terms)
+            for keys in self._needed_keys(role):
+                _sign_with_those_here(metadata, keys, terms.signers)
+        root = self._root if ROOT in people else None
+        return root, {role: self._roles[role] for role in people - {ROOT}}
+
+    def adopt_keys(
+        self, root: Metadata[Root] | None, roles: Mapping[str, Metadata[Targets]]
+    ) -> None:
+        """Take a new root and roles with the signatures they have."""
+        before = self._root.signed
+        if root is not None:
+            self._root = root
+            self._touched.add(ROOT)
+        for role in (SNAPSHOT, TIMESTAMP):
+            if keys_of(before, role) != keys_of(self._root.signed, role):
+                self._touched.add(role)
+        self._roles.update(roles)
+        self._touched |= set(roles)
+        self._signed |= set(roles) | ({ROOT} if root is not None else set())
+
     def signings(self) -> tuple[Signing, ...]:
         """Return what sign() would sign, in its order."""
         roles = sorted(self._touched & set(self._roles))
@@ -217,9 +248,11 @@ class Draft:
             self._date(role, metadata, terms)
             for keys in self._needed_keys(role):
                 _sign(role, metadata, keys, terms.signers)
-        self._delegator(delegator_of(role)).verify_delegate(
-            role, metadata.signed_bytes, metadata.signatures
-        )
+        delegators = [self._delegator(delegator_of(role))]
+        if role == ROOT:
+            delegators.append(self._current.root.signed)
+        for delegator in delegators:
+            delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
         data = metadata.to_bytes()
         if len(data) > terms.limits.metadata_bytes(role):
             raise ConfigError(
@@ -260,10 +293,12 @@ class Draft:
 
 
 def _sign_with_those_here(
-    metadata: Metadata[Targets], keys: RoleKeys, signers: SignerLookup
+    metadata: AnyMetadata, keys: RoleKeys, signers: SignerLookup
 ) -> None:
     for keyid in keys.keyids:
-        signer = signers(keyid) if len(metadata.signatures) < keys.threshold else None
+        done = len(set(metadata.signatures) & set(keys.keyids))
+        wanted = done < keys.threshold and keyid not in metadata.signatures
+        signer = signers(keyid) if wanted else None
         if signer is not None:
             metadata.sign(signer, append=True)
 

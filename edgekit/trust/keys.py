@@ -31,6 +31,7 @@ SignerLookup = Callable[[str], Signer | None]  # by key id; None: that key is no
 _PRIVATE_MODE = 0o600
 _FOLDER_MODE = 0o700
 _LINE = re.compile(r"^(signer|pin_file): (\S.*)$", re.MULTILINE)
+_PUBLIC = re.compile(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----\n", re.DOTALL)
 _NAME = re.compile(r"(?P<role>.+)-(?P<number>[0-9]+)\.pem")
 
 
@@ -154,6 +155,20 @@ class KeyFolder:
         names = (_NAME.fullmatch(path.name) for path in self.folder.glob("*.pem"))
         taken = [int(name["number"]) for name in names if name and name["role"] == role]
         return max(taken, default=0) + 1
+
+
+def public_key(path: Path) -> Key:
+    """Return the public key in a PEM file, say another person's; or raise ConfigError."""
+    return _key_file(path).key
+
+
+def public_pem(file: KeyFile) -> str:
+    """Return the public half of a key file, which may be given to anybody."""
+    text = _read(file.path).decode("ascii", "replace")
+    found = _PUBLIC.search(text)
+    if found is None:
+        raise ConfigError(f"{file.path}: no public key in it")
+    return found[0]
 
 
 def _key_file(path: Path) -> KeyFile:

@@ -21,6 +21,7 @@ from edgekit.statement import (
 from edgekit.trust.draft import Draft, SignedDraft, Signing, Terms
 from edgekit.trust.expiry import DEFAULT_LIFETIMES, Lifetimes
 from edgekit.trust.generation import Generation, load
+from edgekit.trust.key_proposal import KeyProposal
 from edgekit.trust.keys import SignerLookup
 from edgekit.trust.layout import (
     FLEET_FIELD,
@@ -271,6 +272,43 @@ class Repository:
         draft = Draft(current, lambda role: self._next_version(role, current))
         draft.set_keys(role, keys)
         return draft.signings()
+
+    def propose_keys(
+        self, role: str, keys: RoleKeys, *, signers: SignerLookup, now: datetime
+    ) -> KeyProposal:
+        """Return what set_keys() would sign as a proposal; writes nothing."""
+        current = self._load()
+        if current.stale:
+            raise ConfigError(
+                f"{', '.join(sorted(current.stale))}: a change of keys was cut short;"
+                " `edgekit keys renew` finishes it"
+            )
+        draft = Draft(current, lambda role: self._next_version(role, current))
+        draft.set_keys(role, keys)
+        root, roles = draft.propose_keys(self._terms(signers, now))
+        return KeyProposal(
+            root=current.root,
+            targets=current.roles[TARGETS],
+            base={one: current.roles[one] for one in roles if one != TARGETS},
+            new_root=root,
+            roles=roles,
+        )
+
+    def publish_keys(
+        self, proposal: KeyProposal, *, signers: SignerLookup, now: datetime
+    ) -> Publication:
+        """Let the keys of a proposal sign, under the signatures that it has gathered.
+
+        ConfigError when some are still missing, or the fleet has changed since.
+        """
+
+        def change(draft: Draft, current: Generation) -> None:
+            proposal.refuse_unlike(current)
+            for role, metadata in proposal.roles.items():
+                self._refuse_used(role, metadata, current)
+            draft.adopt_keys(proposal.new_root, proposal.roles)
+
+        return self._change(change, signers, now)
 
     def add_stage(
         self, stage: str, keys: RoleKeys, *, signers: SignerLookup, now: datetime

@@ -12,6 +12,7 @@ from typing import assert_never
 
 from edgekit.errors import ConfigError
 from edgekit.trust.draft import Signing
+from edgekit.trust.key_proposal import KeyProposal
 from edgekit.trust.keys import KeyFile, KeyFolder, Origin, SignerLookup
 from edgekit.trust.layout import short
 from edgekit.trust.payload import CryptoSigner, Key, Signer
@@ -107,6 +108,25 @@ class Locksmith:
             )
             revoked = leaving.keyid if leaving else None
             return Changed(made=made, revoked=revoked, publication=done)
+
+    def propose(self, change: KeyChange, *, theirs: Key | None = None) -> KeyProposal:
+        """Return a change for others to sign, or raise ConfigError.
+
+        `theirs` is the new key where somebody else holds it; without it one is made here
+        and stays, though nobody knows it before the proposal is published.
+        """
+        present = self._present(change.role)
+        leaving = _leaving(change, present)
+        if theirs is not None or isinstance(change, Revoke):
+            return self._proposed(change, _after(change, present, leaving, theirs))
+        with self._new_key(change) as made:
+            after = _after(change, present, leaving, made.key if made else None)
+            return self._proposed(change, after)
+
+    def _proposed(self, change: KeyChange, after: RoleKeys) -> KeyProposal:
+        return self.repository.propose_keys(
+            change.role, after, signers=self.signers(), now=self.now
+        )
 
     def preview(self, change: KeyChange) -> Preview:
         """Return what change() would do. Signs, writes and decrypts nothing."""
