@@ -20,7 +20,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):/usr/sbin:/sbin# Debian keeps mosquitto there
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help venv demo check test fuzz arm kit docs clean
+.PHONY: help venv demo check test fuzz arm kit deb docs clean
 
 help:  ## list these targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -57,6 +57,9 @@ arm: $(VENV)/.test  ## the agent and its answers on emulated Raspberry Pi proces
 
 kit: $(VENV)/.demo  ## pack what a board needs; MACHINE=aarch64 FOR=3.11 adds all wheels
 	scripts/pack-kit $(BIN)/python dist/edgekit-device.tar.gz $(MACHINE) $(FOR)
+
+deb: $(VENV)/.demo  ## pack a Debian package of the agent; MACHINE=aarch64 FOR=3.11 by default
+	scripts/pack-deb $(BIN)/python dist $(or $(MACHINE),aarch64) $(or $(FOR),3.11)
 
 docs: $(VENV)/.check  ## write docs/cli.md anew from the commands' --help
 	$(BIN)/python -m docs.cli_reference
