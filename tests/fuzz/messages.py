@@ -16,6 +16,7 @@ from edgekit.fleet.watch import take
 from edgekit.offer import Offer, Patch
 from edgekit.statement import ReleaseRecord, StagePointer
 from edgekit.transport import Message
+from edgekit.trust import receipt
 from edgekit.wire import (
     Chunk,
     Repair,
@@ -120,14 +121,21 @@ def _depot_hears(payload: bytes) -> None:
 def _book() -> Book:
     book = Book(Path(tempfile.mkdtemp(prefix="ek-fuzz-")) / "fleet.db")
     book.enroll(
-        Device(name=DEVICE, board="b", models=(), enrolled_by="ada", enrolled_at=NOW)
+        Device(
+            name=DEVICE,
+            board="b",
+            models=(),
+            enrolled_by="ada",
+            enrolled_at=NOW,
+            receipt_key=receipt.generate()[1],
+        )
     )
     return book
 
 
 def _watched(payload: bytes) -> None:
     """`fleet watch` hears it on each of a device's topics; garbage is counted."""
-    for topic in (TOPICS.state(DEVICE), TOPICS.presence(DEVICE)):
+    for topic in (TOPICS.state(DEVICE), TOPICS.presence(DEVICE), TOPICS.receipt(DEVICE)):
         before = _garbage()
         message = Message(topic=topic, payload=payload)
         news = take(message, topics=TOPICS, book=_book(), now=NOW)
