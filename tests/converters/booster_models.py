@@ -192,6 +192,7 @@ CASES: tuple[Case, ...] = (
     _case("lgb-one-against-all", _LGB, _lightgbm("multiclassova", THREE, num_class=3)),
     _case("lgb-poisson", _LGB, _lightgbm("poisson", COUNTS)),
     _case("lgb-dart", _LGB, _lightgbm("binary", LABELS, boosting="dart")),
+    _case("lgb-linear-leaves", _LGB, _lightgbm("regression", NUMBERS, linear_tree=True)),
     _case("lgb-categories", _LGB, _lightgbm("binary", LABELS, sets=1, cat_smooth=1)),
     _case(
         "lgb-forest",

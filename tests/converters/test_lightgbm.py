@@ -250,11 +250,35 @@ def test_packed_trees_take_far_fewer_bytes_than_onnxmltools() -> None:
     np.testing.assert_allclose(got, model.booster_.predict(rows), rtol=1e-4, atol=1e-5)
 
 
-def test_leaves_with_linear_models_are_refused_with_a_next_step(tmp_path: Path) -> None:
-    path = tmp_path / "model.txt"
-    trained("regression", NUMBERS, ROWS, linear_tree=True).save_model(path)
-    with pytest.raises(ConversionError, match="linear_tree=false"):
-        extracted(path, saved_rows(tmp_path, ROWS))
+@pytest.mark.parametrize("rows", [ROWS, GAPS], ids=["whole", "with gaps"])
+@pytest.mark.parametrize("objective", ["regression", "binary", "multiclass"])
+def test_leaves_with_linear_models_answer_as_the_booster_missing_numbers_too(
+    objective: str, rows: Array
+) -> None:
+    truth, more = OBJECTIVES[objective]
+    booster = trained(objective, truth, rows, linear_tree=True, **more)
+    boosted = lightgbm_dump.read(booster.model_to_string())
+    assert isinstance(boosted.margins, Trees)
+    assert boosted.margins.slopes
+    chance = np.random.default_rng(4)
+    near = edges(boosted)
+    asked_of = np.where(np.abs(near) < 10, near, rows[:1]).astype(np.float32)
+    asked_of[chance.random(asked_of.shape) < 0.1] = np.nan
+    in_full = asked_of.astype(np.float64)
+    margins = np.asarray(booster.predict(in_full, raw_score=True))
+    answer = np.asarray(booster.predict(in_full))
+    assert_answers(boosted, asked_of, margins * boosted.scale, answer)
+
+
+def test_a_slope_of_nothing_is_not_spoilt_by_an_infinite_number() -> None:
+    booster = trained("regression", ROWS[:, 0] * 2, ROWS, linear_tree=True)
+    boosted = lightgbm_dump.read(booster.model_to_string())
+    rows = ROWS[:50].astype(np.float32)
+    rows[:, 3] = np.inf
+    answers_of = asked(graph_of(boosted), rows)["answers"].ravel()
+    known = np.isfinite(expected := np.asarray(booster.predict(rows.astype(np.float64))))
+    assert known.any()
+    np.testing.assert_allclose(answers_of[known], expected[known], rtol=1e-4, atol=1e-4)
 
 
 def labelled(rows: int = 400) -> pd.DataFrame:

@@ -38,7 +38,8 @@ class Test(StrEnum):
 class Tree:
     """Columns with one entry a node, the root first; a leaf has -1 as `left`.
 
-    `votes` is float32 [nodes, 1] for the target `target`, or [nodes, targets].
+    `votes` is float32 [nodes, 1] for the target `target`, or [nodes, targets]; in a model
+    with slopes, [nodes, 1 + slopes] for the target.
     """
 
     column: Array
@@ -124,12 +125,17 @@ Derived = Zeros | Members
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trees:
-    """Margins [rows, targets]: the base, and the votes of the leaf a row ends in."""
+    """Margins [rows, targets]: the base, and the votes of the leaf a row ends in.
+
+    With `slopes`, features of the rows, a leaf votes for a constant and a factor for each
+    of them.
+    """
 
     trees: tuple[Tree, ...]
     test: Test
     base: Array  # float32 [targets]
     derived: tuple[Derived, ...] = ()
+    slopes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a model that was not trained: what it answers is nobody's intention."""

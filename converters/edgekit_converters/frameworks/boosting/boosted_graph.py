@@ -122,11 +122,38 @@ def _linear(nodes: Nodes, rows: str, linear: Linear) -> str:
 
 def _trees(nodes: Nodes, rows: str, trees: Trees) -> str:
     parts = [rows, *(_derived(nodes, rows, each) for each in trees.derived)]
+    read = rows
     if len(parts) > 1:
-        rows = nodes.add("Concat", parts, attributes={"axis": 1})
-    return nodes.add(
-        "TreeEnsembleRegressor", [rows], opset=ML, attributes=_attributes(trees)
+        read = nodes.add("Concat", parts, attributes={"axis": 1})
+    sums = nodes.add(
+        "TreeEnsembleRegressor", [read], opset=ML, attributes=_attributes(trees)
     )
+    return _multiplied(nodes, rows, sums, trees) if trees.slopes else sums
+
+
+def _multiplied(nodes: Nodes, rows: str, sums: str, trees: Trees) -> str:
+    """Add each target's constant, and its slopes times the row: [rows, targets].
+
+    A missing number has no slope where it matters, and must not spoil a slope of 0.
+    """
+    gap = nodes.add("IsNaN", [rows])
+    filled = nodes.add("Where", [gap, _number(nodes, 0), rows])
+    largest = float(np.finfo(np.float32).max)
+    ends = [nodes.constant(np.array(end, dtype=np.float32)) for end in (-largest, largest)]
+    finite = nodes.add("Clip", [filled, *ends])
+    wanted = nodes.constant(np.array(trees.slopes, dtype=np.int64))
+    picked = nodes.add("Gather", [finite, wanted], attributes={"axis": 1})
+    before = nodes.constant(np.array([0, 1, 0, 0], dtype=np.int64))  # a column of ones
+    one = nodes.constant(np.array(1, dtype=np.float32))
+    factors = nodes.add("Pad", [picked, before, one])
+    width = 1 + len(trees.slopes)
+    shape = nodes.constant(np.array([-1, len(trees.base), width], dtype=np.int64))
+    parts = nodes.add("Reshape", [sums, shape])
+    middle = nodes.constant(np.array([1], dtype=np.int64))
+    each = nodes.add("Unsqueeze", [factors, middle])
+    product = nodes.add("Mul", [parts, each])
+    last = nodes.constant(np.array([2], dtype=np.int64))
+    return nodes.add("ReduceSum", [product, last], attributes={"keepdims": 0})
 
 
 def _derived(nodes: Nodes, rows: str, wanted: Derived) -> str:
@@ -181,7 +208,7 @@ def _attributes(trees: Trees) -> dict[str, Any]:
         "nodes_missing_value_tracks_true": _of_splits(
             written, reached, "missing_left", np.int64
         ),
-        **_votes(written, reached),
+        **_votes(trees, reached),
     }
     joined = {name: np.concatenate(parts).tolist() for name, parts in columns.items()}
     leaf = np.concatenate([t.left[n] < 0 for t, n in zip(written, reached, strict=True)])
@@ -190,7 +217,8 @@ def _attributes(trees: Trees) -> dict[str, Any]:
         del joined["nodes_missing_value_tracks_true"]
     if trees.base.any():
         joined["base_values"] = trees.base.tolist()
-    return {**joined, "n_targets": len(trees.base), "post_transform": "NONE"}
+    targets = len(trees.base) * (1 + len(trees.slopes))
+    return {**joined, "n_targets": targets, "post_transform": "NONE"}
 
 
 def _of_splits(
@@ -203,18 +231,23 @@ def _of_splits(
     ]
 
 
-def _votes(trees: tuple[Tree, ...], reached: list[Array]) -> dict[str, list[Array]]:
+def _votes(trees: Trees, reached: list[Array]) -> dict[str, list[Array]]:
     columns: dict[str, list[Array]] = {
         f"target_{name}": [] for name in ("treeids", "nodeids", "ids", "weights")
     }
-    for number, (tree, nodes) in enumerate(zip(trees, reached, strict=True)):
+    for number, (tree, nodes) in enumerate(zip(trees.trees, reached, strict=True)):
         leaves = nodes[tree.left[nodes] < 0]
         width = tree.votes.shape[1]
-        targets = [tree.target] if width == 1 else list(range(width))
-        columns["target_treeids"].append(np.full(len(leaves) * width, number))
-        columns["target_nodeids"].append(np.repeat(leaves, width))
-        columns["target_ids"].append(np.tile(targets, len(leaves)))
-        columns["target_weights"].append(tree.votes[leaves].ravel())
+        first = tree.target * width if trees.slopes or width == 1 else 0
+        votes = tree.votes[leaves]
+        counts = np.ones(votes.shape, dtype=bool)
+        if trees.slopes:  # most features have none in a leaf
+            counts[:, 1:] = votes[:, 1:] != 0
+        leaf, target = np.nonzero(counts)
+        columns["target_treeids"].append(np.full(len(leaf), number))
+        columns["target_nodeids"].append(leaves[leaf])
+        columns["target_ids"].append(first + target)
+        columns["target_weights"].append(votes[counts])
     return columns
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgekit.errors import ConversionError
 from edgekit.table import Array
+from edgekit_converters.frameworks.boosting import lightgbm_linear
 from edgekit_converters.frameworks.boosting.boosted import (
     Boosted,
     Labels,
@@ -95,10 +96,17 @@ def _read(text: str) -> Boosted:
     if "average_output" in head.split("\n"):  # a random forest
         share = targets / max(len(trees), 1)
     columns = Columns(features, truncated=True)
+    entries = [_entries(entry) for entry in trees]
+    slopes = lightgbm_linear.slopes(entries)
     read_trees = [
-        _tree(_entries(entry), number % targets, share, columns)
-        for number, entry in enumerate(trees)
+        _tree(entry, number % targets, share, columns)
+        for number, entry in enumerate(entries)
     ]
+    if slopes:
+        read_trees = [
+            lightgbm_linear.with_slopes(tree, entry, slopes, share)
+            for tree, entry in zip(read_trees, entries, strict=True)
+        ]
     placed, derived = columns.placed(read_trees)
     return Boosted(
         margins=Trees(
@@ -106,6 +114,7 @@ def _read(text: str) -> Boosted:
             test=Test.LESS_OR_EQUAL,
             base=np.zeros(targets, dtype=np.float32),
             derived=derived,
+            slopes=slopes,
         ),
         link=_link(objective, parameters),
         features=features,
@@ -164,11 +173,6 @@ def _scale(objective: str, parameters: Sequence[str]) -> float:
 
 
 def _tree(entry: Mapping[str, str], target: int, share: float, columns: Columns) -> Tree:
-    if entry.get("is_linear", "0") == "1":
-        raise ConversionError(
-            "LightGBM: its leaves hold linear models, a leaf of ONNX holds a number; train"
-            " with linear_tree=false"
-        )
     leaves = _floats(entry["leaf_value"]) * share
     splits = int(entry["num_leaves"]) - 1
     tests = _tests(entry, columns) if splits else []
