@@ -149,11 +149,28 @@ def commands(
     yield ("install", "-d", "-m", "755", str(places.configuration))
     owner = ("-o", "root", "-g", USER) if service else ()
     yield ("install", *owner, "-m", "640", str(settings), str(places.settings))
+    key = receipt_key(settings)
+    if key is not None:
+        yield ("install", *owner, "-m", "640", str(key), str(places.configuration / key.name))
     if service:
         yield ("install", "-m", "644", str(kit / UNIT), str(places.units / UNIT))
         yield ("systemctl", "daemon-reload")
         yield ("systemctl", "enable", "--quiet", UNIT)
         yield ("systemctl", "restart", UNIT)
+
+
+def receipt_key(settings: Path) -> Path | None:
+    """Return the key that a provisioning file names, where it lies beside it."""
+    import tomllib  # noqa: PLC0415 - came with 3.11
+
+    try:
+        named = tomllib.loads(settings.read_text("utf-8")).get("receipt_key_file")
+    except (OSError, ValueError):
+        return None
+    if not isinstance(named, str) or Path(named).name != named:
+        return None
+    beside = settings.parent / named
+    return beside if beside.is_file() else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -109,6 +109,19 @@ def test_the_second_time_the_user_stays_and_everything_is_upgraded(tmp_path: Pat
     assert lines[-1] == "systemctl restart edgekit-agent.service"
 
 
+def test_the_devices_own_key_goes_where_its_provisioning_file_goes(tmp_path: Path) -> None:
+    kit = kit_of(tmp_path)
+    settings = kit / "pi-7.toml"
+    settings.write_text(f'receipt_key_file = "pi-7.receipt.key"\n{SETTINGS}', "utf-8")
+    assert not [line for line in planned(kit, has_user=True) if "receipt" in line]
+    key = kit / "pi-7.receipt.key"
+    key.touch()
+    (line,) = [line for line in planned(kit, has_user=True) if "receipt" in line]
+    assert line == f"install -o root -g edgekit -m 640 {key} {kit}/etc/pi-7.receipt.key"
+    settings.write_text(f'receipt_key_file = "../../etc/shadow"\n{SETTINGS}', "utf-8")
+    assert not [line for line in planned(kit, has_user=True) if "shadow" in line]
+
+
 def test_a_kit_with_all_wheels_asks_no_index(tmp_path: Path) -> None:
     (pip,) = [
         line
