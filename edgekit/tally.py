@@ -122,14 +122,14 @@ class _Numbers:
         try:
             # A NaN is in no order: it is found before the search, which would put it last.
             place = bisect_left(self._edges, value) if value == value else -1  # noqa: PLR0124
-        except TypeError:  # None, or a text where numbers were
+        except (TypeError, ValueError):  # None, a text, a list where numbers were
             place = -1
         self._counts[place] += 1
 
     def _add_many(self, array: Array) -> None:
         try:
             values = array.ravel().astype(np.float64, copy=False)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             for value in array.ravel().tolist():
                 self.add_one(value)
             return

@@ -1,3 +1,4 @@
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -5,9 +6,12 @@ import pytest
 
 from edgekit.trust.receipt import generate
 from edgekit_agent.config import load
-from edgekit_agent.diagnosis import hooks, receipts, system
+from edgekit_agent.diagnosis import hooks, receipts, system, telemetry
 from edgekit_agent.diagnosis.finding import Level
+from edgekit_agent.storage.spool import Spool
+from edgekit_agent.storage.store import Store
 from tests.agent.test_cli import provision
+from tests.agent.windows import window
 
 MB = 2**20
 
@@ -89,3 +93,20 @@ def test_a_key_that_signs_nothing_is_told_and_keeps_no_update_away(folder: Path)
     key.write_bytes(b"garbage")
     (found,) = receipts.look(load(path))
     assert "an unencrypted PEM file is expected" in found.fact
+
+
+def test_telemetry_that_nobody_takes_is_told_with_who_would(folder: Path) -> None:
+    settings = load(provision(folder))
+    store = Store(settings.state_dir)
+    (found,) = telemetry.look(settings, store)
+    assert (found.level, found.fact) == (Level.OK, "0 windows wait, 0 of 1,024 kB")
+    spool = Spool(store.telemetry, most_bytes=2**20)
+    spool.open()
+    spool.add(window(1), sent=True)
+    spool.add(window(2), sent=False)
+    (found,) = telemetry.look(settings, store)
+    assert (found.level, found.fact) == (Level.OK, "2 windows wait, 8 of 1,024 kB")
+    (found,) = telemetry.look(settings, store, time.time() + 5 * 3600)
+    assert found.level is Level.NOTE
+    assert "5 hours ago and nobody took them" in found.fact
+    assert "edgekit fleet watch" in found.advice

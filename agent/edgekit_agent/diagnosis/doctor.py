@@ -7,7 +7,7 @@ from edgekit.errors import TransportError, TrustError
 from edgekit.trust.floor import Floor
 from edgekit_agent import client
 from edgekit_agent.config import Config
-from edgekit_agent.diagnosis import folder, hooks, offer, receipts, system
+from edgekit_agent.diagnosis import folder, hooks, offer, receipts, system, telemetry
 from edgekit_agent.diagnosis.finding import Finding, fine, trouble
 from edgekit_agent.storage.store import Store
 
@@ -21,6 +21,7 @@ def examine(settings: Config) -> Iterator[Finding]:
     yield from folder.look(settings, store)
     yield from hooks.look(settings)
     yield from receipts.look(settings)
+    yield from telemetry.look(settings, store)
     yield _daemon(settings)
     yield from offer.look(settings, store)
 

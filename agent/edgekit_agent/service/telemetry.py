@@ -49,9 +49,9 @@ class Counter:
             try:
                 self._inputs.add(inputs)
                 self._outputs.add(answer_table(answers))
-            except Exception:  # it is not worth a request: the answer is on its way
-                if not self._defect_told:
-                    log.exception("values that could not be counted; told once")
+            except (ArithmeticError, TypeError, ValueError) as error:
+                if not self._defect_told:  # it is worth no request, and no log full of it
+                    log.warning("values of other kinds than the profile's: %s", error)
                 self._defect_told = True
 
     def refused(self, column: str) -> None:

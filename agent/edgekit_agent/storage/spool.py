@@ -17,11 +17,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from edgekit import atomic
 from edgekit.errors import StoreError, TransportError
 from edgekit.window import Window
-from edgekit_agent.rules.backlog import Drop, Entry, Merge, relief
+from edgekit_agent.rules.backlog import BLOCK_BYTES, Drop, Entry, Merge, relief
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +208,29 @@ class Spool:
     def _path(self, entry: Entry) -> Path:
         suffix = _SENT if entry.sent else _NEW
         return self._folder / f"{entry.number:0{_DIGITS}}{suffix}"
+
+
+class Waiting(NamedTuple):
+    """What lies in a spool, and since when the first that was sent waits for an answer."""
+
+    files: int
+    disk_bytes: int
+    oldest_sent_s: float | None
+
+
+def waiting(folder: Path) -> Waiting:
+    """Return what lies in a folder, without reading or changing it."""
+    found: list[tuple[str, int, float]] = []
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if _NAME.fullmatch(path.name):
+                status = path.stat()
+                found.append((path.suffix, status.st_size, status.st_mtime))
+    return Waiting(
+        files=len(found),
+        disk_bytes=sum(-(-size // BLOCK_BYTES) * BLOCK_BYTES for _, size, _ in found),
+        oldest_sent_s=min((at for kind, _, at in found if kind == _SENT), default=None),
+    )
 
 
 def encode(window: Window) -> bytes:
