@@ -151,7 +151,8 @@ def commands(
     yield ("install", *owner, "-m", "640", str(settings), str(places.settings))
     key = receipt_key(settings)
     if key is not None:
-        yield ("install", *owner, "-m", "640", str(key), str(places.configuration / key.name))
+        place = str(places.configuration / key.name)
+        yield ("install", *owner, "-m", "640", str(key), place)
     if service:
         yield ("install", "-m", "644", str(kit / UNIT), str(places.units / UNIT))
         yield ("systemctl", "daemon-reload")

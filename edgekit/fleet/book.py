@@ -181,14 +181,13 @@ class Book(Database):
         presences: dict[str, bytes] = dict(
             self.rows("SELECT device, payload FROM presence")
         )
-        last = self._windows.last()
         receipts: dict[str, bytes] = dict(self.rows("SELECT device, payload FROM receipt"))
         return tuple(
             Known(
                 device=one,
                 report=_parsed(Report.from_json, reports.get(one.name)),
                 presence=_parsed(Presence.from_json, presences.get(one.name)),
-                window=last.get(one.name),
+                window=self._windows.last(one.name),
                 receipt=_parsed(envelope_content, receipts.get(one.name)),
             )
             for one in self.devices()

@@ -1,4 +1,4 @@
-"""Telemetry windows in fleet.db: each taken once, old ones merged day by day.
+"""Telemetry windows in fleet.db: each taken once, old ones merged by hours and days.
 
 Knows no broker. What a window says is added up exactly (edgekit.window), so keeping a day
 as one row loses nothing but the times within it. What was taken is remembered apart from
@@ -25,7 +25,7 @@ CREATE TABLE window (
     payload BLOB NOT NULL,
     PRIMARY KEY (device, boot_id, first)
 );
-CREATE INDEX window_at ON window (device, at);
+CREATE INDEX window_at ON window (device, at, last);
 CREATE TABLE taken (
     device TEXT NOT NULL REFERENCES device,
     boot_id TEXT NOT NULL,
@@ -33,12 +33,13 @@ CREATE TABLE taken (
     PRIMARY KEY (device, boot_id)
 );
 """
-SINGLE_WINDOWS = 3_000  # of a device, before its older days are merged: two days of minutes
+SINGLE_WINDOWS = 3_000  # of a device, before its older half is merged: two days of minutes
 MOST_WINDOWS = 10_000  # of a device, days included; beyond it the oldest go
 MOST_RANGES = 1_000  # of a life, between which windows are missing
 MOST_LIVES = 10_000  # of a device, whose windows are known for ever
 _EARLIEST = datetime(2024, 1, 1, tzinfo=UTC)  # a clock before it was never set
 _AHEAD = timedelta(days=1)
+_DAY, _HOUR = len("2026-03-01"), len("2026-03-01T12")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +77,11 @@ class Windows:
             _bound(cursor, device)
         return arrival
 
-    def last(self) -> dict[str, Window]:
-        """Return each device's newest window."""
-        newest = (
-            "SELECT device, payload FROM window AS one WHERE rowid = (SELECT rowid FROM"
-            " window WHERE device = one.device ORDER BY at DESC, last DESC LIMIT 1)"
-        )
-        return {name: Window.decode(told) for name, told in self._database.rows(newest)}
+    def last(self, device: str) -> Window | None:
+        """Return a device's newest window, None before the first."""
+        newest = "SELECT payload FROM window WHERE device = ? ORDER BY at DESC, last DESC"
+        rows = self._database.rows(f"{newest} LIMIT 1", (device,))
+        return Window.decode(rows[0][0]) if rows else None
 
     def of(self, device: str, *, since: datetime | None = None) -> Iterator[Counted]:
         """Yield a device's windows that ended after `since`, in the order of time."""
@@ -117,13 +116,12 @@ def ended(window: Window, now: datetime) -> datetime:
 
 def _bound(cursor: Cursor, device: str) -> None:
     count = "SELECT COUNT(*) FROM window WHERE device = ?"
-    (rows,) = cursor.execute(count, (device,)).fetchone()
-    days = "SELECT COUNT(DISTINCT substr(at, 1, 10)) FROM window WHERE device = ?"
-    if rows > SINGLE_WINDOWS and rows > 2 * cursor.execute(days, (device,)).fetchone()[0]:
-        _merge_days(cursor, device)
-    beyond = "rowid IN (SELECT rowid FROM window WHERE device = ? ORDER BY at DESC"
+    beyond = cursor.execute(count, (device,)).fetchone()[0] - SINGLE_WINDOWS
+    if beyond > 0 and beyond % max(1, SINGLE_WINDOWS // 10) in {0, 1}:  # not at each window
+        _merge(cursor, device)
     cursor.execute(
-        f"DELETE FROM window WHERE {beyond} LIMIT -1 OFFSET ?)",  # noqa: S608 - our own words
+        "DELETE FROM window WHERE rowid IN (SELECT rowid FROM window WHERE device = ?"
+        " ORDER BY at DESC LIMIT -1 OFFSET ?)",
         (device, MOST_WINDOWS),
     )
     cursor.execute(
@@ -133,22 +131,22 @@ def _bound(cursor: Cursor, device: str) -> None:
     )
 
 
-def _merge_days(cursor: Cursor, device: str) -> None:
-    """Make one row of neighbours of one day, and leave the newer half single."""
-    query = (
-        "SELECT at, payload FROM window WHERE device = ? AND substr(at, 1, 10) < (SELECT"
-        " substr(at, 1, 10) FROM window WHERE device = ? ORDER BY at DESC LIMIT 1 OFFSET ?)"
-        " ORDER BY boot_id, first"
-    )
-    rows = cursor.execute(query, (device, device, SINGLE_WINDOWS // 2)).fetchall()
-    for run in _runs((at, Window.decode(payload)) for at, payload in rows):
+def _merge(cursor: Cursor, device: str) -> None:
+    """Make one row of neighbours of a day, of an hour of the day; leave the newer half."""
+    newer = "SELECT at FROM window WHERE device = ? ORDER BY at DESC LIMIT 1 OFFSET ?"
+    (until,) = cursor.execute(newer, (device, SINGLE_WINDOWS // 2)).fetchone()
+    query = "SELECT at, payload FROM window WHERE device = ? AND at < ?"
+    rows = cursor.execute(f"{query} ORDER BY boot_id, first", (device, until)).fetchall()
+    for run in _runs(((at, Window.decode(payload)) for at, payload in rows), until[:_DAY]):
         _replace(cursor, run)
 
 
-def _runs(rows: Iterable[tuple[str, Window]]) -> Iterator[list[tuple[str, Window]]]:
+def _runs(
+    rows: Iterable[tuple[str, Window]], today: str
+) -> Iterator[list[tuple[str, Window]]]:
     run: list[tuple[str, Window]] = []
     for at, window in rows:
-        if run and not _follows(*run[-1], at, window):
+        if run and not _follows(run[-1], (at, window), today):
             yield run
             run = []
         run.append((at, window))
@@ -156,9 +154,11 @@ def _runs(rows: Iterable[tuple[str, Window]]) -> Iterator[list[tuple[str, Window
         yield run
 
 
-def _follows(at: str, window: Window, later_at: str, later: Window) -> bool:
+def _follows(one: tuple[str, Window], other: tuple[str, Window], today: str) -> bool:
+    (at, window), (later_at, later) = one, other
     same_life = (window.boot_id, window.last + 1) == (later.boot_id, later.first)
-    return same_life and at[:10] == later_at[:10]
+    part = _DAY if at[:_DAY] < today else _HOUR
+    return same_life and at[:part] == later_at[:part]
 
 
 def _replace(cursor: Cursor, run: list[tuple[str, Window]]) -> None:

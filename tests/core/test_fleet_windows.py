@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import StoreError
@@ -89,6 +89,7 @@ def test_each_life_of_a_device_counts_for_itself(book: Book) -> None:
     assert hear(book, window("pi-8", boot_id="a"), "pi-8")
 
 
+@settings(deadline=None, max_examples=15)  # each window is on the disk before the next
 @given(
     order=st.permutations(range(1, 13)),
     repeated=st.lists(st.integers(1, 12)),
@@ -118,11 +119,24 @@ def test_old_days_are_merged_and_lose_nothing(
         hear(book, minute(number, day=1 + (number - 1) // 10))
     found = ranges(book)
     assert requests(book) == 60
-    assert len(found) <= 21 + 5
+    assert len(found) <= 24
     assert found[0] == (1, 10)
     assert found[-1] == (60, 60)
     assert not hear(book, minute(3))
     assert book.known()[0].window == Window.decode(minute(60, day=6))
+
+
+def test_windows_of_a_second_fit_their_day_too(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_windows, "SINGLE_WINDOWS", 20)
+    monkeypatch.setattr(fleet_windows, "MOST_WINDOWS", 40)
+    for number in range(1, 301):
+        hear(book, minute(number))
+    found = ranges(book)
+    assert requests(book) == 300
+    assert found[:4] == [(1, 59), (60, 119), (120, 179), (180, 239)]
+    assert len(found) <= 27
 
 
 def test_merged_days_stay_apart_where_a_device_began_anew(
