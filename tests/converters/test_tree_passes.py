@@ -8,12 +8,14 @@ import itertools
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import NodeProto, helper, numpy_helper
 
 from edgekit.table import Array
 from edgekit_converters.encoding import encode
+from edgekit_converters.flavors.trees import tree_columns
 from edgekit_converters.flavors.trees.tree_answers import Sums
 from edgekit_converters.flavors.trees.tree_columns import (
     MODES,
@@ -203,8 +205,20 @@ def test_missing_values_that_all_go_one_way_cost_no_bytes_of_their_own() -> None
     assert "nodes_missing_value_tracks_true" not in held([missing])
 
 
+APART = (0, 1.0, "BRANCH_LEQ", 1, A, split(1, 2.0, B, C))
+
+
+def test_a_large_forest_that_sends_missing_values_apart_pays_no_byte_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tree_columns, "MANY_SPLITS", 2)
+    node = held([APART])
+    assert "nodes_missing_value_tracks_true" not in node
+    assert sorted(numpy_helper.to_array(node["nodes_modes"]).tolist()) == [0, 3]
+
+
 def test_splits_that_send_missing_values_apart_keep_one_comparison() -> None:
-    node = held([(0, 1.0, "BRANCH_LEQ", 1, A, split(1, 2.0, B, C))])
+    node = held([APART])
     assert sorted(node["nodes_missing_value_tracks_true"]) == [0, 1]
     modes = numpy_helper.to_array(node["nodes_modes"])
     assert modes.tolist() == [0, 0]

@@ -64,7 +64,8 @@ def as_trained(boosted: Boosted, table: Table) -> pd.DataFrame:
         name = frame.columns[each.feature]
         place = {value: number for number, value in enumerate(each.known)}
         codes = [place.get(value, -1) for value in frame[name].tolist()]
-        frame[name] = pd.Categorical.from_codes(codes, categories=pd.Index(each.known))
+        known: pd.Index = pd.Index(each.known)
+        frame[name] = pd.Categorical.from_codes(codes, categories=known)
     return frame
 
 
