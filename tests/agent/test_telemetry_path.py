@@ -331,6 +331,20 @@ def test_a_full_disk_keeps_counts_in_memory_until_there_is_room() -> None:
         assert found.told == found.kept == 16
 
 
+def test_nothing_is_sent_before_the_disk_knows_that_it_may_have_arrived() -> None:
+    with world() as found:
+        found.count(3)
+        found.pass_time(MINUTE_S)
+        with patch("edgekit.atomic.sync_folder", side_effect=OSError(5, "I/O error")):
+            found.connect(online=True)
+            found.pass_time(1.0)
+            assert not found.sent_bytes
+        found.pass_time(1.0)
+        assert len(found.sent_bytes) == 1
+        found.settle()
+        assert found.told == found.kept == 3
+
+
 def test_a_stranger_who_says_taken_costs_telemetry_that_was_sent_and_no_other() -> None:
     with world() as found:
         found.count(3)

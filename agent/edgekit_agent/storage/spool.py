@@ -53,6 +53,7 @@ class Spool:
         self._entries: list[Entry] = []
         self._unmergeable: set[int] = set()
         self._next = 1
+        self._unsynced = False
         self.dropped = 0
         self.corrupt = 0
 
@@ -100,12 +101,14 @@ class Spool:
         marked = replace(entry, sent=True)
         with _disk(self._path(entry)):
             self._path(entry).rename(self._path(marked))
-            atomic.sync_folder(self._folder)
         self._entries[self._entries.index(entry)] = marked
+        self._sync()
         return marked
 
     def payload(self, entry: Entry) -> bytes:
         """Return a window as it is sent, or raise CorruptError."""
+        if self._unsynced:
+            self._sync()
         return _payload(self._path(entry))
 
     def remove(self, entry: Entry) -> None:
@@ -185,9 +188,7 @@ class Spool:
             self._unmergeable.add(earlier.number)
             return
         self.remove(later)
-        with _disk(self._folder):
-            # Before the merged one is sent: it must not be there beside its part.
-            atomic.sync_folder(self._folder)
+        self._sync()  # before the merged one is sent: its part must not come back
 
     def _merged(self, entry: Entry, later: Window) -> Entry:
         merged = _decoded(self.payload(entry), self._path(entry))
@@ -202,8 +203,22 @@ class Spool:
         return longer
 
     def _write(self, entry: Entry, payload: bytes) -> None:
+        """Write a file; a disk that refuses only the last fsync has it all the same."""
         sealed = zlib.crc32(payload).to_bytes(_CRC_BYTES) + payload
-        atomic.write_bytes(self._path(entry), sealed, mode=_MODE)
+        path = self._path(entry)
+        try:
+            atomic.write_bytes(path, sealed, mode=_MODE)
+        except StoreError as error:
+            if not _holds(path, payload):
+                raise
+            log.warning("telemetry: %s", error)
+
+    def _sync(self) -> None:
+        """Make names survive a power cut; until that is done nothing is sent."""
+        self._unsynced = True
+        with _disk(self._folder):
+            atomic.sync_folder(self._folder)
+        self._unsynced = False
 
     def _path(self, entry: Entry) -> Path:
         suffix = _SENT if entry.sent else _NEW
@@ -268,6 +283,13 @@ def _payload(path: Path) -> bytes:
     if not payload or not right:
         raise CorruptError(f"{path}: changed on the disk, its checksum is another one")
     return payload
+
+
+def _holds(path: Path, payload: bytes) -> bool:
+    try:
+        return _payload(path) == payload
+    except CorruptError:
+        return False
 
 
 def _decoded(payload: bytes, path: Path) -> Window:
