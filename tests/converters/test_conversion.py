@@ -12,10 +12,12 @@ import pytest
 
 from edgekit import binding, board, bundle, golden
 from edgekit.conversion import Candidate, Conversion, ConversionRequest, installed
+from edgekit.drift import compare
 from edgekit.errors import BoardError, ConfigError, ConversionError, ProofError
 from edgekit.manifest import Manifest, ModelIdentity
 from edgekit.profile import Profile
 from edgekit.runtime import Session
+from edgekit.tally import Tally, answer_table
 from edgekit_converters.conversion import convert, convert_extraction
 from edgekit_converters.flavors import FLAVORS
 from tests.converters import extractions, networks
@@ -128,6 +130,27 @@ def test_every_bundle_holds_one_profile_of_the_originals_answers(
         profile.outputs
     )
     assert any(note.startswith("reference profile: ") for note in converted.notes)
+
+
+def test_a_device_that_counts_the_reference_rows_finds_the_reference(
+    converted: Conversion,
+) -> None:
+    folder = converted.report_json.parent / "fp32"
+    manifest = Manifest.from_json((folder / "manifest.json").read_bytes())
+    profile = Profile.from_json((folder / "profile.json").read_bytes())
+    samples = extractions.of_classifier().samples
+    session = Session.load(folder / "model.onnx", manifest.runtime)
+    raw = session.run(binding.feeds(manifest.binding, samples))
+    answered = binding.results(manifest.binding, raw)
+    for columns, told in (
+        (profile.inputs, samples),
+        (profile.outputs, answer_table(answered)),
+    ):
+        tally = Tally(columns)
+        tally.add({name: np.asarray(array) for name, array in told.items()})
+        for column, seen in zip(columns, tally.take(), strict=True):
+            assert sum(seen) == sum(column.histogram), column.name
+            assert compare(column, seen).psi < 0.01, column.name
 
 
 def test_data_that_must_not_leave_even_as_quantiles_do_not(tmp_path: Path) -> None:
