@@ -12,8 +12,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.delivery import TOPICS, _make_repository
 from edgekit.depot.schedule import ScheduleRules
-from edgekit.depot.server import Depot, DepotOptions
+from edgekit.depot.server import BLOBS, Depot, DepotOptions
 from edgekit.mqtt import BrokerAddress, MqttTransport
 from edgekit.statement import BundleEntry
 
@@ -70,16 +70,20 @@ def running(
         config.write_text(
             _MOSQUITTO.format(port=port, host=host, user=getpass.getuser()), "ascii"
         )
-        broker = subprocess.Popen(  # noqa: S603 - found above
-            [program, "-c", str(config)], stderr=subprocess.DEVNULL
-        )
-        _await_listening(host, port)
-        url = f"mqtt://{host}:{port}"
-        depot = _started(_serve_depot, url, folder / "repository", rules, stop)
-        server = _started(_serve_http, (host, web), folder / "repository" / "blobs", stop)
-        _await_listening(host, web)
-        time.sleep(1)  # until the depot has published its metadata
-        try:
+        url, repository = f"mqtt://{host}:{port}", folder / "repository"
+        with ExitStack() as ending:
+            broker = subprocess.Popen(  # noqa: S603 - found above
+                [program, "-c", str(config)], stderr=subprocess.DEVNULL
+            )
+            ending.callback(broker.wait)
+            ending.callback(broker.terminate)
+            _await_listening(host, port)
+            depot = _started(ending, _serve_depot, url, repository, rules, stop)
+            ending.callback(stop.set)
+            _started(ending, _serve_http, (host, web), repository / BLOBS, stop)
+            ending.callback(stop.set)
+            _await_listening(host, web)
+            time.sleep(1)  # until the depot has published its metadata
             yield Site(
                 folder=folder,
                 broker=url,
@@ -89,12 +93,6 @@ def running(
                 broker_pid=broker.pid,
                 depot_pid=depot.pid or 0,
             )
-        finally:
-            stop.set()
-            for process in (depot, server):
-                process.join()
-            broker.terminate()
-            broker.wait()
 
 
 def session(url: str, name: str) -> MqttTransport:
@@ -108,9 +106,12 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
-def _started(target: object, *arguments: object) -> BaseProcess:
-    process = CONTEXT.Process(target=target, args=arguments)  # type: ignore[arg-type]
+def _started(
+    ending: ExitStack, target: Callable[..., None], *arguments: object
+) -> BaseProcess:
+    process = CONTEXT.Process(target=target, args=arguments)
     process.start()
+    ending.callback(process.join)
     return process
 
 
@@ -118,7 +119,12 @@ def _serve_depot(url: str, repository: Path, rules: ScheduleRules, stop: Event) 
     transport = session(url, "depot")
     depot = Depot(transport, TOPICS, repository, DepotOptions(rules=rules))
     ended = threading.Event()
-    threading.Thread(target=lambda: stop.wait() and ended.set(), daemon=True).start()
+
+    def wait() -> None:
+        stop.wait()
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
     depot.serve(ended)
     transport.close()
 

@@ -178,6 +178,25 @@ def test_half_a_window_makes_a_want_due() -> None:
     assert (want.epoch, want.last_sequence) == (7, 4)
 
 
+def test_half_of_what_was_missing_makes_a_want_due_at_the_end() -> None:
+    device = receiver(set(range(16)))
+    device.want(0)
+    device.chunk(chunk(16))
+    assert device.want(0.1) is None
+    device.chunk(chunk(17, sequence=2))
+    want = device.want(0.1)
+    assert want is not None
+    assert want.missing == {18, 19}
+
+
+def test_what_others_lack_makes_no_want_due_at_the_end() -> None:
+    device = receiver(set(range(19)))
+    device.want(0)
+    for number in range(3):
+        device.chunk(chunk(number, sequence=number + 1))
+        assert device.want(0.1) is None
+
+
 def test_any_progress_is_reported_in_time() -> None:
     device = receiver()
     device.want(0)

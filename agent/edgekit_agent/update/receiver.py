@@ -81,6 +81,8 @@ class Receiver:
         self._last_sequence = 0
         self._online = True
         self._processed = 0  # genuine chunks since the last want
+        self._accepted = 0  # of them, such as were missing
+        self._lacked = len(self._missing)  # when it last asked
         self._asked_at: float | None = None
         self._patience_s = self._rules.quiet_s
         self._said_goodbye = False
@@ -159,6 +161,7 @@ class Receiver:
         if number is None or number not in self._missing:
             return Ignored()
         self._missing.discard(number)
+        self._accepted += 1
         return Accepted(number=number, data=data)
 
     def lost(self, numbers: Iterable[int]) -> None:
@@ -188,7 +191,8 @@ class Receiver:
         else:
             self._patience_s = min(2 * self._patience_s, self._rules.most_quiet_s)
         self._said_goodbye = self.complete
-        self._processed = 0
+        self._processed = self._accepted = 0
+        self._lacked = len(self._missing)
         self._asked_at = now
         return Want(
             sha256=self._entry.sha256,
@@ -206,10 +210,20 @@ class Receiver:
             return self._rules.most_quiet_s
         if self._asked_at is None or self.complete:
             return 0.0
-        if 2 * self._processed >= self._rules.window:
+        if self._has_news():
             return 0.0
         pause_s = self._rules.report_s if self._processed else self._patience_s
         return max(0.0, self._asked_at + pause_s - now)
+
+    def _has_news(self) -> bool:
+        """Whether to report at once: half a window came, or half of what was missing.
+
+        The latter at the end, where no half window is left: what was lost of the last
+        chunks is heard of soon, and a device reports no oftener for what others lack.
+        """
+        if 2 * self._processed >= self._rules.window:
+            return True
+        return 0 < self._lacked <= 2 * self._accepted
 
 
 def check_index(entry: BundleEntry, index: bytes) -> None:
