@@ -222,7 +222,7 @@ FORTNIGHT = [("count", 3), ("hours", 14 * 24), ("online", 0), ("count", 2), ("mi
 FORGETFUL = [("online", 0), ("minutes", 6), ("offline", 0), ("kill", 0), ("hours", 60)]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @example(todo=FORTNIGHT, seed=1, interval_s=60, kb_a_day=4096, spool_kb=1024)
 @example(
     todo=[*FORTNIGHT, ("kill", 0), *FORTNIGHT],
