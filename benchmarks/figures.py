@@ -209,19 +209,32 @@ def _mappings(pid: int) -> Iterator[tuple[tuple[str, str], dict[str, int]]]:
     yield piece, told
 
 
-def at_work(serving: str, idle_s: float) -> tuple[dict[str, float], float, float]:
-    """Return sizes of all processes, the agent's own resident size, and load at rest."""
+@dataclass(frozen=True, kw_only=True)
+class AtWork:
+    """One agent: sizes of its processes together and of the resident one in MB."""
+
+    together: dict[str, float]
+    own_rss_mb: float
+    start_cpu_s: float  # processor time until the first answer
+    idle_percent: float
+
+
+def at_work(serving: str, idle_s: float) -> AtWork:
+    """Let an agent answer, and look at it at work and at rest."""
     with folder() as home, running(prepare(home, MODEL, packed(1), serving)) as pid:
         first_answer_s(home / "agent.sock")
+        start_cpu_s = sum(map(cpu_s, [pid, *children(pid)]))
         for _ in range(REQUESTS):
             client.predict(home / "agent.sock", MODEL, ROWS)
         time.sleep(SETTLE_S)
         pids = [pid, *children(pid)]
-        sizes, own = sizes_mb(pids), sizes_mb([pid])["rss"]
+        together, own = sizes_mb(pids), sizes_mb([pid])["rss"]
         used_s = sum(map(cpu_s, pids))
         time.sleep(idle_s)
         idle = 100 * (sum(map(cpu_s, pids)) - used_s) / idle_s
-        return sizes, own, idle
+        return AtWork(
+            together=together, own_rss_mb=own, start_cpu_s=start_cpu_s, idle_percent=idle
+        )
 
 
 # --- times -----------------------------------------------------------------------------
@@ -334,12 +347,13 @@ def measure(runs: int, idle_s: float) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     for turn in range(runs):
         rest_s = idle_s if turn == 0 else SETTLE_S  # load at rest is measured once
-        two, supervisor, idle = at_work("", rest_s)
-        one, _, idle_one = at_work(SHARED, rest_s)
+        two, one = at_work("", rest_s), at_work(SHARED, rest_s)
         figures = {
-            "supervisor_rss_mb": supervisor,
-            **{f"two_processes_{kind}_mb": size for kind, size in two.items()},
-            **{f"one_process_{kind}_mb": size for kind, size in one.items()},
+            "supervisor_rss_mb": two.own_rss_mb,
+            **{f"two_processes_{kind}_mb": size for kind, size in two.together.items()},
+            **{f"one_process_{kind}_mb": size for kind, size in one.together.items()},
+            "start_cpu_s": two.start_cpu_s,
+            "start_one_process_cpu_s": one.start_cpu_s,
             "cold_start_s": cold_start_s(""),
             "cold_start_one_process_s": cold_start_s(SHARED),
             "failed_proof_s": failed_proof_s(),
@@ -348,7 +362,8 @@ def measure(runs: int, idle_s: float) -> dict[str, list[float]]:
             "crash_one_process_s": crash_one_process_s(),
         }
         if turn == 0:
-            figures |= {"idle_percent": idle, "idle_one_process_percent": idle_one}
+            figures["idle_percent"] = two.idle_percent
+            figures["idle_one_process_percent"] = one.idle_percent
         for name, value in figures.items():
             found.setdefault(name, []).append(value)
     return found
