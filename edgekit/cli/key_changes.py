@@ -26,7 +26,8 @@ from edgekit.statement import stage_role
 from edgekit.trust.key_proposal import KeyProposal
 from edgekit.trust.keys import KeyFolder, Origin, public_key
 from edgekit.trust.layout import short
-from edgekit.trust.repository import Publication, Repository
+from edgekit.trust.repository import Repository
+from edgekit.trust.revision import Publication
 from edgekit.trust.roles import RoleKeys
 from edgekit.trust.rotation import Changed, KeyChange, Locksmith, Preview
 

@@ -13,12 +13,14 @@ from tuf.api.serialization import DeserializationError
 
 from edgekit.errors import TrustError
 from edgekit.trust.layout import (
+    FLEET_FIELD,
     ROOT,
     SNAPSHOT,
     TARGETS,
     TIMESTAMP,
     TIMESTAMP_FILE,
     TOP_LEVEL_ROLES,
+    delegated_paths,
     metadata_file,
     statement_file,
 )
@@ -30,6 +32,13 @@ from edgekit.trust.payload import (
     Snapshot,
     Targets,
     Timestamp,
+)
+from edgekit.trust.roles import (
+    RoleKeys,
+    founding_online,
+    founding_root,
+    founding_targets,
+    role_names,
 )
 from edgekit.trust.shelf import Shelf
 
@@ -89,6 +98,24 @@ class Generation:
             for path, target in role.signed.targets.items()
         }
         return frozenset(metadata | statements)
+
+
+def founding(
+    fleet: str, stages: tuple[str, ...], keys: Mapping[str, RoleKeys]
+) -> Generation:
+    """Return a generation of which everything is still to be signed."""
+    snapshot, timestamp = founding_online(fleet)
+    empty = {
+        role: Metadata(Targets(unrecognized_fields={FLEET_FIELD: fleet}))
+        for role in delegated_paths(stages)
+    }
+    return Generation(
+        root=Metadata(founding_root(fleet, keys)),
+        timestamp=Metadata(timestamp),
+        snapshot=Metadata(snapshot),
+        roles={TARGETS: Metadata(founding_targets(fleet, stages, keys)), **empty},
+        stale=frozenset(role_names(stages)),
+    )
 
 
 def load(shelf: Shelf) -> Generation:

@@ -1,12 +1,10 @@
 """A fleet's signed repository on the operator's disk: what is released, and by which keys.
 
-Knows no passphrases (a signer look-up is given), no bundles, no broker and no clock.
-Every change is signed in full before a byte is written, and takes effect with its last
-file, the timestamp; whatever a crash leaves before that is replaced by the next change.
+Knows no passphrases (a signer look-up is given), no bundles, no broker and no clock. How a
+change comes to the disk is edgekit.trust.revision's.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +16,9 @@ from edgekit.statement import (
     StagePointer,
     stage_role,
 )
-from edgekit.trust.draft import Draft, SignedDraft, Signing, Terms
+from edgekit.trust.draft import Draft, Signing
 from edgekit.trust.expiry import DEFAULT_LIFETIMES, Lifetimes
-from edgekit.trust.generation import Generation, load
+from edgekit.trust.generation import Generation, founding
 from edgekit.trust.key_proposal import KeyProposal
 from edgekit.trust.keys import SignerLookup
 from edgekit.trust.layout import (
@@ -34,30 +32,14 @@ from edgekit.trust.layout import (
     metadata_file,
 )
 from edgekit.trust.limits import DEFAULT_LIMITS, Limits
-from edgekit.trust.lock import exclusive
-from edgekit.trust.payload import Metadata, Targets
 from edgekit.trust.proposal import Proposal
 from edgekit.trust.release import Release
-from edgekit.trust.roles import (
-    RoleKeys,
-    founding_online,
-    founding_root,
-    founding_targets,
-    keys_of,
-    role_names,
-)
+from edgekit.trust.revision import Publication, Revisions
+from edgekit.trust.roles import RoleKeys, keys_of, role_names
 from edgekit.trust.shelf import Shelf, WriteFile
 from edgekit.trust.statements import pointers, records
 
 ONLINE_ROLES = (SNAPSHOT, TIMESTAMP)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publication:
-    """What a change has written; empty when there was nothing to change."""
-
-    signed_by: Mapping[str, tuple[str, ...]]  # role -> ids of the keys that signed
-    files: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +69,7 @@ class Repository:
         self.folder = folder
         self.files = Shelf(folder / "files", write=write)
         self.blobs = folder / "blobs"
-        self._lifetimes = lifetimes
-        self._limits = limits
+        self._revisions = Revisions(folder, self.files, lifetimes=lifetimes, limits=limits)
 
     @classmethod
     def create(  # noqa: PLR0913 - everything a fleet's trust starts from
@@ -114,11 +95,7 @@ class Repository:
             raise ConfigError(f"{', '.join(sorted(missing))}: keys are expected")
         self = cls(folder, lifetimes=lifetimes, limits=limits, write=write)
         self._make_folders()
-        with self._changing():
-            if self.files.file(TIMESTAMP_FILE, 0) is not None:
-                raise ConfigError(f"{folder}: there is a repository in it already")
-            draft = Draft(_founding(fleet, tuple(stages), keys), lambda _role: 1)
-            self._write(draft.sign(self._terms(signers, now)))
+        self._revisions.found(founding(fleet, tuple(stages), keys), signers, now)
         return self
 
     @classmethod
@@ -134,21 +111,22 @@ class Repository:
         self = cls(folder, lifetimes=lifetimes, limits=limits, write=write)
         if self.files.file(TIMESTAMP_FILE, 0) is None:
             raise ConfigError(f"{folder}: no repository in it; `edgekit init` makes one")
-        load(self.files)
+        self._revisions.current()
         return self
 
     @property
     def fleet(self) -> str:
         """The fleet's name, as its root is signed for."""
-        return str(self._load().root.signed.unrecognized_fields[FLEET_FIELD])
+        return str(self._revisions.current().root.signed.unrecognized_fields[FLEET_FIELD])
 
     def trusted_root(self) -> bytes:
         """Return the newest root.json: what a device is provisioned with."""
-        return self.files.read(metadata_file(ROOT, self._load().root.signed.version))
+        newest = self._revisions.current().root.signed.version
+        return self.files.read(metadata_file(ROOT, newest))
 
     def roles(self) -> tuple[RoleState, ...]:
         """Return the state of every role, the delegated ones last."""
-        current = self._load()
+        current = self._revisions.current()
         return tuple(
             RoleState(
                 role=role,
@@ -161,15 +139,15 @@ class Repository:
 
     def records(self) -> tuple[ReleaseRecord, ...]:
         """Return every release record that the models role vouches for."""
-        return tuple(records(self.files, self._load()))
+        return tuple(records(self.files, self._revisions.current()))
 
     def pointers(self) -> tuple[StagePointer, ...]:
         """Return what every stage runs of every model."""
-        return tuple(pointers(self.files, self._load()))
+        return tuple(pointers(self.files, self._revisions.current()))
 
     def pointer(self, *, stage: str, model: str) -> StagePointer | None:
         """Return what a stage runs of a model, None when it was never released there."""
-        current = self._load()
+        current = self._revisions.current()
         if stage_role(stage) not in current.delegations:
             raise ConfigError(f"stage {stage}: no such stage in this fleet")
         found = (p for p in pointers(self.files, current) if p.stage == stage)
@@ -192,7 +170,7 @@ class Repository:
         release = Release(
             records=tuple(records), pointers=tuple(pointers), withdraw=tuple(withdraw)
         )
-        return self._change(
+        return self._revisions.make(
             lambda draft, current: release.apply(draft, self.files, current), signers, now
         )
 
@@ -209,10 +187,10 @@ class Repository:
         release = Release(
             records=tuple(records), pointers=tuple(pointers), withdraw=tuple(withdraw)
         )
-        current = self._load()
-        draft = Draft(current, lambda role: self._next_version(role, current))
+        current = self._revisions.current()
+        draft = self._revisions.draft(current)
         release.apply(draft, self.files, current)
-        roles = draft.propose(self._terms(signers, now))
+        roles = draft.propose(self._revisions.terms(signers, now))
         return Proposal(
             root=current.root,
             targets=current.roles[TARGETS],
@@ -234,10 +212,10 @@ class Repository:
             proposal.refuse_unlike(current)
             release.apply(draft, self.files, current)
             for role, metadata in proposal.roles.items():
-                self._refuse_used(role, metadata, current)
+                self._revisions.refuse_used(role, metadata, current)
                 draft.adopt(role, metadata)
 
-        return self._change(change, signers, now)
+        return self._revisions.make(change, signers, now)
 
     def renew(
         self,
@@ -252,7 +230,7 @@ class Repository:
             for role in roles:
                 draft.touch(role)
 
-        return self._change(change, signers, now)
+        return self._revisions.make(change, signers, now)
 
     def set_keys(
         self, role: str, keys: RoleKeys, *, signers: SignerLookup, now: datetime
@@ -262,14 +240,14 @@ class Repository:
         Needs keys of the role that names them (root, or targets), the new keys of the
         role itself, and for the root the old ones too.
         """
-        return self._change(
+        return self._revisions.make(
             lambda draft, _current: draft.set_keys(role, keys), signers, now
         )
 
     def preview_keys(self, role: str, keys: RoleKeys) -> tuple[Signing, ...]:
         """Return what set_keys() would sign, and by whom; write and sign nothing."""
-        current = self._load()
-        draft = Draft(current, lambda role: self._next_version(role, current))
+        current = self._revisions.current()
+        draft = self._revisions.draft(current)
         draft.set_keys(role, keys)
         return draft.signings()
 
@@ -277,15 +255,15 @@ class Repository:
         self, role: str, keys: RoleKeys, *, signers: SignerLookup, now: datetime
     ) -> KeyProposal:
         """Return what set_keys() would sign as a proposal; writes nothing."""
-        current = self._load()
+        current = self._revisions.current()
         if current.stale:
             raise ConfigError(
                 f"{', '.join(sorted(current.stale))}: a change of keys was cut short;"
                 " `edgekit keys renew` finishes it"
             )
-        draft = Draft(current, lambda role: self._next_version(role, current))
+        draft = self._revisions.draft(current)
         draft.set_keys(role, keys)
-        root, roles = draft.propose_keys(self._terms(signers, now))
+        root, roles = draft.propose_keys(self._revisions.terms(signers, now))
         return KeyProposal(
             root=current.root,
             targets=current.roles[TARGETS],
@@ -305,88 +283,19 @@ class Repository:
         def change(draft: Draft, current: Generation) -> None:
             proposal.refuse_unlike(current)
             for role, metadata in proposal.roles.items():
-                self._refuse_used(role, metadata, current)
+                self._revisions.refuse_used(role, metadata, current)
             draft.adopt_keys(proposal.new_root, proposal.roles)
 
-        return self._change(change, signers, now)
+        return self._revisions.make(change, signers, now)
 
     def add_stage(
         self, stage: str, keys: RoleKeys, *, signers: SignerLookup, now: datetime
     ) -> Publication:
         """Give the fleet another stage, with keys of its own."""
         role, path = stage_role(stage), delegated_paths((stage,))[stage_role(stage)]
-        return self._change(
+        return self._revisions.make(
             lambda draft, _current: draft.add_role(role, path, keys), signers, now
         )
-
-    def _change(
-        self,
-        change: Callable[[Draft, Generation], None],
-        signers: SignerLookup,
-        now: datetime,
-    ) -> Publication:
-        with self._changing():
-            current = self._load()
-            draft = Draft(current, lambda role: self._next_version(role, current))
-            change(draft, current)
-            if not draft.changed:
-                return Publication(signed_by={}, files=())
-            signed = draft.sign(self._terms(signers, now))
-            self._write(signed)
-            self._sweep(keep=current.names() | load(self.files).names())
-            return Publication(
-                signed_by=signed.signed_by, files=tuple(name for name, _ in signed.files)
-            )
-
-    def _load(self) -> Generation:
-        return load(self.files)
-
-    def _next_version(self, role: str, current: Generation) -> int:
-        """Never a number that a change cut short has used: a depot may have served it."""
-        if role == TIMESTAMP:
-            return current.version(role) + 1
-        numbers = (
-            name.removesuffix(f".{role}.json")
-            for name in self.files.names()
-            if name.endswith(f".{role}.json")
-        )
-        return max((int(n) for n in numbers if n.isdecimal()), default=0) + 1
-
-    def _refuse_used(
-        self, role: str, metadata: Metadata[Targets], current: Generation
-    ) -> None:
-        """A version that a depot may have served stands for one content for ever."""
-        name = metadata_file(role, metadata.signed.version)
-        if self.files.file(name, 0) is None:
-            used = metadata.signed.version < self._next_version(role, current)
-        else:
-            used = self.files.read(name) != metadata.to_bytes()
-        if used:
-            raise ConfigError(
-                f"{role}: version {metadata.signed.version} was used meanwhile; propose it"
-                " again"
-            )
-
-    def _write(self, signed: SignedDraft) -> None:
-        for name, data in signed.files:
-            self.files.write(name, data)
-
-    def _sweep(self, keep: frozenset[str]) -> None:
-        """Remove what neither this state nor the one before is made of.
-
-        A device in the middle of a refresh still finishes with the state before.
-        """
-        for name in self.files.names() - keep:
-            if not name.startswith("index/") and not name.endswith(f".{ROOT}.json"):
-                self.files.remove(name)
-
-    def _terms(self, signers: SignerLookup, now: datetime) -> Terms:
-        return Terms(
-            signers=signers, now=now, lifetimes=self._lifetimes, limits=self._limits
-        )
-
-    def _changing(self) -> AbstractContextManager[None]:
-        return exclusive(self.folder / "lock")
 
     def _make_folders(self) -> None:
         try:
@@ -394,21 +303,3 @@ class Repository:
             self.blobs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{self.folder}: {error.strerror}") from error
-
-
-def _founding(
-    fleet: str, stages: tuple[str, ...], keys: Mapping[str, RoleKeys]
-) -> Generation:
-    """Return a generation of which everything is still to be signed."""
-    snapshot, timestamp = founding_online(fleet)
-    empty = {
-        role: Metadata(Targets(unrecognized_fields={FLEET_FIELD: fleet}))
-        for role in delegated_paths(stages)
-    }
-    return Generation(
-        root=Metadata(founding_root(fleet, keys)),
-        timestamp=Metadata(timestamp),
-        snapshot=Metadata(snapshot),
-        roles={TARGETS: Metadata(founding_targets(fleet, stages, keys)), **empty},
-        stale=frozenset(role_names(stages)),
-    )

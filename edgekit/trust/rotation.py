@@ -16,7 +16,8 @@ from edgekit.trust.key_proposal import KeyProposal
 from edgekit.trust.keys import KeyFile, KeyFolder, Origin, SignerLookup
 from edgekit.trust.layout import short
 from edgekit.trust.payload import CryptoSigner, Key, Signer
-from edgekit.trust.repository import Publication, Repository
+from edgekit.trust.repository import Repository
+from edgekit.trust.revision import Publication
 from edgekit.trust.roles import RoleKeys
 
 

@@ -10,7 +10,8 @@ import pytest
 from edgekit.errors import ConfigError, StoreError, TrustError
 from edgekit.trust.limits import Limits
 from edgekit.trust.lock import exclusive
-from edgekit.trust.repository import Publication, Repository
+from edgekit.trust.repository import Repository
+from edgekit.trust.revision import Publication
 from tests.trust.simulator import DAY, NOW, pointer, record
 from tests.trust.workbench import Keys, release, runs
 

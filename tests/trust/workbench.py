@@ -6,7 +6,8 @@ from pathlib import Path
 from edgekit.trust.client import TrustClient
 from edgekit.trust.keys import SignerLookup
 from edgekit.trust.payload import CryptoSigner, Signer
-from edgekit.trust.repository import Publication, Repository
+from edgekit.trust.repository import Repository
+from edgekit.trust.revision import Publication
 from edgekit.trust.roles import RoleKeys, role_names
 from tests.trust.simulator import NOW, pointer, record
 
