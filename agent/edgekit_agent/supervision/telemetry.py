@@ -55,6 +55,7 @@ class Telemetry:
         self._deliveries: dict[int, Delivery] = {}
         self._budget = Budget.begin(0, 0.0)
         self._connected = False
+        self._garbage = 0  # messages that were to be acknowledgements, and are none
         self._short = False  # something is due, and the budget does not allow it
 
     def begin(self, at: Moment) -> None:
@@ -120,7 +121,9 @@ class Telemetry:
         try:
             taken = Taken.decode(payload)
         except TransportError as error:
-            log.warning("%s", error)
+            self._garbage += 1
+            level = logging.WARNING if self._garbage == 1 else logging.DEBUG
+            log.log(level, "refused, message %d of this kind: %s", self._garbage, error)
             return
         for entry in self._spool.entries:
             if entry.sent and _in(entry, taken):
