@@ -81,9 +81,10 @@ class Columns:
         )
 
 
-def columns(forest: Forest) -> Columns:
+def columns(forest: Forest, *, smallest: bool = False) -> Columns:
     """Return a forest's columns, depth first; leaves that most splits lead to first.
 
+    With `smallest`, missing values take no flags, even where those would save time.
     ConversionError when a leaf does not vote exactly once, or a split's test is unknown.
     """
     leaves = _leaves(forest)
@@ -102,7 +103,7 @@ def columns(forest: Forest) -> Columns:
         targets=np.array([target for target, _ in votes], dtype=np.int64),
         weights=np.array([weight for _, weight in votes], dtype=np.float32),
     )
-    return _missing_by_mode(_without_lone_leaves(listed))
+    return _missing_by_mode(_without_lone_leaves(listed), smallest=smallest)
 
 
 def _written_out(
@@ -162,7 +163,7 @@ def _without_lone_leaves(listed: Columns) -> Columns:
     )
 
 
-def _missing_by_mode(listed: Columns) -> Columns:
+def _missing_by_mode(listed: Columns, *, smallest: bool) -> Columns:
     """Turn tests around so that NaN takes its way without being asked about.
 
     x <= t, or missing, goes left: x > t goes right. No such turn for equality, and none
@@ -172,7 +173,7 @@ def _missing_by_mode(listed: Columns) -> Columns:
     """
     turnable = listed.mode < _EQ
     together = listed.missing[turnable].all() or not listed.missing.any()
-    if not together and len(listed.mode) < MANY_SPLITS:
+    if not (together or smallest or len(listed.mode) >= MANY_SPLITS):
         return listed
     turned = listed.missing & turnable
     return replace(

@@ -25,7 +25,7 @@ _MISSING = "nodes_missing_value_tracks_true"
 
 def tree_ensemble_regressor(sums: Sums, *, quick: bool = False) -> NodeProto:
     """Return the node. ConversionError when a leaf does not vote exactly once."""
-    listed = columns(sums.forest)
+    listed = columns(sums.forest, smallest=True)  # the model as it came is as fast
     best = _node(listed, sums.by, by_level=True)
     if not quick:
         best = min(best, _node(listed, sums.by, by_level=False), key=_wire_bytes)
