@@ -42,6 +42,7 @@ from edgekit.tally import (
 
 _SUM_TOLERANCE = 1e-3  # of a distribution's shares, in float32 and less
 _MOST_DIGITS = 17  # of a decimal that is read back as the same float64
+_BLUR = 1e-6  # of a number, or of all of them: what float32 and its sums may differ by
 _LEAST_REPEATS = 2  # of a whole number on average, to be a category
 
 
@@ -162,27 +163,58 @@ def _number(name: str, values: Array) -> NumberColumn:
 
 
 def _edges(values: Array) -> tuple[float, ...]:
-    """Return the sixteenths of the values, deduplicated.
+    """Return numbers between the values, at their sixteenths, deduplicated.
 
-    Where one value is several of them (zeros of a counter that rests), the place just below
-    it becomes an edge instead of the repetition, so that it has a bin of its own.
+    Where one value is several of them (zeros of a counter that rests), it gets a bin of its
+    own. No edge is a value, or near one: what a device computes in float32 falls into the
+    same bin. Between values that differ by no more than that there is none.
     """
     if not values.size:
         return ()
-    shares = np.arange(1, MAX_EDGES + 1) / (MAX_EDGES + 1)
-    cuts = np.quantile(values, shares, method="inverted_cdf").tolist()
-    repeated = [value for value, times in Counter(cuts).items() if times > 1]
-    below = np.nextafter(repeated, -np.inf).tolist()
     ordered = np.sort(values)
-    edges = sorted({_short(edge, ordered) for edge in (*cuts, *below) if np.isfinite(edge)})
-    return tuple(edges)
+    shares = np.arange(1, MAX_EDGES + 1) / (MAX_EDGES + 1)
+    cuts = np.quantile(ordered, shares, method="inverted_cdf").tolist()
+    scale = cuts[-1] - cuts[0]
+    found: set[float] = set()
+    for value, times in Counter(cuts).items():
+        if times > 1:
+            found |= {_beside(ordered, value, way, scale) for way in (-1, 1)}
+        elif value < ordered[-1]:
+            place = int(ordered.searchsorted(value, "right"))
+            found.add(_between(ordered, place, scale))
+    return tuple(sorted(edge for edge in found if np.isfinite(edge)))
 
 
-def _short(edge: float, ordered: Array) -> float:
-    """Return the number of fewest digits with the same values on either side."""
-    place = ordered.searchsorted(edge, side="right")
-    for digits in range(2, _MOST_DIGITS):
-        shorter = float(f"{edge:.{digits}g}")
-        if ordered.searchsorted(shorter, side="right") == place:
+def _beside(ordered: Array, value: float, way: int, scale: float) -> float:
+    """Return a number just below (-1) or above (1) a value, farther than blur is."""
+    step = 16 * _blur(value, value, scale)
+    place = int(ordered.searchsorted(value, "left" if way < 0 else "right"))
+    next_to_it = place - 1 if way < 0 else place
+    if 0 <= next_to_it < len(ordered) and abs(ordered[next_to_it] - value) <= 4 * step:
+        return _between(ordered, place, scale)
+    return _short(value + way * step, step / 2)
+
+
+def _between(ordered: Array, place: int, scale: float) -> float:
+    """Return a number between two neighbours, or the next two that are no blur apart."""
+    while 0 < place < len(ordered):
+        low, high = float(ordered[place - 1]), float(ordered[place])
+        if high - low > 2 * _blur(low, high, scale):
+            return _short(low / 2 + high / 2, high / 4 - low / 4)
+        place += 1
+    end = float(ordered[-1 if place else 0])
+    step = 16 * _blur(end, end, scale)
+    return _short(end + (step if place else -step), step / 2)
+
+
+def _short(number: float, most: float) -> float:
+    """Return the number of fewest digits that is at most so far away."""
+    for digits in range(1, _MOST_DIGITS):
+        shorter = float(f"{number:.{digits}g}")
+        if abs(shorter - number) <= most:
             return shorter
-    return edge
+    return number
+
+
+def _blur(low: float, high: float, scale: float) -> float:
+    return _BLUR * (max(abs(low), abs(high), scale) or 1.0)

@@ -96,7 +96,7 @@ def test_of_too_few_rows_nothing_is_said_but_how_many_are_needed() -> None:
     assert needed is not None
     enough = find(KNOWN, [calm(needed + 20)])
     assert level_of(enough, "hue") is Level.STABLE
-    assert f"{needed:,}" in words.lead(found)
+    assert "are needed" in words.lead(found)
 
 
 def test_a_reference_of_few_rows_says_so_itself() -> None:

@@ -196,3 +196,30 @@ def test_nothing_seen_is_unknown() -> None:
     column = number()
     assert compare(column, (0,) * len(column.histogram)).level is Level.UNKNOWN
     assert shift(column, (0,) * len(column.histogram)) is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.r_[np.full(520, 1.0), np.full(40, np.nextafter(1.0, 0.0)), RANDOM.random(80)],
+        np.repeat(RANDOM.normal(size=6), 50),  # the leaves of a small tree
+        np.full(30, 5.1),
+        np.r_[np.zeros(30), RANDOM.random(30)],
+        RANDOM.normal(size=1_000),
+        np.r_[RANDOM.normal(size=300), 1e15],
+    ],
+    ids=["saturated", "leaves", "constant", "resting", "continuous", "outlier"],
+)
+def test_what_is_computed_in_float32_falls_into_the_bins_of_the_original(
+    values: np.ndarray,
+) -> None:
+    profile = reference.build({"x": values}, Predictions(prediction=values), classes=())
+    (column,) = profile.outputs
+    assert isinstance(column, NumberColumn)
+    for noise in (0.0, 1e-7, -1e-7):
+        tally = Tally([column])
+        tally.add({"prediction": (values * (1 + noise)).astype(np.float32)})
+        (seen,) = tally.take()
+        moved = sum(abs(a - b) for a, b in zip(seen, column.histogram, strict=True))
+        assert moved <= 2
+    assert not set(column.edges) & set(values.tolist())
