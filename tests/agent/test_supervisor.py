@@ -88,7 +88,7 @@ class Agent:
         self._lock = -1
         self._write_plan()
 
-    def start(self, policy: Policy = QUICK, **settings: float) -> "Agent":
+    def start(self, policy: Policy = QUICK, **settings: Any) -> "Agent":  # noqa: ANN401 - Settings' own
         device = self.config.device
         will = LastWill(topic=TOPICS.presence(device), payload=report.offline())
         self.transport = self.broker.connect("pi-7", will)
