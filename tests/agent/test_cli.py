@@ -64,7 +64,7 @@ class _Handler(StreamRequestHandler):
 @pytest.fixture
 def agent(folder: Path) -> Iterator[Answering]:
     with Answering(str(folder / "agent.sock"), _Handler) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         yield server
         server.shutdown()
 

@@ -83,7 +83,7 @@ def served(store: Store, folder: Path) -> Iterator[Path]:
     identity = Identity(model="wine", version="7", flavor="fp32", sha256=made().sha256)
     shelf.put(Served.load(store, identity))
     listener = UnixListener(folder / "agent.sock", Handler, shelf)
-    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
     yield folder / "agent.sock"
     listener.finish(5)
     listener.server_close()

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import skops.io
 import yaml
 from sklearn.cluster import BisectingKMeans, KMeans
 from sklearn.compose import TransformedTargetRegressor
@@ -152,18 +151,25 @@ def test_parameters_of_the_signature_are_refused(tmp_path: Path) -> None:
         extracted(home, trust_pickle=True)
 
 
+def archived(folder: Path, model: object) -> Path:
+    import skops.io  # noqa: PLC0415 - it imports PyTorch: seconds for all who collect this
+
+    skops.io.dump(model, folder / "model.skops")
+    return folder / "model.skops"
+
+
+@pytest.mark.slow  # skops imports PyTorch where it is installed
 def test_skops_trusts_by_default_what_runs_no_code(tmp_path: Path) -> None:
-    path = tmp_path / "model.skops"
-    skops.io.dump(LogisticRegression().fit(ROWS, LABELS), path)
+    path = archived(tmp_path, LogisticRegression().fit(ROWS, LABELS))
     extraction = extracted(path, saved_rows(tmp_path, ROWS))
     assert_same(answers(extraction), extraction.original)
 
 
+@pytest.mark.slow  # as above
 def test_skops_with_other_types_needs_trust_whatever_the_model_says(
     tmp_path: Path,
 ) -> None:
-    path = tmp_path / "model.skops"
-    skops.io.dump(RandomForestClassifier(3).fit(ROWS, LABELS), path)
+    archived(tmp_path, RandomForestClassifier(3).fit(ROWS, LABELS))
     rows = saved_rows(tmp_path, ROWS)
     document = {
         "flavors": {

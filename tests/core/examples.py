@@ -25,8 +25,11 @@ MEMBERS: Mapping[str, bytes] = {"model.onnx": b"weights" * 20, "golden.json": b"
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | NUMBERS | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | NUMBERS | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=20), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 

@@ -290,6 +290,7 @@ def test_a_hundred_devices_without_loss_cost_at_most_1_05_bundles() -> None:
     assert fleet.sent_bytes <= 1.05 * fleet.entry.length
 
 
+@pytest.mark.slow  # a hundred devices, each a simulation of its own
 def test_a_late_joiner_among_lossy_devices_costs_its_own_lap_and_delays_nobody() -> None:
     def fleet(joins_at: float) -> tuple[Simulation, float]:
         late = Device("late", loss=0.05, joins_at=joins_at)
