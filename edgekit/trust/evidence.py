@@ -7,7 +7,6 @@ serves goes on serving, and how stale it is the floor tells. Knows no network an
 """
 
 import base64
-import binascii
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -58,7 +57,7 @@ class Evidence:
                 one.name: base64.b64decode(reader.text(one.name), validate=True)
                 for one in fields(cls)
             }
-        except binascii.Error as error:
+        except ValueError as error:
             raise TrustError("evidence: base64 is expected") from error
         return cls(**files)
 

@@ -6,13 +6,9 @@ stands on, so that what would change can be told far from the fleet's folder, an
 else can hide in it. docs/formats/proposal.md describes the file.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import cast
-
-from tuf.api.exceptions import RepositoryError
-from tuf.api.serialization import DeserializationError
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ConfigError, TrustError
@@ -22,11 +18,17 @@ from edgekit.trust.layout import FLEET_FIELD, ROOT, TARGETS, short
 from edgekit.trust.payload import Metadata, Root, Targets
 from edgekit.trust.proposal import MAX_BYTES, Proposal
 from edgekit.trust.roles import RoleKeys, delegator_of, keys_of
+from edgekit.trust.sent import (
+    Signable,
+    check_signed,
+    document,
+    root_from,
+    root_in,
+    targets_in,
+)
 
 FORMAT = 2
 KIND = "keys"
-
-Signable = Metadata[Root] | Metadata[Targets]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +146,9 @@ class KeyProposal:
 
     def refuse_other_root(self, trusted: bytes) -> None:
         """Raise TrustError unless this root, or one that it signed, is the proposal's."""
-        known = _parsed_root(trusted, "root")
+        known = root_from(trusted, subject="root")
         if known.signed != self.root.signed:
-            _verify(known.signed, ROOT, self.root)
+            check_signed(known.signed, ROOT, self.root)
 
     def to_json(self) -> bytes:
         """Encode canonically."""
@@ -154,11 +156,11 @@ class KeyProposal:
             {
                 "format": FORMAT,
                 "kind": KIND,
-                "root": _document(self.root),
-                "targets": _document(self.targets),
-                "base": {role: _document(one) for role, one in self.base.items()},
-                "new_root": self.new_root and _document(self.new_root),
-                "roles": {role: _document(one) for role, one in self.roles.items()},
+                "root": document(self.root),
+                "targets": document(self.targets),
+                "base": {role: document(one) for role, one in self.base.items()},
+                "new_root": self.new_root and document(self.new_root),
+                "roles": {role: document(one) for role, one in self.roles.items()},
             }
         )
 
@@ -169,14 +171,16 @@ class KeyProposal:
             raise TrustError(f"proposal: a newer format than {FORMAT}; update edgekit")
         changes_root = reader.table.get("new_root") is not None
         found = cls(
-            root=_root(reader.child("root"), "proposal: root"),
-            targets=_targets(reader.child("targets"), TARGETS),
-            base={role: _targets(one, role) for role, one in reader.named("base").items()},
-            new_root=_root(reader.child("new_root"), "proposal: new root")
+            root=root_in(reader.child("root"), subject="proposal: root"),
+            targets=targets_in(reader.child("targets"), TARGETS),
+            base={
+                role: targets_in(one, role) for role, one in reader.named("base").items()
+            },
+            new_root=root_in(reader.child("new_root"), subject="proposal: new root")
             if changes_root
             else None,
             roles={
-                role: _targets(one, role) for role, one in reader.named("roles").items()
+                role: targets_in(one, role) for role, one in reader.named("roles").items()
             },
         )
         found.verify()
@@ -184,10 +188,10 @@ class KeyProposal:
 
     def verify(self) -> None:
         """Raise TrustError unless the state it stands on is signed and only keys change."""
-        _verify(self.root.signed, ROOT, self.root)
-        _verify(self.root.signed, TARGETS, self.targets)
+        check_signed(self.root.signed, ROOT, self.root)
+        check_signed(self.root.signed, TARGETS, self.targets)
         for role, metadata in self.base.items():
-            _verify(self.targets.signed, role, metadata)
+            check_signed(self.targets.signed, role, metadata)
         if set(self.roles) != (set(self.roles) & {TARGETS}) | set(self.base):
             raise TrustError("proposal: new metadata and what it stands on do not match")
         for role, new in self._new().items():
@@ -200,7 +204,11 @@ class KeyProposal:
                 raise TrustError(f"proposal: {role}: it changes more than keys")
         if self.new_root and self.new_root.signed.version != self.root.signed.version + 1:
             raise TrustError("proposal: root: the next version is expected")
-        if not self.key_changes():
+        try:
+            changes, _ = self.key_changes(), self.gathered()
+        except (ConfigError, ValueError) as error:
+            raise TrustError(f"proposal: keys that could never sign: {error}") from error
+        if not changes:
             raise TrustError("proposal: it changes no keys")
 
     def _new(self) -> dict[str, Signable]:
@@ -275,45 +283,6 @@ def _without_keys(signed: Root | Targets) -> dict[str, object]:
 
 def _delegated(targets: Targets) -> tuple[str, ...]:
     return tuple((targets.delegations.roles if targets.delegations else None) or ())
-
-
-def _document(metadata: Signable) -> object:
-    return json.loads(metadata.to_bytes())
-
-
-def _root(reader: Reader, subject: str) -> Metadata[Root]:
-    return _parsed_root(json.dumps(dict(reader.table)).encode(), subject)
-
-
-def _parsed_root(data: bytes, subject: str) -> Metadata[Root]:
-    try:
-        metadata = Metadata[Root].from_bytes(data)
-    except DeserializationError as error:
-        raise TrustError(f"{subject}: no signed root metadata") from error
-    if not isinstance(metadata.signed, Root):
-        raise TrustError(f"{subject}: it is {metadata.signed.type} metadata")
-    if FLEET_FIELD not in metadata.signed.unrecognized_fields:
-        raise TrustError(f"{subject}: it names no fleet")
-    return metadata
-
-
-def _targets(reader: Reader, role: str) -> Metadata[Targets]:
-    try:
-        metadata = Metadata[Targets].from_bytes(json.dumps(dict(reader.table)).encode())
-    except DeserializationError as error:
-        raise TrustError(f"proposal: {role}: no signed metadata") from error
-    if not isinstance(metadata.signed, Targets):
-        raise TrustError(f"proposal: {role}: it is {metadata.signed.type} metadata")
-    return metadata
-
-
-def _verify(delegator: Root | Targets, role: str, metadata: Signable) -> None:
-    try:
-        delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
-    except (RepositoryError, ValueError) as error:
-        raise TrustError(
-            f"proposal: {role}: what it stands on is not rightly signed"
-        ) from error
 
 
 def parse(data: bytes) -> Proposal | KeyProposal:

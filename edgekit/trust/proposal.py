@@ -7,13 +7,11 @@ docs/formats/proposal.md describes the file.
 """
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from tuf.api.exceptions import UnsignedMetadataError
-from tuf.api.serialization import DeserializationError, SerializationError
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ConfigError, TrustError
@@ -22,6 +20,7 @@ from edgekit.trust.keys import SignerLookup
 from edgekit.trust.layout import FLEET_FIELD, ROOT, TARGETS, short, statement_file
 from edgekit.trust.payload import Metadata, Root, Targets
 from edgekit.trust.roles import keys_of
+from edgekit.trust.sent import check_signed, document, root_from, root_in, targets_in
 
 FORMAT = 1
 MAX_BYTES = 32 * 2**20
@@ -113,7 +112,7 @@ class Proposal:
 
     def refuse_other_root(self, root: bytes) -> None:
         """Raise TrustError unless this root, or one that it signed, is the proposal's."""
-        known = _root(root, subject="root")
+        known = root_from(root, subject="root")
         if known.signed == self.root.signed:
             return
         try:
@@ -129,10 +128,10 @@ class Proposal:
         return canonical_json(
             {
                 "format": FORMAT,
-                "root": _document(self.root),
-                "targets": _document(self.targets),
-                "base": {role: _document(one) for role, one in self.base.items()},
-                "roles": {role: _document(one) for role, one in self.roles.items()},
+                "root": document(self.root),
+                "targets": document(self.targets),
+                "base": {role: document(one) for role, one in self.base.items()},
+                "roles": {role: document(one) for role, one in self.roles.items()},
                 "statements": {
                     name: base64.b64encode(data).decode()
                     for name, data in self.statements.items()
@@ -149,11 +148,13 @@ class Proposal:
         if reader.integer("format", least=1) > FORMAT:
             raise TrustError(f"proposal: a newer format than {FORMAT}; update edgekit")
         found = cls(
-            root=_root(_bytes(reader.child("root")), subject="proposal: root"),
-            targets=_targets(reader.child("targets"), TARGETS),
-            base={role: _targets(one, role) for role, one in reader.named("base").items()},
+            root=root_in(reader.child("root"), subject="proposal: root"),
+            targets=targets_in(reader.child("targets"), TARGETS),
+            base={
+                role: targets_in(one, role) for role, one in reader.named("base").items()
+            },
             roles={
-                role: _targets(one, role) for role, one in reader.named("roles").items()
+                role: targets_in(one, role) for role, one in reader.named("roles").items()
             },
             statements=_statements(reader),
         )
@@ -162,12 +163,12 @@ class Proposal:
 
     def verify(self) -> None:
         """Raise TrustError unless the state it stands on is signed and it fits on it."""
-        _verify(self.root.signed, ROOT, self.root)
-        _verify(self.root.signed, TARGETS, self.targets)
+        check_signed(self.root.signed, ROOT, self.root)
+        check_signed(self.root.signed, TARGETS, self.targets)
         if not self.roles or set(self.roles) != set(self.base):
             raise TrustError("proposal: new metadata and what it stands on do not match")
         for role, base in self.base.items():
-            _verify(self.targets.signed, role, base)
+            check_signed(self.targets.signed, role, base)
             self._refuse_more_than_statements(role)
         self.changes()
 
@@ -232,62 +233,9 @@ def _signed(
     return copy, added
 
 
-def _document(metadata: Metadata[Root] | Metadata[Targets]) -> object:
-    return json.loads(metadata.to_bytes())
-
-
-def _bytes(reader: Reader) -> bytes:
-    return json.dumps(dict(reader.table)).encode()
-
-
-def _root(data: bytes, *, subject: str) -> Metadata[Root]:
-    try:
-        metadata = Metadata[Root].from_bytes(data)
-    except DeserializationError as error:
-        raise TrustError(f"{subject}: no signed root metadata") from error
-    if not isinstance(metadata.signed, Root):
-        raise TrustError(f"{subject}: no root metadata")
-    if FLEET_FIELD not in metadata.signed.unrecognized_fields:
-        raise TrustError(f"{subject}: it names no fleet")
-    _refuse_unsignable(metadata, subject=subject)
-    return metadata
-
-
-def _targets(reader: Reader, role: str) -> Metadata[Targets]:
-    try:
-        metadata = Metadata[Targets].from_bytes(_bytes(reader))
-    except DeserializationError as error:
-        raise TrustError(f"proposal: {role}: no signed metadata") from error
-    if not isinstance(metadata.signed, Targets):
-        raise TrustError(f"proposal: {role}: it is {metadata.signed.type} metadata")
-    _refuse_unsignable(metadata, subject=f"proposal: {role}")
-    return metadata
-
-
-def _refuse_unsignable(
-    metadata: Metadata[Root] | Metadata[Targets], *, subject: str
-) -> None:
-    """What is signed is canonical JSON, which has no fractions."""
-    try:
-        _ = metadata.signed_bytes
-    except SerializationError as error:
-        raise TrustError(f"{subject}: not canonical JSON, nobody can sign it") from error
-
-
 def _statements(reader: Reader) -> dict[str, bytes]:
     texts = reader.string_map("statements")
     try:
         return {name: base64.b64decode(text, validate=True) for name, text in texts.items()}
     except ValueError as error:
         raise TrustError("proposal: statements: base64 is expected") from error
-
-
-def _verify(
-    delegator: Root | Targets, role: str, metadata: Metadata[Root] | Metadata[Targets]
-) -> None:
-    try:
-        delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
-    except (UnsignedMetadataError, ValueError) as error:
-        raise TrustError(
-            f"proposal: {role}: what it stands on is not rightly signed"
-        ) from error

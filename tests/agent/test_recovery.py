@@ -223,6 +223,7 @@ def test_a_bit_that_flipped_is_refused(place: Place, name: str) -> None:
         lambda data: data[:0],
         lambda data: data[: len(data) // 2],
         lambda data: b"\0" * len(data),
+        lambda data: data.replace(b'":"', '":"\N{SNOWMAN}'.encode()),
     ],
 )
 def test_damaged_testimony_proves_nothing(

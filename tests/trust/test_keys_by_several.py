@@ -296,6 +296,18 @@ def _another_kind_of_metadata(document: Document) -> None:
     document["roles"]["targets"] = document["root"]
 
 
+def _more_signatures_than_keys(document: Document) -> None:
+    _targets(document)["delegations"]["roles"][0]["threshold"] = 9
+
+
+def _a_fraction(document: Document) -> None:
+    _targets(document)["x-half"] = 0.5
+
+
+def _a_key_that_is_not_there(document: Document) -> None:
+    _targets(document)["delegations"]["roles"][0]["keyids"].append("ab" * 32)
+
+
 FORGERIES: list[Callable[[Document], None]] = [
     _a_statement,
     _another_path,
@@ -308,6 +320,9 @@ FORGERIES: list[Callable[[Document], None]] = [
     _no_change,
     _a_newer_format,
     _another_kind_of_metadata,
+    _more_signatures_than_keys,
+    _a_fraction,
+    _a_key_that_is_not_there,
 ]
 
 
