@@ -19,7 +19,8 @@ from edgekit_agent import client
 from edgekit_agent.rules.hook import MAX_OUTPUT_CHARS
 from edgekit_agent.service.invocations import Handler, LoopbackHandler
 from edgekit_agent.service.listener import LoopbackListener, UnixListener
-from edgekit_agent.service.shelf import Identity, Served, Shelf
+from edgekit_agent.service.served import Identity, Served
+from edgekit_agent.service.shelf import Shelf
 from edgekit_agent.storage.store import Store
 from edgekit_agent.supervision.hook import (
     LEAST_AGAIN_S,
