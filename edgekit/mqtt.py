@@ -11,7 +11,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -25,8 +25,8 @@ from edgekit.errors import TransportError
 from edgekit.inbox import Inbox
 from edgekit.mqtt_client import MAX_UNSENT, MqttClient, new_client
 from edgekit.outbox import Outbox
-from edgekit.refused import Refused
 from edgekit.session import Backoff, LastWill, SessionOptions
+from edgekit.subscriptions import Subscriptions
 from edgekit.transport import Arrival, Connected, Disconnected, Message
 from edgekit.wire import MAX_PAYLOAD_BYTES
 
@@ -35,7 +35,6 @@ __all__ = ["Backoff", "BrokerAddress", "LastWill", "MqttTransport", "SessionOpti
 logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 5.0
-MAX_FILTERS_A_REQUEST = 8  # AWS IoT Core refuses a SUBSCRIBE with more
 _LOOP_S = 1.0
 
 
@@ -68,13 +67,11 @@ class MqttTransport:
         )
         self._outbox = Outbox()
         self._chance = random.SystemRandom()
-        self._filters: dict[str, int] = {}
-        self._asked: dict[int, dict[str, int]] = {}  # by message id, not answered yet
-        self._refused = Refused()
-        self._lock = threading.Lock()
         self._session = _Session()
         self._closing = threading.Event()
         self._client = self._new_client(client_id, will)
+        subscribe = self._client.subscribe
+        self._subscriptions = Subscriptions(lambda filters: subscribe(filters)[1])
         self._client.connect_async(address.host, address.port, options.keepalive_s)
         self._thread = threading.Thread(
             target=self._run, name=f"mqtt-{client_id}", daemon=True
@@ -109,18 +106,14 @@ class MqttTransport:
 
     def subscribe(self, *filters: str, qos: int = 1) -> None:
         """Ask for topics, now and after every reconnection."""
-        with self._lock:
-            self._filters.update(dict.fromkeys(filters, qos))
-            up = self._session.up
-        if up:
-            self._ask_for(dict.fromkeys(filters, qos))
+        wanted = dict.fromkeys(filters, qos)
+        self._subscriptions.want(wanted)  # first: a session that begins now asks for it
+        if self._session.up:
+            self._subscriptions.ask_for(wanted)
 
     def unsubscribe(self, *filters: str) -> None:
         """Ask no more for topics."""
-        with self._lock:
-            for topic in filters:
-                self._filters.pop(topic, None)
-            self._refused.granted(filters)
+        self._subscriptions.forget(filters)
         if filters:
             self._client.unsubscribe(list(filters))
 
@@ -188,7 +181,7 @@ class MqttTransport:
                 code = self._client.loop(_LOOP_S)
                 while code == MQTTErrorCode.MQTT_ERR_SUCCESS and self._client.ahead:
                     code = self._client.loop_read()
-                self._ask_again()
+                self._subscriptions.ask_again(time.monotonic())
         except MQTTException as error:
             return f"the broker sent a malformed packet: {error}"
         except OSError as error:
@@ -214,8 +207,7 @@ class MqttTransport:
         if self._closing.is_set():
             return
         self._session.trouble = reason
-        with self._lock:
-            self._session.up = False
+        self._session.up = False
         self._outbox.session_lost()
         self._inbox.tell(Disconnected(reason=reason))
         self._session.decided.set()
@@ -249,21 +241,6 @@ class MqttTransport:
         client.on_subscribe = self._on_subscribe
         return client
 
-    def _ask_for(self, filters: Mapping[str, int]) -> None:
-        wanted = list(filters.items())
-        for at in range(0, len(wanted), MAX_FILTERS_A_REQUEST):
-            part = wanted[at : at + MAX_FILTERS_A_REQUEST]
-            with self._lock:  # its answer may be here before this returns
-                _, number = self._client.subscribe(part)
-                if number is not None:
-                    self._asked[number] = dict(part)
-
-    def _ask_again(self) -> None:
-        with self._lock:
-            wanted = self._refused.due(time.monotonic())
-        if wanted:
-            self._ask_for(wanted)
-
     def _may_publish_unqueued(self) -> bool:
         """Wait for the network; False when the message is better dropped."""
 
@@ -284,13 +261,9 @@ class MqttTransport:
         if code.is_failure:
             self._session.trouble = f"the broker refuses: {code}"
             return
-        with self._lock:
-            self._session.up = self._session.was_up = True
-            filters = dict(self._filters)
-            self._asked.clear()
-            self._refused = Refused()
+        self._session.up = self._session.was_up = True
         self._session.failures = 0
-        self._ask_for(filters)
+        self._subscriptions.session_began()
         self._inbox.tell(Connected())
         self._session.decided.set()
 
@@ -326,16 +299,12 @@ class MqttTransport:
         codes: Sequence[ReasonCode],
         _properties: object,
     ) -> None:
-        with self._lock:
-            asked = self._asked.pop(mid, {})
-            answers = list(zip(asked.items(), codes, strict=False))
-            refused = {t: qos for (t, qos), code in answers if code.is_failure}
-            self._refused.granted(asked.keys() - refused.keys())
-            fresh = bool(refused) and self._refused.note(refused, time.monotonic())
-        if fresh:
+        granted = [not code.is_failure for code in codes]
+        refused = self._subscriptions.answered(mid, granted, time.monotonic())
+        if refused:
             logger.warning(
                 "%s: the broker refuses %d subscriptions, asking again; its access rules"
                 " must allow them",
                 self._address.url,
-                len(refused),
+                refused,
             )
