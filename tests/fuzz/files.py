@@ -26,13 +26,15 @@ from edgekit.fleet import config as fleet_config
 from edgekit.golden import Golden
 from edgekit.manifest import GOLDEN_NAME, Manifest, Signature
 from edgekit.schema import Schema
+from edgekit.trust.evidence import Evidence
 from edgekit.trust.floor import Floor
-from edgekit.trust.proposal import Proposal
+from edgekit.trust.key_proposal import parse as parse_proposal
 from edgekit_agent import config as agent_config
 from edgekit_agent.proof import prove
-from edgekit_agent.rules.record import Phase, Record
+from edgekit_agent.rules.record import Phase, Record, Release
 from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
+from edgekit_agent.storage.testimony import Mark
 from edgekit_converters.inspection.inspect import inspect
 from tests.agent.making import made, scaler
 from tests.core.examples import MEMBERS, manifest
@@ -244,7 +246,19 @@ def _proposals() -> Sequence[bytes]:
             signers=keys.look_up,
             now=NOW,
         )
-    return [proposal.to_json()]
+        more = keys.make("models", 2)
+        changed = repository.propose_keys("models", more, signers=keys.look_up, now=NOW)
+    return [proposal.to_json(), changed.to_json()]
+
+
+def _evidence() -> Sequence[bytes]:
+    kept = Evidence(models=b"{}", stage=b"{}", pointer=b"{}", record=b"{}")
+    return [kept.to_json()]
+
+
+def _marks() -> Sequence[bytes]:
+    release = Release(version="1", flavor="fp32", sha256="ab" * 32, rollout=1)
+    return [Mark(model="wine", stage="production", turn=1, release=release).to_json()]
 
 
 def _records() -> Sequence[bytes]:
@@ -340,7 +354,7 @@ SURFACES = (
     ),
     Surface(
         name="proposal",
-        entry=Proposal.from_json,
+        entry=parse_proposal,
         seeds=_proposals,
         refusals=(TrustError,),
         form=Form.JSON,
@@ -349,6 +363,20 @@ SURFACES = (
         name="state",
         entry=lambda data: Record.from_json(data, subject="state.json"),
         seeds=_records,
+        refusals=(StoreError,),
+        form=Form.JSON,
+    ),
+    Surface(
+        name="evidence",
+        entry=Evidence.from_json,
+        seeds=_evidence,
+        refusals=(TrustError,),
+        form=Form.JSON,
+    ),
+    Surface(
+        name="mark",
+        entry=lambda data: Mark.from_json(data, subject=".served.json"),
+        seeds=_marks,
         refusals=(StoreError,),
         form=Form.JSON,
     ),
