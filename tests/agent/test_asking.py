@@ -22,7 +22,7 @@ from edgekit_agent.rules.events import (
 )
 from edgekit_agent.rules.hook import Answer, Hook
 from edgekit_agent.rules.record import Phase, TroubleKind
-from tests.agent.test_state import (
+from tests.agent.stepping import (
     GO,
     NEW,
     OLD,
