@@ -14,7 +14,7 @@ from edgekit.receipt import Receipt
 from edgekit.trust.receipt import generate, verify
 from edgekit_agent.supervision import receipts
 from tests.agent.making import made
-from tests.agent.test_supervisor import TOPICS, WAIT_S, Agent
+from tests.agent.running import TOPICS, WAIT_S, Agent
 
 pytestmark = pytest.mark.slow
 

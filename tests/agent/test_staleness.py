@@ -12,7 +12,7 @@ from edgekit_agent.diagnosis.finding import Level
 from edgekit_agent.diagnosis.system import freshness
 from edgekit_agent.staleness import Staleness
 from edgekit_agent.supervision.freshness import Freshness, FreshnessFile
-from tests.agent.test_supervisor import configuration
+from tests.agent.running import configuration
 from tests.trust.device import Device
 from tests.trust.simulator import DAY, NOW, Simulator
 
