@@ -278,7 +278,7 @@ SURFACES = (
         seeds=lambda: [PROVISIONED],
         refusals=(ConfigError,),
         form=Form.TOML,
-        examples=100,
+        examples=40,
     ),
     Surface(
         name="fleet.toml",
@@ -286,7 +286,7 @@ SURFACES = (
         seeds=lambda: [FLEET],
         refusals=(ConfigError, RegistryError),
         form=Form.TOML,
-        examples=100,
+        examples=40,
     ),
     Surface(
         name="board.toml",
@@ -294,7 +294,7 @@ SURFACES = (
         seeds=_profiles,
         refusals=(BoardError,),
         form=Form.TOML,
-        examples=100,
+        examples=40,
     ),
     Surface(
         name="manifest",

@@ -301,7 +301,7 @@ SURFACES = (
         refusals=(TrustError,),
         form=Form.JSON,
     ),
-    Surface(name="watch", entry=_watched, seeds=_reports, form=Form.JSON),
+    Surface(name="watch", entry=_watched, seeds=_reports, form=Form.JSON, examples=30),
     Surface(name="telemetry", entry=_telemetry, seeds=lambda: [reports.window()]),
     Surface(name="topic", entry=_topics, seeds=lambda: [b"pi-7/state", b"ask/wine/1"]),
     Surface(name="ask", entry=_asked, seeds=lambda: [b"wine/1", b"%20%C3%A9/a_b~c.d-e"]),
