@@ -90,3 +90,15 @@ def test_an_empty_array_is_no_object_and_no_defect() -> None:
     for mode in (MLFLOW, STRICT):
         with pytest.raises(SchemaError):
             schema.parse(body, mode=mode)
+
+
+@pytest.mark.parametrize("kind", ["map", "object"])
+def test_an_empty_object_that_mlflow_laid_out_as_an_array_counts_as_left_out(
+    kind: str,
+) -> None:
+    """`np.array([{}]) == {}` is true, and MLflow looks no further where it is optional."""
+    inner = nested("map", values={"type": "boolean"}) if kind == "map" else PERSON
+    entry = {"type": "array", "items": inner, "name": "a", "required": False}
+    schema = Schema.from_signature(Signature(inputs=[entry]))
+    body = json.dumps({"instances": [{"a": [{}]}]}).encode()
+    assert schema.parse(body, mode=MLFLOW).table["a"].tolist() == [[[{}]]]
