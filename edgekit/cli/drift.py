@@ -11,12 +11,12 @@ import click
 from edgekit import atomic
 from edgekit.cli.options import fleet_option, json_option, print_json
 from edgekit.cli.talk import now, say, show_table
-from edgekit.drift import Level
 from edgekit.errors import ConfigError
 from edgekit.fleet.drifting import evidence, page, words
 from edgekit.fleet.drifting.evidence import Subject
 from edgekit.fleet.drifting.findings import ColumnFinding, Findings, find
 from edgekit.fleet.folder import FleetFolder
+from edgekit.telemetry.drift import Level
 
 DRIFTED = 13  # the exit code
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -7,9 +7,9 @@ import logging
 from collections import defaultdict
 
 from edgekit.errors import TransportError
-from edgekit.taken import Range, messages
+from edgekit.telemetry.taken import Range, messages
+from edgekit.telemetry.window import Window
 from edgekit.transport import Transport
-from edgekit.window import Window
 from edgekit.wire import Topics
 
 log = logging.getLogger(__name__)

@@ -19,9 +19,9 @@ from edgekit.fleet.receipts import accept
 from edgekit.fleet.report import Presence, Report
 from edgekit.fleet.windows import Counted, Windows
 from edgekit.receipt import Receipt
-from edgekit.taken import Arrival
+from edgekit.telemetry.taken import Arrival
+from edgekit.telemetry.window import Window
 from edgekit.trust.receipt import envelope_content
-from edgekit.window import Window
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from edgekit.errors import TrustError
 from edgekit.fleet.book import Book
 from edgekit.latency import Pair
 from edgekit.manifest import Manifest
-from edgekit.window import Window
+from edgekit.telemetry.window import Window
 
 LEAST_REQUESTS = 20  # in a window, for its median to mean something
 

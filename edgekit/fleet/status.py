@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from edgekit.counts import BundleCounts
 from edgekit.fleet.book import Known
 from edgekit.fleet.model_state import HookRun, ModelState, Proof, Refused, Serving
 from edgekit.fleet.receipts import UNSIGNED, Signed, compared
+from edgekit.telemetry.counts import BundleCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,8 +12,8 @@ from urllib.parse import unquote
 
 from edgekit.fleet.acknowledgements import Acknowledgements
 from edgekit.fleet.book import Book
+from edgekit.telemetry.window import Window
 from edgekit.transport import Arrival, Message, Transport
-from edgekit.window import Window
 from edgekit.wire import Topics
 
 RETAINED = ("state", "presence", "receipt")

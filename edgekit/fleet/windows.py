@@ -1,8 +1,9 @@
 """Telemetry windows in fleet.db: each taken once, old ones merged by hours and days.
 
-Knows no broker. What a window says is added up exactly (edgekit.window), so keeping a day
-as one row loses nothing but the times within it. What was taken is remembered apart from
-the rows: a window that comes again is known also when its row was merged.
+Knows no broker. What a window says is added up exactly (edgekit.telemetry.window),
+so keeping a day as one row loses nothing but the times within it. What was taken is
+remembered apart from the rows: a window that comes again is known also when its row was
+merged.
 """
 
 import json
@@ -12,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 from edgekit.database import Cursor, Database
 from edgekit.errors import TransportError
-from edgekit.taken import Arrival, Range, admit
-from edgekit.window import Window
+from edgekit.telemetry.taken import Arrival, Range, admit
+from edgekit.telemetry.window import Window
 
 SCHEMA = """
 CREATE TABLE window (

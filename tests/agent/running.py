@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.mqtt import LastWill
-from edgekit.taken import Taken
-from edgekit.window import Window
+from edgekit.telemetry.taken import Taken
+from edgekit.telemetry.window import Window
 from edgekit.wire import Topics
 from edgekit_agent import client
 from edgekit_agent.config import Config, parse

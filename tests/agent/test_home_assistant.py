@@ -3,12 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgekit import reference
 from edgekit.binding import Predictions
-from edgekit.counts import BundleCounts
 from edgekit.durations import Durations
-from edgekit.profile import Profile
-from edgekit.window import Health, Window
+from edgekit.telemetry import reference
+from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.profile import Profile
+from edgekit.telemetry.window import Health, Window
 from edgekit.wire import Topics
 from edgekit_agent.rules.record import Phase, Record, Release
 from edgekit_agent.rules.state import ModelState

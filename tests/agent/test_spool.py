@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import StoreError
-from edgekit.window import Window
+from edgekit.telemetry.window import Window
 from edgekit_agent.rules.backlog import BLOCK_BYTES
 from edgekit_agent.storage.spool import CorruptError, Spool
 from tests.agent.windows import requests, window

@@ -1,8 +1,8 @@
 import numpy as np
 
-from edgekit import reference
 from edgekit.binding import Predictions
-from edgekit.counts import BundleCounts
+from edgekit.telemetry import reference
+from edgekit.telemetry.counts import BundleCounts
 from edgekit_agent.service.telemetry import Counter
 
 ROWS = {"a": np.array([1.0, 2.0, 3.0, 4.0] * 20), "b": np.array(["x", "y"] * 40, object)}

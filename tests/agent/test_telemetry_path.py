@@ -18,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from edgekit.counts import BundleCounts
 from edgekit.fleet.book import Book, Device
-from edgekit.taken import messages
-from edgekit.window import Health
+from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.taken import messages
+from edgekit.telemetry.window import Health
 from edgekit_agent.config import Config
 from edgekit_agent.rules.backlog import Drop, Entry, Merge, relief
 from edgekit_agent.rules.state import Moment

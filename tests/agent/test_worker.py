@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.counts import BundleCounts
 from edgekit.errors import ConfigError, SchemaError, TransportError
 from edgekit.manifest import MODEL_NAME
-from edgekit.positional import Row
+from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.positional import Row
 from edgekit_agent import client, memory
 from edgekit_agent.storage.store import Store
 from edgekit_agent.supervision.child import Child, Ended, News, Said

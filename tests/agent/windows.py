@@ -1,7 +1,7 @@
 """Make telemetry windows."""
 
-from edgekit.counts import BundleCounts
-from edgekit.window import Window
+from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.window import Window
 
 
 def window(

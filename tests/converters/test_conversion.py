@@ -12,12 +12,12 @@ import pytest
 
 from edgekit import binding, board, bundle, golden
 from edgekit.conversion import Candidate, Conversion, ConversionRequest, installed
-from edgekit.drift import compare
 from edgekit.errors import BoardError, ConfigError, ConversionError, ProofError
 from edgekit.manifest import Manifest, ModelIdentity
-from edgekit.profile import Profile
 from edgekit.runtime import Session
-from edgekit.tally import Tally, answer_table
+from edgekit.telemetry.drift import compare
+from edgekit.telemetry.profile import Profile
+from edgekit.telemetry.tally import Tally, answer_table
 from edgekit_converters.conversion import convert, convert_extraction
 from edgekit_converters.flavors import FLAVORS
 from tests.converters import extractions, networks

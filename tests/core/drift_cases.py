@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from edgekit import reference
 from edgekit.binding import Predictions
-from edgekit.counts import BundleCounts
 from edgekit.fleet.drifting.findings import Seen
-from edgekit.profile import Profile
 from edgekit.table import Array
-from edgekit.tally import Tally, answer_table
+from edgekit.telemetry import reference
+from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.profile import Profile
+from edgekit.telemetry.tally import Tally, answer_table
 from tests.core.reports import SHA
 
 COLOURS = np.array(["red", "white", "rose"], object)

@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from edgekit.counts import BundleCounts
 from edgekit.durations import Durations
-from edgekit.window import Window
+from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.window import Window
 
 SHA = "ab" * 32
 

@@ -12,8 +12,8 @@ from edgekit.fleet.report import Presence, Report
 from edgekit.fleet.status import Row, rows
 from edgekit.fleet.watch import Listener, take
 from edgekit.fleet.words import MAX_BYTES
+from edgekit.telemetry.window import Window
 from edgekit.transport import Message
-from edgekit.window import Window
 from edgekit.wire import Topics
 from tests.core.reports import GONE, PRESENT, SHA, model_state, state, window
 from tests.fakes import FakeBroker, FakeClock

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from edgekit import board, bundle
-from edgekit.counts import BundleCounts
 from edgekit.fleet.book import Book, Device
 from edgekit.fleet.calibration import pairs, profile_text, reported, times_here
 from edgekit.fleet.folder import FleetFolder
+from edgekit.telemetry.counts import BundleCounts
 from tests.core.commands import fleet_in, run
 from tests.core.examples import MEMBERS, manifest
 from tests.core.reports import counts, window

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.counts import BundleCounts
-from edgekit.drift import Level
 from edgekit.fleet.drifting import page, words
 from edgekit.fleet.drifting.evidence import Subject
 from edgekit.fleet.drifting.findings import ColumnFinding, Findings, Seen, find
+from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.drift import Level
 from tests.core import drift_cases as cases
 from tests.core.reports import SHA
 

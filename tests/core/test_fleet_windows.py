@@ -14,9 +14,9 @@ from edgekit.fleet import windows as fleet_windows
 from edgekit.fleet.book import Book, Device
 from edgekit.fleet.watch import Listener
 from edgekit.fleet.windows import ended
-from edgekit.taken import Taken
+from edgekit.telemetry.taken import Taken
+from edgekit.telemetry.window import Window
 from edgekit.transport import Connected
-from edgekit.window import Window
 from edgekit.wire import Topics
 from tests.core.reports import counts, window
 from tests.fakes import FakeBroker, FakeClock

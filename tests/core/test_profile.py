@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit import reference
 from edgekit.binding import Predictions
-from edgekit.drift import Level, compare, psi, shift
 from edgekit.errors import TrustError
-from edgekit.profile import CategoryColumn, NumberColumn, Profile
-from edgekit.tally import Tally
+from edgekit.telemetry import reference
+from edgekit.telemetry.drift import Level, compare, psi, shift
+from edgekit.telemetry.profile import CategoryColumn, NumberColumn, Profile
+from edgekit.telemetry.tally import Tally
 
 RANDOM = np.random.default_rng(7)
 

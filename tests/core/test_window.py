@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgekit.counts import BundleCounts
 from edgekit.durations import MAX_US, Durations
 from edgekit.errors import TransportError
-from edgekit.taken import Arrival, Taken, admit, messages
-from edgekit.window import MAX_PLAIN_BYTES, Health, Window
+from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.taken import Arrival, Taken, admit, messages
+from edgekit.telemetry.window import MAX_PLAIN_BYTES, Health, Window
 
 numbers = st.integers(0, 10**6)
 bundles = st.builds(

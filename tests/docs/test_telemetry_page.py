@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from edgekit import taken, window
-from edgekit.counts import MAX_NAME_CHARS
-from edgekit.profile import MAX_COLUMNS
-from edgekit.taken import Taken
-from edgekit.window import Window
+from edgekit.telemetry import taken, window
+from edgekit.telemetry.counts import MAX_NAME_CHARS
+from edgekit.telemetry.profile import MAX_COLUMNS
+from edgekit.telemetry.taken import Taken
+from edgekit.telemetry.window import Window
 from edgekit_agent.rules.backlog import BLOCK_BYTES, MOST_IN_FLIGHT
 from edgekit_agent.supervision import home_assistant
 from edgekit_agent.supervision.home_assistant import Today

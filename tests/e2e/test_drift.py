@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgekit import bundle, reference
+from edgekit import bundle
 from edgekit.binding import Predictions
 from edgekit.cli.drift import DRIFTED
 from edgekit.errors import EdgekitError
@@ -31,6 +31,7 @@ from edgekit.manifest import MANIFEST_NAME, PROFILE_NAME, Member
 from edgekit.release import packing
 from edgekit.statement import StagePointer
 from edgekit.table import Array
+from edgekit.telemetry import reference
 from edgekit_agent.client import predict
 from tests.agent.making import made
 from tests.core.commands import PASSPHRASE, fleet_in, run

@@ -12,11 +12,11 @@ from edgekit import binding, golden
 from edgekit.binding import Predictions
 from edgekit.errors import ProofError
 from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Binding
-from edgekit.profile import Profile
 from edgekit.runtime import Session
 from edgekit.schema import Enforcement, OutputSchema, Schema, encode_predictions
 from edgekit.schema.outputs import Answer
 from edgekit.table import Table, rows, take
+from edgekit.telemetry.profile import Profile
 from edgekit_agent.service.content import Content
 from edgekit_agent.service.recent import Recent
 from edgekit_agent.storage import bundles, profiles

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from edgekit.counts import BundleCounts
 from edgekit.errors import ConfigError, ProofError, SchemaError, TransportError
 from edgekit.runtime import give_back_memory
 from edgekit.schema import Enforcement
 from edgekit.table import rows
+from edgekit.telemetry.counts import BundleCounts
 from edgekit_agent.service.content import Content
 from edgekit_agent.service.served import Identity, Served
 from edgekit_agent.service.telemetry import Counter

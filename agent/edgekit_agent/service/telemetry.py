@@ -9,11 +9,11 @@ import threading
 from collections.abc import Iterable
 
 from edgekit.binding import Predictions
-from edgekit.counts import BundleCounts, column_name
 from edgekit.durations import Durations
-from edgekit.profile import MAX_COLUMNS, Profile
 from edgekit.table import Table
-from edgekit.tally import Tally, answer_table
+from edgekit.telemetry.counts import BundleCounts, column_name
+from edgekit.telemetry.profile import MAX_COLUMNS, Profile
+from edgekit.telemetry.tally import Tally, answer_table
 
 log = logging.getLogger(__name__)
 

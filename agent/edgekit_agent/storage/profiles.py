@@ -4,7 +4,7 @@ import logging
 
 from edgekit.errors import TrustError
 from edgekit.manifest import PROFILE_NAME
-from edgekit.profile import Profile
+from edgekit.telemetry.profile import Profile
 from edgekit_agent.storage.store import Store
 
 log = logging.getLogger(__name__)

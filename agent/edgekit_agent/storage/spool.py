@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from edgekit import atomic
 from edgekit.errors import StoreError, TransportError
-from edgekit.window import Window
+from edgekit.telemetry.window import Window
 from edgekit_agent.rules.backlog import BLOCK_BYTES, Drop, Entry, Merge, relief
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ import queue
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgekit.counts import BundleCounts
 from edgekit.document import Reader
 from edgekit.errors import TransportError
-from edgekit.positional import Row
+from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.positional import Row
 from edgekit_agent.rules.events import Event, Loaded, LoadFailed, WorkerDied, WorkerReady
 from edgekit_agent.rules.record import Release
 from edgekit_agent.rules.watch import Condition, Order, Patience, Watch

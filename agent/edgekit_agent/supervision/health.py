@@ -7,7 +7,7 @@ temperature.
 import os
 from pathlib import Path
 
-from edgekit.window import Health
+from edgekit.telemetry.window import Health
 from edgekit_agent import memory
 
 _THERMAL = Path("/sys/class/thermal")

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from edgekit import __version__
-from edgekit.counts import BundleCounts
 from edgekit.document import canonical_json
-from edgekit.drift import Level, compare
-from edgekit.profile import Profile
-from edgekit.window import Health, Window, added
+from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.drift import Level, compare
+from edgekit.telemetry.profile import Profile
+from edgekit.telemetry.window import Health, Window, added
 from edgekit.wire import Topics
 from edgekit_agent.config import Config
 from edgekit_agent.rules.state import ModelState

@@ -9,8 +9,8 @@ import logging
 from collections.abc import Sequence
 
 from edgekit.errors import TransportError
+from edgekit.telemetry.window import Window
 from edgekit.transport import Transport
-from edgekit.window import Window
 from edgekit.wire import Topics
 from edgekit_agent.config import Config
 from edgekit_agent.rules.state import ModelState, Moment

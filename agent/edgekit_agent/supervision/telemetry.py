@@ -9,9 +9,9 @@ import logging
 from dataclasses import replace
 
 from edgekit.errors import StoreError, TransportError
-from edgekit.taken import Taken
+from edgekit.telemetry.taken import Taken
+from edgekit.telemetry.window import Health, Window
 from edgekit.transport import Transport
-from edgekit.window import Health, Window
 from edgekit.wire import Topics
 from edgekit_agent.config import Config
 from edgekit_agent.rules.backlog import (

@@ -19,8 +19,8 @@ from edgekit.manifest import (
     Footprint,
     Manifest,
 )
-from edgekit.profile import Profile
 from edgekit.table import rows
+from edgekit.telemetry.profile import Profile
 from edgekit_converters.extraction import Extraction
 from edgekit_converters.outcome.vectors import golden_vectors, tolerance
 from edgekit_converters.passes import FOLDS, PASSES

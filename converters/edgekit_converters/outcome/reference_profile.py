@@ -4,10 +4,10 @@ Made once for all flavors, before any is quantised: what a device sees is compar
 model that was trained, not with what was made of it. Knows no framework and no file.
 """
 
-from edgekit import reference
 from edgekit.bundle import wire_bytes
 from edgekit.conversion import ConversionRequest
-from edgekit.profile import Profile
+from edgekit.telemetry import reference
+from edgekit.telemetry.profile import Profile
 from edgekit_converters.extraction import Extraction
 
 SAMPLES, EXAMPLE = "samples", "input example"

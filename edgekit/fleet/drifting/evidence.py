@@ -16,8 +16,8 @@ from edgekit.errors import ConfigError, StoreError, TrustError
 from edgekit.fleet.book import Book
 from edgekit.fleet.drifting.findings import Seen
 from edgekit.manifest import PROFILE_NAME
-from edgekit.profile import Profile
 from edgekit.statement import StagePointer
+from edgekit.telemetry.profile import Profile
 from edgekit.trust.repository import Repository
 
 _SHORT = 12

@@ -1,7 +1,8 @@
 """Whether what devices see differs from a model's reference profile, column by column.
 
-Pure: adds up the histograms of windows and judges them by edgekit.drift. A column's counts
-over devices and days are exact sums; nothing is weighted or estimated.
+Pure: adds up the histograms of windows and judges them by
+edgekit.telemetry.drift. A column's counts over devices and days are exact sums; nothing
+is weighted or estimated.
 """
 
 import math
@@ -9,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from edgekit.counts import BundleCounts, column_name
-from edgekit.drift import SHIFT_PSI, Drift, Level, Shift, compare, shift
-from edgekit.profile import Column, Histogram, NumberColumn, Profile
+from edgekit.telemetry.counts import BundleCounts, column_name
+from edgekit.telemetry.drift import SHIFT_PSI, Drift, Level, Shift, compare, shift
+from edgekit.telemetry.profile import Column, Histogram, NumberColumn, Profile
 
 INPUT, OUTPUT = "input", "output"
 MOST_OUTLIERS = 20  # of a column

@@ -6,10 +6,10 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from edgekit.drift import Level
 from edgekit.fleet.drifting import drawing, words
 from edgekit.fleet.drifting.evidence import Subject
 from edgekit.fleet.drifting.findings import ColumnFinding, Findings, Outlier
+from edgekit.telemetry.drift import Level
 
 _CHIPS = {
     Level.DRIFT: "refused",

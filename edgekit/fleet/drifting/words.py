@@ -2,9 +2,9 @@
 
 import itertools
 
-from edgekit.drift import Level, Shift
 from edgekit.fleet.drifting.findings import ColumnFinding, Findings, Outlier
-from edgekit.profile import CategoryColumn, NumberColumn
+from edgekit.telemetry.drift import Level, Shift
+from edgekit.telemetry.profile import CategoryColumn, NumberColumn
 
 VERDICTS = {
     Level.STABLE: "stable",

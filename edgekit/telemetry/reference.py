@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from edgekit.binding import Predictions
-from edgekit.profile import (
+from edgekit.table import Array, Table, rows
+from edgekit.telemetry.profile import (
     MAX_COLUMNS,
     MAX_EDGES,
     MAX_TEXT_CHARS,
@@ -28,8 +29,7 @@ from edgekit.profile import (
     NumberColumn,
     Profile,
 )
-from edgekit.table import Array, Table, rows
-from edgekit.tally import (
+from edgekit.telemetry.tally import (
     CONFIDENCE,
     LABEL,
     PREDICTION,
@@ -66,7 +66,7 @@ def build(
 
 
 def _columns(found: Iterator[Column], table: Table) -> tuple[Column, ...]:
-    """Count the rows as a device will count them: by edgekit.tally."""
+    """Count the rows as a device will count them: by edgekit.telemetry.tally."""
     columns = [column for column, _ in zip(found, range(MAX_COLUMNS), strict=False)]
     tally = Tally(columns)
     tally.add({name: np.asarray(array) for name, array in table.items()})

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import TransportError
-from edgekit.positional import Row
+from edgekit.telemetry.positional import Row
 
 MAX_BYTES = 16 * 1024
 MAX_WINDOWS = 256  # in one acknowledgement

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from edgekit.binding import Predictions
-from edgekit.profile import Column, Histogram, NumberColumn
 from edgekit.table import Array, Table
+from edgekit.telemetry.profile import Column, Histogram, NumberColumn
 
 MAX_ELEMENTS = 64  # of a row, to be columns of their own
 LABEL, CONFIDENCE = ".label", ".confidence"

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from edgekit.profile import Column, Histogram, NumberColumn
+from edgekit.telemetry.profile import Column, Histogram, NumberColumn
 
 SHIFT_PSI = 0.1
 DRIFT_PSI = 0.25

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from edgekit.durations import MAX_BUCKETS, MAX_US, percentile_us
 from edgekit.errors import TransportError
-from edgekit.positional import Row
-from edgekit.profile import MAX_COLUMNS, MAX_VALUES, Histogram
+from edgekit.telemetry.positional import Row
+from edgekit.telemetry.profile import MAX_COLUMNS, MAX_VALUES, Histogram
 
 MAX_VIOLATED = MAX_COLUMNS + 1  # columns by name, and "" for requests as a whole
 MAX_NAME_CHARS = 200

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn, TypeVar
 
-from edgekit.counts import BundleCounts
 from edgekit.errors import TransportError
-from edgekit.positional import Row
+from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.positional import Row
 
 FORMAT = 2
 MAX_BYTES = 64 * 1024  # as it travels

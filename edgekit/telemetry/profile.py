@@ -2,7 +2,7 @@
 
 Knows neither numpy nor the model: JSON bytes in, frozen values out, and back. What a
 device counts lies in the same bins, so that counts of any devices and times add up
-exactly. edgekit.reference builds one, edgekit.tally counts into its bins, edgekit.drift
+exactly. Beside it, `reference` builds one, `tally` counts into its bins, `drift`
 compares. docs/formats/bundle.md is its page.
 """
 

@@ -1,0 +1,1 @@
+"""What devices count, in the bins of a model's reference data; sums and drift from it."""
