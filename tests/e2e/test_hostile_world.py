@@ -27,9 +27,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.broker]
 
 FIRST = made(version="1", scale=2.0)
 SECOND = made(version="2", scale=3.0)
-LARGE = made(version="2", scale=3.0, padding_bytes=8_000_000)
 _MB = 2**20
 WATCHDOG_S = 45.0  # pinged every 10 s, silent for 30
+
+
+def large() -> Made:
+    """Return a bundle whose download can be met underway; packing it takes seconds."""
+    return made(version="2", scale=3.0, padding_bytes=8_000_000)
 
 
 def told(house: Household, kind: str, *words: str) -> None:
@@ -89,7 +93,7 @@ def test_a_disk_with_too_little_room_is_named_in_bytes_and_the_update_waits_for_
 ) -> None:
     house = on_a_small_disk
     ballast = fill(house.folder / "state", leave_bytes=4 * _MB)
-    house.release(LARGE, 2)
+    house.release(large(), 2)
     told(house, "not-now", "disk", "MB is free")
     ballast.unlink()
     house.until(lambda: house.serves("2"), "the update finishes by itself")
@@ -116,7 +120,7 @@ def test_a_disk_that_fills_up_during_the_fetch_loses_no_model(
     incoming = house.folder / "state" / "incoming"
     house.stop("depot")
     house.start_depot("--max-rate", "1000")  # 8 s for the bundle
-    house.release(LARGE, 2)
+    house.release(large(), 2)
     house.until(lambda: any(incoming.glob("*.part")), "the fetch has begun")
     ballast = fill(house.folder / "state", leave_bytes=0)
     told(house, "not-now", "No space left on device", "bytes are free")
@@ -335,7 +339,7 @@ def test_an_updater_that_is_killed_is_reported_and_the_update_finishes(
 ) -> None:
     serving.stop("depot")
     serving.start_depot("--max-rate", "1000")  # 8 s for the bundle
-    serving.release(LARGE, 2)
+    serving.release(large(), 2)
     serving.until(lambda: serving.updater() != 0, "an updater runs")
     os.kill(serving.updater(), signal.SIGKILL)
     serving.until(lambda: serving.serves("2"), "the update is finished")

@@ -24,8 +24,6 @@ _MB = 2**20
 FIRST = made(version="1", scale=2.0)
 SECOND = made(version="2", scale=3.0)
 TOO_LARGE = made(version="2", scale=3.0, peak_rss_bytes=400 * _MB)
-# What its manifest says of memory is a lie: the proof finds out.
-LIAR = made(version="2", scale=3.0, padding_bytes=200_000_000)
 LARGEST_FLOOR_BYTES = 52 * _MB
 LIBRARIES = ("onnxruntime", "numpy", "cryptography", "protobuf", "tuf", "securesystemslib")
 
@@ -123,8 +121,10 @@ def test_a_model_that_does_not_fit_is_refused_with_numbers(
 def test_a_model_that_takes_more_than_it_says_ends_its_proof_and_nothing_else(
     confined: Household,
 ) -> None:
+    """What its manifest says of memory is a lie: the proof finds out."""
     worker = confined.worker()
-    confined.release(LIAR, 2)
+    liar = made(version="2", scale=3.0, padding_bytes=200_000_000)
+    confined.release(liar, 2)
     confined.until(lambda: bool(confined.trouble()), "it is refused")
     assert confined.answer() == [6.0]
     assert confined.worker() == worker
