@@ -107,7 +107,7 @@ def exact_tensor(spec: TensorSpec, tensor: NDArray[Any], origin: object) -> NDAr
 
 def _fact(place: str, before: object, after: object) -> str:
     fact = f"{place} holds {_short(before)}"
-    unchanged = type(before) is type(after) and before == after
+    unchanged = type(before) is type(after) and _cell_kept(before, after)
     return f"{fact}." if unchanged else f"{fact}, which would become {_short(after)}."
 
 

@@ -151,6 +151,13 @@ def test_objects_that_mlflow_passes_through_are_refused() -> None:
         enforced("binary", objects("x"))
 
 
+def test_an_array_in_a_column_of_text_is_refused_as_it_is() -> None:
+    cells = np.empty(1, dtype=object)
+    cells[0] = np.array([0, 0])
+    with pytest.raises(SchemaError, match=r"Row 0 holds array\(\[0, 0\]\)\.$"):
+        enforced("string", cells)
+
+
 def test_the_result_has_the_types_of_the_signature_even_without_rows() -> None:
     assert enforced("double", objects())["a"].dtype == np.float64
     assert enforced("double", objects(2**70, 1))["a"].tolist() == [2.0**70, 1.0]
