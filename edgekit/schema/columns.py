@@ -109,7 +109,7 @@ class ColumnSchema:
                     return frames.from_named(data, self.wanted)
                 case _:
                     return frames.from_converted_rows(data, self.wanted)
-        except ValueError as cause:
+        except (ValueError, TypeError) as cause:
             raise frames.no_frame(str(cause)) from cause
 
     def _is_one_row(self, data: Mapping[str, Converted]) -> bool:

@@ -102,3 +102,11 @@ def test_an_empty_object_that_mlflow_laid_out_as_an_array_counts_as_left_out(
     schema = Schema.from_signature(Signature(inputs=[entry]))
     body = json.dumps({"instances": [{"a": [{}]}]}).encode()
     assert schema.parse(body, mode=MLFLOW).table["a"].tolist() == [[[{}]]]
+
+
+@pytest.mark.parametrize("mode", [STRICT, MLFLOW])
+@pytest.mark.parametrize("rows", [[{"q": 1}, None], [[1], None], [[1], 3]])
+def test_rows_that_make_no_table_are_refused(rows: object, mode: Enforcement) -> None:
+    schema = Schema.from_signature(Signature(inputs=[{"type": "any"}]))
+    with pytest.raises(SchemaError, match="error casting the input data to a DataFrame"):
+        schema.parse(json.dumps({"inputs": rows}).encode(), mode=mode)
