@@ -131,8 +131,9 @@ def test_a_killed_agent_loses_what_it_had_not_written_and_counts_nothing_twice(
     kept = len(waiting(house))
     house.until(lambda: len(waiting(house)) >= kept + 2, "it is written down")
     house.stop("agent", signal.SIGKILL)
+    house.start_agent()
+    house.until(lambda: house.serves("1"), "version 1 is served")
     with listening(house):
-        house.start_agent()
         house.until(
             lambda: sum(told(house).values()) >= known + more,
             "all is told",
