@@ -4,10 +4,12 @@ from dataclasses import replace
 
 from edgekit_agent.rules.events import (
     Discard,
+    Fetched,
     Load,
     Loaded,
     LoadFailed,
     Proceed,
+    Proved,
     Resolved,
     StartUpdate,
     StopUpdate,
@@ -20,9 +22,11 @@ from edgekit_agent.rules.record import (
     TroubleKind,
 )
 from tests.agent.stepping import (
+    GO,
     NEW,
     OLD,
     POLICY,
+    WELL,
     committed,
     committing,
     device,
@@ -39,6 +43,23 @@ def test_a_new_model_that_crashes_the_worker_again_and_again_is_undone() -> None
     assert found.actions == [Load(release=OLD)]
     found.on(Loaded(sha256=OLD.sha256)).announced(Resolved(release=NEW, stored=True))
     assert found.actions == [StopUpdate()], "not again until the pointer changes"
+
+
+def test_deaths_before_and_after_it_serves_are_counted_apart_and_both_end() -> None:
+    """A new model takes the worker down so often at most before the old one is back."""
+    found = committing()
+    for _ in range(POLICY.attempts - 1):
+        found.on(WorkerDied(reason="signal 11"), WorkerReady(), Loaded(sha256=OLD.sha256))
+        assert found.record.current == OLD
+        found.after(POLICY.backoff_most_s).on(Resolved(release=NEW, stored=True))
+        found.on(Fetched(sha256=NEW.sha256), Proved(sha256=NEW.sha256), GO)
+    found.on(Loaded(sha256=NEW.sha256), WELL)
+    for _ in range(POLICY.crashes):
+        assert found.record.current is not None
+        assert found.record.current.sha256 == NEW.sha256
+        found.on(WorkerDied(reason="signal 11"), WorkerReady())
+    assert found.record.current == OLD
+    assert found.kind is TroubleKind.FAILED
 
 
 def test_a_crash_loop_is_counted_across_power_cuts() -> None:

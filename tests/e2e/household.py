@@ -252,6 +252,12 @@ class Household:
             return {}
         return found
 
+    def rests_on(self, version: str) -> bool:
+        """Whether a version answers, and its coming to serve is over and remembered."""
+        current = self.persisted().get("current")
+        kept = isinstance(current, dict) and current["version"] == version
+        return kept and self.serves(version)
+
     def device_report(self) -> State:
         """Return the device's whole reported state, {} when it has not."""
         return self._retained(self.topics.state(DEVICE)) or {}

@@ -326,7 +326,7 @@ def test_a_worker_that_hangs_is_replaced_within_the_watchdogs_time(
 
 def test_a_worker_that_memory_runs_out_for_loses_no_model(serving: Household) -> None:
     for _ in range(4):  # more often than a new version on probation would survive
-        serving.until(lambda: serving.serves("1"), "version 1 is served")
+        serving.until(lambda: serving.rests_on("1"), "version 1 is served")
         os.kill(serving.worker(), signal.SIGKILL)
     serving.until(lambda: serving.serves("1"), "version 1 is served")
     assert serving.trouble()["reason"] == "the worker ended: killed by SIGKILL"

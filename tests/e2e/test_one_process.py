@@ -65,7 +65,7 @@ def test_a_version_that_keeps_taking_the_agent_down_is_undone(house: Household) 
         served(house, "1")
         house.release(SECOND, 2)
         for _ in range(3):
-            served(house, "2")
+            house.until(lambda: house.rests_on("2"), "version 2 came to serve")
             killed(house, init)
         served(house, "1")
         given_up(house, "returned to the previous version")
