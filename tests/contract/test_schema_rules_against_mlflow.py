@@ -12,14 +12,10 @@ from tests.contract.schema_oracle import (
     mlflow_on_table,
     same,
 )
-from tests.core.schema_rules import (
-    ADMITS,
-    REQUEST_RULES,
-    TABLE_RULES,
-    TARGETS,
-    Rule,
-    column,
-)
+from tests.core.request_rules import REQUEST_RULES
+from tests.core.rule import Rule
+from tests.core.schema_rules import ADMITS, TABLE_RULES, TARGETS
+from tests.core.signatures import column
 
 pytestmark = [
     pytest.mark.slow,

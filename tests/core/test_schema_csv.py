@@ -7,7 +7,7 @@ import pytest
 from edgekit.errors import RequestError, SchemaError
 from edgekit.manifest import Signature
 from edgekit.schema import Enforcement, Limits, Schema
-from tests.core.schema_rules import DOUBLES, Entries, column, tensor
+from tests.core.signatures import DOUBLES, Entries, column, tensor
 
 STRICT, MLFLOW, OFF = Enforcement.STRICT, Enforcement.MLFLOW, Enforcement.OFF
 A_B = [column("double", "a"), column("double", "b")]

@@ -8,7 +8,7 @@ import pytest
 from edgekit.errors import SchemaError
 from edgekit.manifest import Signature
 from edgekit.schema import Enforcement, Schema
-from tests.core.schema_rules import DOUBLES, PERSON, TEXTS, nested, objects, records
+from tests.core.signatures import DOUBLES, PERSON, TEXTS, nested, objects, records
 
 STRICT, MLFLOW = Enforcement.STRICT, Enforcement.MLFLOW
 

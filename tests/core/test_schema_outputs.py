@@ -5,7 +5,7 @@ from edgekit.errors import ProofError
 from edgekit.manifest import Signature
 from edgekit.schema import Schema
 from edgekit.schema.outputs import Answer, OutputSchema
-from tests.core.schema_rules import Entries, column, tensor
+from tests.core.signatures import Entries, column, tensor
 
 
 def outputs(*entries: dict[str, object]) -> OutputSchema:

@@ -6,7 +6,7 @@ import pytest
 from edgekit.errors import SchemaError
 from edgekit.manifest import Signature
 from edgekit.schema import Enforcement, Schema
-from tests.core.schema_rules import column
+from tests.core.signatures import column
 
 
 def param(kind: str, default: object, shape: list[int] | None = None) -> dict[str, object]:

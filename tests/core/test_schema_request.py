@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from edgekit.errors import RequestError, SchemaError
 from edgekit.manifest import Signature
 from edgekit.schema import Enforcement, Limits, Schema
-from tests.core.schema_rules import A_B, column, tensor
+from tests.core.signatures import A_B, column, tensor
 
 STRICT = Enforcement.STRICT
 JSON = st.recursive(

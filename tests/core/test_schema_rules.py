@@ -7,15 +7,10 @@ import pytest
 from edgekit.errors import SchemaError
 from edgekit.manifest import Signature
 from edgekit.schema import Enforcement, Schema, Table
-from tests.core.schema_rules import (
-    ADMITS,
-    REQUEST_RULES,
-    TABLE_RULES,
-    TARGETS,
-    Entries,
-    Rule,
-    column,
-)
+from tests.core.request_rules import REQUEST_RULES
+from tests.core.rule import Rule
+from tests.core.schema_rules import ADMITS, TABLE_RULES, TARGETS
+from tests.core.signatures import Entries, column
 
 MLFLOW, STRICT = Enforcement.MLFLOW, Enforcement.STRICT
 

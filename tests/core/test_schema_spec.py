@@ -3,7 +3,7 @@ import pytest
 from edgekit.errors import SchemaError
 from edgekit.manifest import Signature
 from edgekit.schema import Enforcement, Schema
-from tests.core.schema_rules import Entries, column, nested, tensor
+from tests.core.signatures import Entries, column, nested, tensor
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from edgekit.errors import SchemaError
 from edgekit.manifest import Signature
 from edgekit.schema import Enforcement, Schema, Table
-from tests.core.schema_rules import column, objects, records, tensor
+from tests.core.signatures import column, objects, records, tensor
 
 STRICT, MLFLOW = Enforcement.STRICT, Enforcement.MLFLOW
 
