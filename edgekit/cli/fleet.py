@@ -18,9 +18,9 @@ from edgekit.cli import drift
 from edgekit.cli.options import fleet_option, json_option, print_json
 from edgekit.cli.talk import say, show_table
 from edgekit.errors import TransportError
+from edgekit.figures import Figures
 from edgekit.fleet.book import STRANGERS, Book
 from edgekit.fleet.folder import FleetFolder
-from edgekit.fleet.model_state import Proof
 from edgekit.fleet.status import Row, rows
 from edgekit.fleet.watch import Listener
 from edgekit.mqtt import MqttTransport
@@ -173,7 +173,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def _proof(proof: Proof) -> str:
+def _proof(proof: Figures) -> str:
     """Return what a proof measured, in a few words."""
     row_ms, peak_mb = proof.one_row_p95_us / 1000, proof.peak_rss_bytes / 1e6
     told = f"{proof.rows} golden rows, row {row_ms:.2f} ms, peak {peak_mb:.0f} MB"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from edgekit.document import Reader
+from edgekit.figures import Figures, figures_from
 from edgekit.fleet.words import line, text
 
 
@@ -38,31 +39,6 @@ class HookRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shadowed:
-    """A candidate beside the champion on the last real rows; see device-state.md."""
-
-    rows: int
-    agreed: int
-    failed: int
-    difference: float | None
-    labels: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """What the last candidate that was proven measured on the device."""
-
-    sha256: str
-    rows: int
-    difference: float
-    load_us: int
-    one_row_p50_us: int
-    one_row_p95_us: int
-    peak_rss_bytes: int
-    shadow: Shadowed | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
     """A flavor that a pointer offers and that the device found wrong."""
 
@@ -90,7 +66,7 @@ class ModelState:
     trouble: Trouble | None
     loaded: bool | None = None
     hook: HookRun | None = None
-    proof: Proof | None = None
+    proof: Figures | None = None
     pace_us: int | None = None
     pause_ms: int | None = None
     refused: tuple[Refused, ...] = ()
@@ -111,7 +87,7 @@ def model_state(reader: Reader) -> ModelState:
         trouble=_trouble(reader),
         loaded=None if _absent(reader, "loaded") else reader.flag("loaded"),
         hook=None if _absent(reader, "hook") else _hook(reader.child("hook")),
-        proof=None if _absent(reader, "proof") else _proof(reader.child("proof")),
+        proof=None if _absent(reader, "proof") else figures_from(reader.child("proof")),
         pace_us=_optional_integer(reader, "pace_us"),
         pause_ms=_optional_integer(reader, "pause_ms"),
         refused=tuple(map(_refused, reader.children("refused", optional=True))),
@@ -150,30 +126,6 @@ def _hook(reader: Reader) -> HookRun:
         output=line(reader, "output"),
         took_ms=reader.integer("took_ms", 0),
         at=text(reader, "at", ""),
-    )
-
-
-def _proof(reader: Reader) -> Proof:
-    return Proof(
-        sha256=reader.sha256("sha256"),
-        rows=reader.integer("rows"),
-        difference=reader.number("difference"),
-        load_us=reader.integer("load_us"),
-        one_row_p50_us=reader.integer("one_row_p50_us"),
-        one_row_p95_us=reader.integer("one_row_p95_us"),
-        peak_rss_bytes=reader.integer("peak_rss_bytes"),
-        shadow=None if _absent(reader, "shadow") else _shadowed(reader.child("shadow")),
-    )
-
-
-def _shadowed(reader: Reader) -> Shadowed:
-    nothing = _absent(reader, "difference")
-    return Shadowed(
-        rows=reader.integer("rows"),
-        agreed=reader.integer("agreed"),
-        failed=reader.integer("failed"),
-        difference=None if nothing else reader.number("difference"),
-        labels=reader.flag("labels"),
     )
 
 

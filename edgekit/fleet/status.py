@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from edgekit.figures import Figures
 from edgekit.fleet.book import Known
-from edgekit.fleet.model_state import HookRun, ModelState, Proof, Refused, Serving
+from edgekit.fleet.model_state import HookRun, ModelState, Refused, Serving
 from edgekit.fleet.receipts import UNSIGNED, Signed, compared
 from edgekit.telemetry.counts import BundleCounts
 
@@ -35,7 +36,7 @@ class Row:
     p95_us: int | None = None
     receipt: Signed = UNSIGNED
     hook: HookRun | None = None
-    proof: Proof | None = None
+    proof: Figures | None = None
     pace_us: int | None = None
     pause_ms: int | None = None
     refused: tuple[Refused, ...] = ()

@@ -2,7 +2,7 @@
 
 import json
 
-from edgekit_agent.rules.figures import Figures, ShadowFigures
+from edgekit.figures import Figures, ShadowFigures
 from edgekit_agent.rules.hook import Answer, Hook, HookRun
 from edgekit_agent.rules.record import (
     Attempt,

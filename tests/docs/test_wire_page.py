@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.figures import Figures, ShadowFigures
 from edgekit.fleet.report import Report
 from edgekit.receipt import Receipt
 from edgekit.statement import CHUNK_BYTES, MAX_CHUNK_BYTES
@@ -22,7 +23,6 @@ from edgekit.wire import (
     Topics,
     Want,
 )
-from edgekit_agent.rules.figures import Figures, ShadowFigures
 from edgekit_agent.rules.hook import Answer, Hook, HookRun
 from edgekit_agent.rules.record import Record, Refusal, Release, Trouble, TroubleKind
 from edgekit_agent.supervision import report

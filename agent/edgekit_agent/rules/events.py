@@ -6,7 +6,7 @@ the events and carries out the actions.
 
 from dataclasses import dataclass
 
-from edgekit_agent.rules.figures import Figures
+from edgekit.figures import Figures
 from edgekit_agent.rules.hook import Answer, Hook
 from edgekit_agent.rules.record import Release
 

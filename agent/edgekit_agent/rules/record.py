@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import StoreError
-from edgekit_agent.rules.figures import Figures, figures_from
+from edgekit.figures import Figures, figures_from
 from edgekit_agent.rules.hook import Answer, Hook, HookRun
 
 FORMAT = 1

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from edgekit.document import Reader
 from edgekit.errors import TransportError
+from edgekit.figures import figures_from
 from edgekit_agent.rules.events import (
     Event,
     Fetched,
@@ -22,7 +23,6 @@ from edgekit_agent.rules.events import (
     Resolved,
     UpdateFailed,
 )
-from edgekit_agent.rules.figures import figures_from
 from edgekit_agent.rules.hook import Answer, Hook
 from edgekit_agent.rules.record import release_from
 from edgekit_agent.supervision.child import Child, Ended, News, Partner, Said

@@ -1,4 +1,7 @@
-"""What the proof of a candidate measured on this device, as it is kept and reported."""
+"""What the proof of a candidate measured on a device: kept there, and told to the fleet.
+
+Pure: values to a table, a reader to values. docs/formats/device-state.md is the page.
+"""
 
 from dataclasses import asdict, dataclass
 
@@ -39,7 +42,7 @@ class Figures:
 
 
 def figures_from(reader: Reader) -> Figures:
-    """Read what to_table wrote, from a record or a proof's line."""
+    """Read what to_table wrote, from a record, a proof's line or a report."""
     shadow = None if reader.table.get("shadow") is None else reader.child("shadow")
     return Figures(
         sha256=reader.sha256("sha256"),
