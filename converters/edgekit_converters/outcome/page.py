@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from importlib.resources import files
-from string import Template
 
 import numpy as np
 
 from edgekit.board import Board
 from edgekit.conversion import Candidate
 from edgekit.golden import Golden
+from edgekit.html_page import filled
 from edgekit.table import Array
 from edgekit_converters.flavors import Finding
 from edgekit_converters.outcome.plot import Axis, Mark, Point, scatter
@@ -27,10 +26,9 @@ _GOLDEN_ROWS = 3
 def page(report: Report) -> str:
     """Return the HTML page."""
     identity = report.identity
-    template = Template(
-        files("edgekit_converters.outcome").joinpath("report.html").read_text("utf-8")
-    )
-    return template.substitute(
+    return filled(
+        "edgekit_converters.outcome",
+        "report.html",
         title=escape(f"{identity.name} {identity.version}"),
         subtitle=escape(
             f"{report.framework} model, task {report.task}, judged by {report.metric_title}"

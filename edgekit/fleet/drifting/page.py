@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from datetime import datetime
 from html import escape
-from importlib.resources import files
-from string import Template
 
 from edgekit.fleet.drifting import drawing, words
 from edgekit.fleet.drifting.evidence import Subject
 from edgekit.fleet.drifting.findings import ColumnFinding, Findings, Outlier
+from edgekit.html_page import filled
 from edgekit.telemetry.drift import Level
 
 _CHIPS = {
@@ -23,10 +22,9 @@ _MOST_OUTLIERS = 50
 
 def page(subject: Subject, found: Findings, *, since: datetime, until: datetime) -> str:
     """Return the page."""
-    template = Template(
-        files("edgekit.fleet.drifting").joinpath("drift.html").read_text("utf-8")
-    )
-    return template.substitute(
+    return filled(
+        "edgekit.fleet.drifting",
+        "drift.html",
         title=escape(f"{subject.model} {subject.version} in {subject.stage}"),
         subtitle=escape(
             f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M} UTC: {words.counted(found)}"
