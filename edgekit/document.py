@@ -5,10 +5,8 @@ the nearest spelling. What others sign (JSON) keeps unknown fields, so that an o
 can verify and run what a newer release tool wrote.
 """
 
-import difflib
 import json
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
@@ -34,6 +32,8 @@ def canonical_json(value: object) -> bytes:
 
 def read_toml(text: str, *, subject: str, error: type[EdgekitError]) -> dict[str, object]:
     """Parse TOML, or raise `error`."""
+    import tomllib  # noqa: PLC0415 - processes that read JSON alone do without
+
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as cause:  # numbers and nesting without end, too
@@ -51,6 +51,8 @@ def refuse_unknown(
     allowed = sorted(known)
     for key in table:
         if key not in allowed:
+            import difflib  # noqa: PLC0415 - 0.2 MB, for a sentence that few need
+
             near = difflib.get_close_matches(key, allowed, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(allowed)}"
             raise error(f"{subject}: unknown key {key}; {hint}")

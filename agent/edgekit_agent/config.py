@@ -16,6 +16,7 @@ from edgekit.document import Reader, read_toml, refuse_unknown
 from edgekit.errors import ConfigError
 from edgekit.trust.layout import FLEET_FIELD, ROOT
 from edgekit_agent.staleness import Staleness
+from edgekit_agent.subscription import Subscription
 
 FORMAT = 1
 DEFAULT_PATH = Path("/etc/edgekit/agent.toml")
@@ -29,23 +30,6 @@ _MB = 2**20
 _MOST_PREFIX_LEVELS = 4  # four more follow, and AWS IoT Core allows seven slashes
 _MOST_PREFIX_CHARS = 100
 _TERMS = ("least_agreement", "most_difference")  # of shadow scoring
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subscription:
-    """A registered model this device serves, and the stage it follows.
-
-    `ram_bytes` and `flash_bytes` are what it may take of the device's limits, None: all.
-    `least_agreement` and `most_difference` are what a candidate must keep to, compared with
-    what serves, on the last real inputs; None: it is reported only.
-    """
-
-    model: str
-    stage: str
-    ram_bytes: int | None = None
-    flash_bytes: int | None = None
-    least_agreement: float | None = None
-    most_difference: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,10 +15,10 @@ from edgekit import atomic
 from edgekit.bundle import chunk_index, describe
 from edgekit.errors import StoreError
 from edgekit.statement import BundleEntry
-from edgekit_agent.config import Subscription
 from edgekit_agent.rules.record import Phase, Record, Release
 from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
+from edgekit_agent.subscription import Subscription
 from edgekit_agent.update.partial import Partial
 from tests.agent.making import Made, made
 from tests.power import Disk, PowerCutError, copied, full, read_only, torn_writes

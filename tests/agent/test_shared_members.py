@@ -6,11 +6,11 @@ import pytest
 
 from edgekit.errors import StoreError
 from edgekit.manifest import GOLDEN_NAME, MODEL_NAME
-from edgekit_agent.config import Subscription
 from edgekit_agent.rules.record import Phase, Record, Release
 from edgekit_agent.rules.state import Policy
 from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
+from edgekit_agent.subscription import Subscription
 from edgekit_agent.supervision.roster import Roster
 from tests.agent.making import Made, made, repacked, stored
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import StoreError, TrustError
-from edgekit_agent.config import Subscription
 from edgekit_agent.rules.record import Attempt, Phase, Record, Release, Trouble, TroubleKind
 from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
+from edgekit_agent.subscription import Subscription
 from tests.agent.making import Made, made
 
 WINE = Subscription(model="wine", stage="production")

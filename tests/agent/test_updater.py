@@ -14,10 +14,11 @@ from edgekit.errors import AdmissionError, StoreError, TransportError, TrustErro
 from edgekit.statement import BundleEntry, ReleaseRecord, StagePointer
 from edgekit.trust.vouched import Vouched
 from edgekit.wire import Topics
-from edgekit_agent.config import Config, Subscription, parse
+from edgekit_agent.config import Config, parse
 from edgekit_agent.rules.record import Attempt, Phase, Record, Refusal, Release
 from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
+from edgekit_agent.subscription import Subscription
 from edgekit_agent.update import updater
 from edgekit_agent.update.fetch import fetch_bundle
 from edgekit_agent.update.need import RUNTIME_BYTES

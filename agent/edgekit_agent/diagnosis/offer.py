@@ -22,9 +22,10 @@ from edgekit.statement import slug
 from edgekit.transport import Transport
 from edgekit.trust.client import ExpiredError, TrustClient, Vouched
 from edgekit.wire import Topics
-from edgekit_agent.config import Config, Subscription
+from edgekit_agent.config import Config
 from edgekit_agent.diagnosis.finding import Finding, fine, note, trouble
 from edgekit_agent.storage.store import Store
+from edgekit_agent.subscription import Subscription
 from edgekit_agent.update import admission
 from edgekit_agent.update.metadata import RetainedFiles
 from edgekit_agent.update.room import measured

@@ -29,9 +29,9 @@ from pathlib import Path
 from edgekit import atomic
 from edgekit.errors import StoreError
 from edgekit.statement import slug
-from edgekit_agent.config import Subscription
 from edgekit_agent.rules.record import Record
 from edgekit_agent.storage import sealed, testimony
+from edgekit_agent.subscription import Subscription
 
 log = logging.getLogger(__name__)
 

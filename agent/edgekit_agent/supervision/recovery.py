@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from edgekit_agent.config import Subscription
 from edgekit_agent.storage import testimony
 from edgekit_agent.storage.store import Store
+from edgekit_agent.subscription import Subscription
 
 log = logging.getLogger(__name__)
 

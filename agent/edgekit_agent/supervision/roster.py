@@ -9,13 +9,14 @@ from dataclasses import replace
 
 from edgekit.errors import StoreError
 from edgekit_agent import memory
-from edgekit_agent.config import Config, Subscription
+from edgekit_agent.config import Config
 from edgekit_agent.rules import keeping
 from edgekit_agent.rules.events import Action, Event, NothingReleased, Resolved
 from edgekit_agent.rules.record import Record, Release, TroubleKind
 from edgekit_agent.rules.state import ModelState, Moment, Policy
 from edgekit_agent.rules.step import step
 from edgekit_agent.storage.store import Store
+from edgekit_agent.subscription import Subscription
 from edgekit_agent.update.need import RUNTIME_BYTES, session_bytes
 
 log = logging.getLogger(__name__)

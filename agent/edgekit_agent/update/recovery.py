@@ -15,11 +15,12 @@ from edgekit.errors import EdgekitError, StoreError, TrustError
 from edgekit.manifest import MANIFEST_NAME
 from edgekit.trust.evidence import Evidence, Trusted
 from edgekit_agent import config
-from edgekit_agent.config import Config, Subscription
+from edgekit_agent.config import Config
 from edgekit_agent.rules.record import Phase, Record, Release
 from edgekit_agent.storage import bundles, testimony
 from edgekit_agent.storage.store import Store
 from edgekit_agent.storage.testimony import Mark
+from edgekit_agent.subscription import Subscription
 
 log = logging.getLogger(__name__)
 

@@ -30,10 +30,11 @@ from edgekit.transport import Transport
 from edgekit.trust.client import TrustClient, Vouched
 from edgekit.wire import Topics
 from edgekit_agent import config, lines
-from edgekit_agent.config import Config, Subscription
+from edgekit_agent.config import Config
 from edgekit_agent.rules.record import Release
 from edgekit_agent.storage import bundles, testimony
 from edgekit_agent.storage.store import Store
+from edgekit_agent.subscription import Subscription
 from edgekit_agent.update import admission
 from edgekit_agent.update.fetch import fetch_bundle
 from edgekit_agent.update.metadata import RetainedFiles
