@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from edgekit.durations import MAX_BUCKETS, MAX_US, percentile_us
 from edgekit.errors import TransportError
-from edgekit.telemetry.positional import Row
+from edgekit.telemetry.positional import Row, pairs
 from edgekit.telemetry.profile import MAX_COLUMNS, MAX_VALUES, Histogram
 
 MAX_VIOLATED = MAX_COLUMNS + 1  # columns by name, and "" for requests as a whole
@@ -77,7 +77,7 @@ class BundleCounts:
             self.rows,
             self.errors,
             [[name, self.violations[name]] for name in sorted(self.violations)],
-            [part for pair in sorted(self.durations.items()) for part in pair],
+            pairs(self.durations),
             self.most_us,
             [list(histogram) for histogram in self.inputs],
             [list(histogram) for histogram in self.outputs],
@@ -98,7 +98,7 @@ class BundleCounts:
             rows=row.integer(5),
             errors=row.integer(6),
             violations=_violations(row),
-            durations=_durations(row),
+            durations=row.row(8).counts(most=MAX_BUCKETS - 1),
             most_us=row.integer(9, most=MAX_US),
             inputs=_histograms(row, 10),
             outputs=_histograms(row, 11),
@@ -135,16 +135,6 @@ def _violations(row: Row) -> dict[str, int]:
     if not len(entries) == len(found) <= MAX_VIOLATED:
         row.fail(7, f"up to {MAX_VIOLATED} columns, each once,")
     return found
-
-
-def _durations(row: Row) -> dict[int, int]:
-    numbers = row.row(8).integers()
-    buckets, counts = numbers[::2], numbers[1::2]
-    if len(buckets) != len(counts) or list(buckets) != sorted(set(buckets)):
-        row.fail(8, "bucket, count, bucket, count ... in order")
-    if any(bucket >= MAX_BUCKETS for bucket in buckets):
-        row.fail(8, f"buckets up to {MAX_BUCKETS}")
-    return dict(zip(buckets, counts, strict=True))
 
 
 def _histograms(row: Row, place: int) -> tuple[Histogram, ...]:

@@ -5,7 +5,7 @@ The counterpart of edgekit.document's Reader: same strictness, no names on the w
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -94,7 +94,27 @@ class Row:
                 self.fail(place, "a whole number from 0")
         return tuple(self.items)  # type: ignore[arg-type]  # just checked, one by one
 
+    def counts(self, *, most: int) -> dict[int, int]:
+        """Return number -> count of a list of number, count, number, count ... in order.
+
+        Numbers are at most `most`.
+        """
+        flat = self.integers()
+        numbers = flat[::2]
+        if len(flat) % 2 or list(numbers) != sorted(set(numbers)):
+            raise TransportError(
+                f"{self.subject}: number, count, number, count ... in order is expected"
+            )
+        if any(number > most for number in numbers):
+            raise TransportError(f"{self.subject}: numbers up to {most} are expected")
+        return dict(zip(numbers, flat[1::2], strict=True))
+
     def _item(self, place: int) -> object:
         if place >= len(self.items):
             self.fail(place, "something more")
         return self.items[place]
+
+
+def pairs(counts: Mapping[int, int]) -> list[int]:
+    """Return number, count, number, count ... in order, as Row.counts reads it."""
+    return [part for pair in sorted(counts.items()) for part in pair]
