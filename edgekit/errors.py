@@ -55,9 +55,14 @@ class TrustError(EdgekitError):
 
 
 class TransportError(EdgekitError):
-    """The network failed; trying again may help."""
+    """The network failed; trying again may help.
+
+    `lasting`: not before a person has mended something, as the broker refuses what it was
+    shown: credentials, a certificate.
+    """
 
     exit_code = 8
+    lasting = False
 
 
 class SchemaError(EdgekitError):

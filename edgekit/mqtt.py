@@ -8,7 +8,6 @@ Knows no topics of edgekit.
 
 import logging
 import random
-import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from edgekit.address import BrokerAddress
 from edgekit.errors import TransportError
 from edgekit.inbox import Inbox
 from edgekit.mqtt_client import MAX_UNSENT, MqttClient, new_client
+from edgekit.mqtt_trouble import Trouble, of_error, of_refusal
 from edgekit.outbox import Outbox
 from edgekit.session import Backoff, LastWill, SessionOptions
 from edgekit.subscriptions import Subscriptions
@@ -44,7 +44,7 @@ class _Session:
 
     up: bool = False
     was_up: bool = False
-    trouble: str = ""
+    trouble: Trouble = field(default_factory=Trouble)
     failures: int = 0
     decided: threading.Event = field(default_factory=threading.Event)
 
@@ -88,7 +88,8 @@ class MqttTransport:
     ) -> Self:
         """Open a session that then reconnects by itself until close().
 
-        Raises TransportError when the first connection fails, unless it may be patient.
+        Raises TransportError when the first connection fails, unless it may be patient;
+        a lasting one when the broker refuses us, or one side the other's certificate.
         Every session begins with a Connected arrival. Sessions are clean: what others
         publish while ours is down is missed, unless it is retained.
         """
@@ -156,25 +157,23 @@ class MqttTransport:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            reason = self._open() or self._serve()
-            self._note_down(reason)
+            self._note_down(self._open() or self._serve())
             delay_s = self._backoff.delay_s(self._session.failures, self._chance.random())
             self._session.failures += 1
             if not self._closing.wait(delay_s):
                 logger.debug("connecting again after %.1f s", delay_s)
         self._say_goodbye()
 
-    def _open(self) -> str:
-        self._session.trouble = ""
+    def _open(self) -> Trouble | None:
+        self._session.trouble = Trouble()
+        self._client.trouble = None
         try:
             self._client.reconnect()
-        except ssl.SSLError as error:
-            return f"TLS: {getattr(error, 'verify_message', '') or error.reason}"
         except OSError as error:
-            return error.strerror or str(error)
-        return ""
+            return of_error(error)
+        return None
 
-    def _serve(self) -> str:
+    def _serve(self) -> Trouble:
         code = MQTTErrorCode.MQTT_ERR_SUCCESS
         try:
             while code == MQTTErrorCode.MQTT_ERR_SUCCESS and not self._closing.is_set():
@@ -183,11 +182,12 @@ class MqttTransport:
                     code = self._client.loop_read()
                 self._subscriptions.ask_again(time.monotonic())
         except MQTTException as error:
-            return f"the broker sent a malformed packet: {error}"
+            return Trouble(f"the broker sent a malformed packet: {error}")
         except OSError as error:
-            return error.strerror or str(error)
-        refused, self._client.refused = self._client.refused, ""
-        return refused or self._session.trouble or paho.error_string(code)
+            return of_error(error)
+        if self._session.trouble.reason:
+            return self._session.trouble
+        return self._client.trouble or Trouble(paho.error_string(code))
 
     def _say_goodbye(self) -> None:
         self._client.disconnect()
@@ -203,13 +203,13 @@ class MqttTransport:
         client.on_connect = client.on_message = client.on_publish = None
         client.on_subscribe = None
 
-    def _note_down(self, reason: str) -> None:
+    def _note_down(self, trouble: Trouble) -> None:
         if self._closing.is_set():
             return
-        self._session.trouble = reason
+        self._session.trouble = trouble
         self._session.up = False
         self._outbox.session_lost()
-        self._inbox.tell(Disconnected(reason=reason))
+        self._inbox.tell(Disconnected(reason=trouble.reason))
         self._session.decided.set()
 
     def _stop(self) -> None:
@@ -222,14 +222,16 @@ class MqttTransport:
         decided = self._session.decided.wait(timeout_s)
         if self._session.was_up:
             return
-        reason = self._session.trouble
+        trouble = self._session.trouble
         self._stop()
-        raise TransportError(
-            f"broker {self._address.url}: {reason}"
+        error = TransportError(
+            f"broker {self._address.url}: {trouble.reason}"
             if decided
             else f"broker {self._address.url}: no answer within {timeout_s:g} s,"
             " an MQTT broker is expected there"
         )
+        error.lasting = trouble.lasting
+        raise error
 
     # --- paho ------------------------------------------------------------------------
 
@@ -259,7 +261,7 @@ class MqttTransport:
         _properties: object,
     ) -> None:
         if code.is_failure:
-            self._session.trouble = f"the broker refuses: {code}"
+            self._session.trouble = of_refusal(code.value, str(code))
             return
         self._session.up = self._session.was_up = True
         self._session.failures = 0

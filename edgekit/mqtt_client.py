@@ -4,11 +4,13 @@ Knows no topics and no queues of edgekit; edgekit.mqtt drives it.
 """
 
 import socket
+import ssl
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edgekit.address import BrokerAddress
+from edgekit.mqtt_trouble import Trouble, of_error
 from edgekit.session import LastWill
 from edgekit.wire import MAX_PAYLOAD_BYTES
 
@@ -27,7 +29,7 @@ class MqttClient(paho.Client):
     ahead; tests/core/test_mqtt_hostile.py notices when paho no longer calls it.
     """
 
-    refused = ""
+    trouble: Trouble | None = None  # why reading ended, where paho does not say
     ahead = b""  # was read and not asked for yet
 
     def reconnect(self) -> MQTTErrorCode:
@@ -37,17 +39,23 @@ class MqttClient(paho.Client):
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if bufsize > MAX_PACKET_BYTES:
-            self.refused = (
-                f"the broker sends a packet of {bufsize} bytes, up to {MAX_PACKET_BYTES}"
-                " are read"
-            )
-            raise ConnectionAbortedError(self.refused)
+            reason = f"the broker sends a packet of {bufsize} bytes, up to"
+            self.trouble = Trouble(f"{reason} {MAX_PACKET_BYTES} are read")
+            raise ConnectionAbortedError(self.trouble.reason)
         if not self.ahead:
             if bufsize >= READ_AHEAD_BYTES:
-                return bytes(super()._sock_recv(bufsize))
-            self.ahead = bytes(super()._sock_recv(READ_AHEAD_BYTES))
+                return self._read(bufsize)
+            self.ahead = self._read(READ_AHEAD_BYTES)
         data, self.ahead = self.ahead[:bufsize], self.ahead[bufsize:]
         return data
+
+    def _read(self, most: int) -> bytes:
+        """Read from the socket; note what TLS says, which may come after its handshake."""
+        try:
+            return bytes(super()._sock_recv(most))
+        except ssl.SSLError as error:
+            self.trouble = of_error(error)
+            raise
 
 
 def new_client(address: BrokerAddress, client_id: str, will: LastWill | None) -> MqttClient:

@@ -1,5 +1,6 @@
 """`edgekit depot`: serve a fleet's repository over MQTT. Options, one call, log."""
 
+import functools
 import logging
 import secrets
 import signal
@@ -16,8 +17,11 @@ from edgekit.depot.server import Depot, DepotOptions
 from edgekit.errors import ConfigError
 from edgekit.fleet import config as fleet_config
 from edgekit.mqtt import LastWill, MqttTransport
+from edgekit.mqtt_waiting import connect_when_up
 from edgekit.statement import slug
 from edgekit.wire import Topics
+
+logger = logging.getLogger(__name__)
 
 _KIB = 1024
 
@@ -53,6 +57,9 @@ def command(
     a second. The depot needs repository/ and fleet.toml, and no keys. Several may serve
     one broker, each with the same repository/ or a copy: they share the bundles.
 
+    A broker that is not there yet is tried again and again; one that refuses the
+    credentials or the certificate ends the depot, with exit code 8.
+
     \b
     Example:
       edgekit depot --fleet ./fleet --broker mqtt://broker.local:1883
@@ -65,11 +72,14 @@ def command(
     address = replace(config.broker, url=broker) if broker else config.broker
     stop = _stop_on_signals()
     name, topics = secrets.token_hex(4), Topics(fleet=config.fleet)
-    transport = MqttTransport.connect(
+    connect = functools.partial(
+        MqttTransport.connect,
         address,
         client_id=f"edgekit-depot-{slug(config.fleet)}-{name}",
         will=LastWill(topic=topics.depot(name), payload=b""),
     )
+    wait = functools.partial(_wait_unless_stopped, stop)
+    transport = connect_when_up(connect, tell=logger.warning, wait=wait)
     try:
         options = DepotOptions(
             bytes_per_s=_bytes(max_rate),
@@ -87,6 +97,11 @@ def command(
 
 def _bytes(rate_kib: int | None) -> float | None:
     return None if rate_kib is None else float(rate_kib * _KIB)
+
+
+def _wait_unless_stopped(stop: threading.Event, wait_s: float) -> None:
+    if stop.wait(wait_s):
+        raise click.exceptions.Exit(0)
 
 
 def _stop_on_signals() -> threading.Event:

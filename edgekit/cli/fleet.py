@@ -1,5 +1,6 @@
 """`edgekit fleet`: who runs what, since when. Options, calls, output."""
 
+import functools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from edgekit.fleet.folder import FleetFolder
 from edgekit.fleet.status import Row, rows
 from edgekit.fleet.watch import Listener
 from edgekit.mqtt import MqttTransport
+from edgekit.mqtt_waiting import connect_when_up
 from edgekit.wire import Topics
 
 _WHERE_THERE = ("RECEIPT", "HOOK", "REFUSED", "PROOF")  # a column only with something in it
@@ -100,9 +102,12 @@ def status(*, offline: bool, verbose: bool, fleet_folder: Path, as_json: bool) -
 @command.command(name="watch")
 @fleet_option
 def watch(*, fleet_folder: Path) -> None:
-    """Show the same table live, until interrupted (Ctrl-C)."""
+    """Show the same table live, until interrupted (Ctrl-C).
+
+    A broker that is not there yet is tried again and again.
+    """
     folder = FleetFolder(path=fleet_folder)
-    with folder.book() as book, _listener(folder, book) as listener:
+    with folder.book() as book, _listener(folder, book, patient=True) as listener:
         console = Console()
         drawn_at = 0.0
         with Live(console=console, auto_refresh=False) as live:
@@ -116,12 +121,14 @@ def watch(*, fleet_folder: Path) -> None:
 
 
 @contextmanager
-def _listener(folder: FleetFolder, book: Book) -> Iterator[Listener]:
+def _listener(
+    folder: FleetFolder, book: Book, *, patient: bool = False
+) -> Iterator[Listener]:
     config = folder.config()
+    client_id = f"edgekit-operator-{uuid4().hex[:8]}"
+    connect = functools.partial(MqttTransport.connect, config.broker, client_id=client_id)
     try:
-        transport = MqttTransport.connect(
-            config.broker, client_id=f"edgekit-operator-{uuid4().hex[:8]}"
-        )
+        transport = connect_when_up(connect, tell=say) if patient else connect()
     except TransportError as error:
         known = "`edgekit fleet status --offline` shows what was heard last"
         raise TransportError(f"{error}; {known}") from error

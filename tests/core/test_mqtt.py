@@ -282,8 +282,9 @@ def guarded(tmp_path: Path) -> Iterator[Mosquitto]:
 def test_a_wrong_password_is_a_transport_error(guarded: Mosquitto, tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("wrong\n")
     address = BrokerAddress(url=guarded.url, username="pi", password_file=tmp_path / "pw")
-    with pytest.raises(TransportError, match="refuses: Not authorized"):
+    with pytest.raises(TransportError, match="refuses: Not authorized") as caught:
         MqttTransport.connect(address, client_id="a", options=QUICK)
+    assert caught.value.lasting
     (tmp_path / "pw").write_text("right\n")
     MqttTransport.connect(address, client_id="a", options=QUICK).close()
 
@@ -325,5 +326,22 @@ def test_tls_with_the_right_authority_connects(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_tls_without_the_authority_is_refused(encrypted: Mosquitto) -> None:
     address = BrokerAddress(url=encrypted.url.replace("mqtt:", "mqtts:"))
-    with pytest.raises(TransportError, match="TLS: self-signed certificate"):
+    with pytest.raises(TransportError, match="TLS: self-signed certificate") as caught:
         MqttTransport.connect(address, client_id="a", options=QUICK)
+    assert caught.value.lasting
+
+
+@pytest.mark.parametrize("version", ["tlsv1.2", "tlsv1.3"])
+def test_a_broker_that_wants_a_certificate_says_so_and_always_will(
+    encrypted: Mosquitto, tmp_path: Path, version: str
+) -> None:
+    # TLS 1.3 says it after the handshake, when the client reads for the first time.
+    encrypted.kill()
+    ours = f"cafile {tmp_path}/cert.pem", "require_certificate true"
+    encrypted.lines = (*encrypted.lines, *ours, f"tls_version {version}")
+    encrypted.start()
+    url = encrypted.url.replace("mqtt:", "mqtts:")
+    address = BrokerAddress(url=url, ca_file=tmp_path / "cert.pem")
+    with pytest.raises(TransportError, match="TLS: .*ALERT") as caught:
+        MqttTransport.connect(address, client_id="a", options=QUICK)
+    assert caught.value.lasting
