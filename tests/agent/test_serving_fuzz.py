@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from edgekit.manifest import Signature
 from edgekit.schema import Enforcement, Schema
 from edgekit_agent.service.content import Content
+from edgekit_agent.service.head import Head
 from edgekit_agent.service.invocations import Handler, LoopbackHandler
 from edgekit_agent.service.listener import Listener, LoopbackListener, UnixListener
 from edgekit_agent.service.served import Identity, Served
@@ -285,8 +286,8 @@ def test_only_this_machines_names_are_let_in_at_a_port(
     origin: bool,  # noqa: FBT001 - drawn
 ) -> None:
     handler = object.__new__(LoopbackHandler)
-    headers = {"Host": host, **({"Origin": "http://example.org"} if origin else {})}
-    handler.headers = headers  # type: ignore[assignment]  # what it asks of a message
+    fields = {"host": host, **({"origin": "http://example.org"} if origin else {})}
+    handler.head = Head(method="GET", target="/ping", fields=fields)
     name, _, port = host.rpartition(":")
     local = (name if port.isdecimal() and name else host).lower() in (
         "localhost",

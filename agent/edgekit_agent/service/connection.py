@@ -23,16 +23,22 @@ _COME_BACK = (
 
 
 class Deadlined(io.RawIOBase):
-    """Reads from a connection until a deadline, however slowly the bytes drip in."""
+    """Reads from a connection until a deadline, however slowly the bytes drip in.
+
+    `cut_off` tells whether the deadline passed when a part of the request was there.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__()
         self._connection = connection
         self._deadline_s = 0.0
+        self._begun = False
+        self.cut_off = False
 
-    def allow(self, time_s: float) -> None:
-        """Begin anew: `time_s` from now on."""
+    def allow(self, time_s: float, *, begun: bool = False) -> None:
+        """Begin anew: `time_s` from now on. `begun`: a part of the request is there."""
         self._deadline_s = time.monotonic() + time_s
+        self._begun = begun
 
     def readable(self) -> bool:
         """It is for reading."""
@@ -40,6 +46,15 @@ class Deadlined(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - io's own type
         """Read what there is; TimeoutError when the deadline passes first."""
+        try:
+            got = self._receive(buffer)
+        except TimeoutError:
+            self.cut_off = self._begun
+            raise
+        self._begun = True
+        return got
+
+    def _receive(self, buffer: Any) -> int:  # noqa: ANN401 - io's own type
         left_s = self._deadline_s - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("the request took too long")

@@ -23,13 +23,14 @@ from typing import Any, cast
 
 from edgekit.errors import ConfigError
 from edgekit.schema import Limits
+from edgekit.telemetry.refusals import Reason, RefusalCounter
 from edgekit_agent.service import connection
 from edgekit_agent.service.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 32
-MAX_REFUSALS = 32  # connections that are told to come back, at the same time
+MAX_LEAVING = 32  # connections that are told to come back, at the same time
 SOCKET_MODE = 0o660
 LOOPBACK = "127.0.0.1"
 BIND_S = 10.0  # for a predecessor to leave its port
@@ -37,7 +38,10 @@ _BIND_PAUSE_S = 0.1
 
 
 class Listener(ThreadingMixIn, BaseServer):
-    """A thread for each connection, so many at most; the others are told to come back."""
+    """A thread for each connection, so many at most; the others are told to come back.
+
+    `refusals` counts what is refused before a model is asked, here and by the handler.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -45,14 +49,18 @@ class Listener(ThreadingMixIn, BaseServer):
 
     shelf: Shelf
     limits: Limits
+    refusals: RefusalCounter
 
-    def _prepare(self, shelf: Shelf, limits: Limits | None) -> None:
+    def _prepare(
+        self, shelf: Shelf, refusals: RefusalCounter | None, limits: Limits | None
+    ) -> None:
         self.shelf = shelf
+        self.refusals = refusals or RefusalCounter()
         self.limits = limits or Limits()
         self._answering = 0
         self._counting = threading.Condition()
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self._refusals = threading.BoundedSemaphore(MAX_REFUSALS)
+        self._leaving = threading.BoundedSemaphore(MAX_LEAVING)
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own types
         """Start a thread, or refuse when there are enough."""
@@ -63,7 +71,7 @@ class Listener(ThreadingMixIn, BaseServer):
             super().process_request(request, client_address)
         except RuntimeError:  # the system has no thread left
             self._slots.release()
-            connection.say_come_back(request)
+            self._say_come_back(request)
             self.close_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own types
@@ -80,21 +88,25 @@ class Listener(ThreadingMixIn, BaseServer):
 
     def _refuse(self, request: socket.socket) -> None:
         """Tell a client to come back, and wait for it elsewhere than in the accept loop."""
-        connection.say_come_back(request)
-        if not self._refusals.acquire(blocking=False):
+        self._say_come_back(request)
+        if not self._leaving.acquire(blocking=False):
             self.close_request(request)
             return
         try:
             threading.Thread(target=self._see_off, args=(request,), daemon=True).start()
         except RuntimeError:
-            self._refusals.release()
+            self._leaving.release()
             self.close_request(request)
+
+    def _say_come_back(self, request: socket.socket) -> None:
+        self.refusals.add(Reason.HTTP_BUSY)
+        connection.say_come_back(request)
 
     def _see_off(self, request: socket.socket) -> None:
         try:
             self.shutdown_request(request)
         finally:
-            self._refusals.release()
+            self._leaving.release()
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[None]:
@@ -130,9 +142,11 @@ class UnixListener(Listener, UnixStreamServer):
         path: Path,
         handler: type[BaseRequestHandler],
         shelf: Shelf,
+        *,
+        refusals: RefusalCounter | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self._prepare(shelf, limits)
+        self._prepare(shelf, refusals, limits)
         self._path = path
         UnixStreamServer.__init__(self, str(path), handler, bind_and_activate=False)
         self.server_bind()
@@ -160,9 +174,11 @@ class LoopbackListener(Listener, TCPServer):
         port: int,
         handler: type[BaseRequestHandler],
         shelf: Shelf,
+        *,
+        refusals: RefusalCounter | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self._prepare(shelf, limits)
+        self._prepare(shelf, refusals, limits)
         TCPServer.__init__(self, (LOOPBACK, port), handler, bind_and_activate=False)
         self._bind_soon(port)
         self.server_activate()
