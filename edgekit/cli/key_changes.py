@@ -1,7 +1,7 @@
 """Options, dry run and outcome of a change of keys, for `edgekit keys`. Knows no rules."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from edgekit.cli import proposals
+from edgekit.cli import pending, proposals
+from edgekit.cli.key_preview import say_preview, sums
 from edgekit.cli.options import (
     fleet_option,
     json_option,
@@ -18,7 +19,6 @@ from edgekit.cli.options import (
     print_json,
     read_passphrase,
 )
-from edgekit.cli.talk import show_table
 from edgekit.errors import ConfigError
 from edgekit.fleet import config
 from edgekit.fleet.folder import FleetFolder
@@ -28,8 +28,7 @@ from edgekit.trust.keys import KeyFolder, Origin, public_key
 from edgekit.trust.layout import short
 from edgekit.trust.repository import Repository
 from edgekit.trust.revision import Publication
-from edgekit.trust.roles import RoleKeys
-from edgekit.trust.rotation import Changed, KeyChange, Locksmith, Preview
+from edgekit.trust.rotation import Changed, KeyChange, Locksmith
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -154,13 +153,28 @@ def carry_out(  # noqa: PLR0913 - one parameter for each option
         raise ConfigError("--theirs: it belongs to --propose, and to no --signer")
     if dry_run:
         preview = place.onlooker().preview(change)
-        _say_preview(preview, _devices(place.fleet, preview.role), as_json=as_json)
+        say_preview(preview, _devices(place.fleet, preview.role), as_json=as_json)
     elif propose:
         key = None if theirs is None else public_key(theirs)
-        proposal = place.locksmith(origin).propose(change, theirs=key)
-        proposals.pending(proposal, place.fleet, as_json=as_json)
+        with place.locksmith(origin).proposed(change, theirs=key) as proposal:
+            path, standing = pending.keep(place.fleet, proposal)
+        proposals.say_pending(standing, path, as_json=as_json)
     else:
         say_changed(place.locksmith(origin).change(change), as_json=as_json)
+
+
+def carry_out_renewal(
+    roles: Sequence[str], place: Place, *, propose: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Sign roles anew, propose to, or only say what that would do."""
+    if dry_run:
+        say_preview(place.onlooker().preview_renewal(roles), None, as_json=as_json)
+    elif propose:
+        proposal = place.locksmith(None).proposed_renewal(roles)
+        path, standing = pending.keep(place.fleet, proposal)
+        proposals.say_pending(standing, path, as_json=as_json)
+    else:
+        say_signed(place.locksmith(None).renew(roles), as_json=as_json)
 
 
 def say_changed(changed: Changed, *, as_json: bool) -> None:
@@ -188,85 +202,28 @@ def publish_keys(proposal: KeyProposal, place: Place, *, as_json: bool) -> None:
     done = locksmith.repository.publish_keys(
         proposal, signers=locksmith.signers(), now=locksmith.now
     )
+    if as_json or not proposal.key_changes():
+        say_signed(done, as_json=as_json)
+        return
+    for change in proposal.key_changes():
+        click.echo(f"{change.role}: {sums(change.after)} from now on")
+        before = change.before.keyids if change.before else ()
+        for keyid in sorted(set(before) - set(change.after.keyids)):
+            click.echo(f"key {short(keyid)} no longer signs; destroy it", err=True)
+
+
+def say_signed(done: Publication, *, as_json: bool) -> None:
+    """Print which keys signed each role."""
     if as_json:
         print_json({"signed_by": signed_by(done)})
         return
-    for change in proposal.key_changes():
-        click.echo(f"{change.role}: {_sums(change.after)} from now on")
-        for keyid in sorted(set(change.before.keyids) - set(change.after.keyids)):
-            click.echo(f"key {short(keyid)} no longer signs; destroy it", err=True)
+    for role, keyids in signed_by(done).items():
+        click.echo(f"{role}: signed by {', '.join(short(keyid) for keyid in keyids)}")
 
 
 def signed_by(publication: Publication) -> dict[str, list[str]]:
     """Return which keys signed each role, as JSON has it."""
     return {role: list(keyids) for role, keyids in publication.signed_by.items()}
-
-
-def _say_preview(preview: Preview, devices: list[str] | None, *, as_json: bool) -> None:
-    if as_json:
-        print_json(_document(preview, devices))
-    else:
-        click.echo(f"{preview.role}: {_sums(preview.before)} now")
-        click.echo(f"{preview.role}: {_sums(preview.after)} afterwards\n")
-        show_table(
-            ("SIGNED ANEW", "VERSION", "NEEDS", "HERE"),
-            [
-                (one.role, str(one.version), _needs(keys), _here(preview, keys))
-                for one in preview.signings
-                for keys in dict.fromkeys(one.by)
-            ],
-        )
-        if devices is not None:
-            click.echo(f"\n{_followers(preview.role, devices)}")
-        click.echo("nothing was changed (--dry-run)", err=True)
-    if not preview.possible:
-        raise ConfigError(
-            f"{preview.role}: signatures would be missing; name the folders of the other"
-            " keys with --keys, or have them signed elsewhere with --propose"
-        )
-
-
-def _document(preview: Preview, devices: list[str] | None) -> dict[str, object]:
-    return {
-        "role": preview.role,
-        "before": _keys_document(preview.before),
-        "after": _keys_document(preview.after),
-        "possible": preview.possible,
-        "devices": devices,
-        "signings": [
-            {
-                "role": one.role,
-                "version": one.version,
-                "by": [
-                    {**_keys_document(keys), "missing": preview.lacks(keys)}
-                    for keys in dict.fromkeys(one.by)
-                ],
-            }
-            for one in preview.signings
-        ],
-    }
-
-
-def _keys_document(keys: RoleKeys) -> dict[str, object]:
-    return {"threshold": keys.threshold, "keys": len(keys.keys)}
-
-
-def _sums(keys: RoleKeys) -> str:
-    spare = len(keys.keys) - keys.threshold
-    loss = f"{spare} may be lost" if spare else "none may be lost"
-    return f"{_needs(keys)} keys must sign, {loss}"
-
-
-def _needs(keys: RoleKeys) -> str:
-    return f"{keys.threshold} of {len(keys.keys)}"
-
-
-def _here(preview: Preview, keys: RoleKeys) -> str:
-    lacks = preview.lacks(keys)
-    if not lacks:
-        return "yes"
-    absent = [short(keyid) for keyid in keys.keyids if keyid not in preview.here]
-    return f"{lacks} more of {', '.join(absent)}"
 
 
 def _devices(fleet: Path, role: str) -> list[str] | None:
@@ -280,11 +237,3 @@ def _devices(fleet: Path, role: str) -> list[str] | None:
             if not role.startswith("stage-")
             or role in {stage_role(stage) for _, stage in device.models}
         ]
-
-
-def _followers(role: str, devices: list[str]) -> str:
-    whose = "that follow it" if role.startswith("stage-") else "enrolled"
-    return (
-        f"{len(devices)} devices {whose}: each goes over to the new keys when it next"
-        " looks, however long it was away"
-    )

@@ -4,29 +4,27 @@ from pathlib import Path
 
 import click
 
+from edgekit.cli import pending
 from edgekit.cli.key_changes import (
     Place,
     carry_out,
+    carry_out_renewal,
     change_options,
     origin_options,
-    say_changed,
-    signed_by,
     theirs_option,
 )
 from edgekit.cli.options import (
     fleet_option,
     json_option,
-    keys_option,
     passphrase_option,
     print_json,
     read_passphrase,
 )
 from edgekit.errors import ConfigError
-from edgekit.statement import stage_role
 from edgekit.trust.keys import KeyFile, KeyFolder, Origin, public_pem
 from edgekit.trust.layout import TIME_FORMAT, short
-from edgekit.trust.repository import ONLINE_ROLES, Repository, RoleState
-from edgekit.trust.rotation import Add, Replace, Revoke
+from edgekit.trust.repository import Repository, RoleState
+from edgekit.trust.rotation import Add, Found, Replace, Revoke
 
 _HEADINGS = ("ROLE", "NEEDS", "KEY", "FILE", "VERSION", "EXPIRES")
 
@@ -63,8 +61,13 @@ def list_keys(*, fleet_folder: Path, as_json: bool) -> None:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
     used = {keyid for state in states for keyid in state.keys.keyids}
-    for keyid in files.keys() - used:
-        click.echo(f"{files[keyid].path}: signs for no role; destroy it", err=True)
+    proposed = pending.proposed_keys(fleet_folder)
+    for keyid in sorted(files.keys() - used, key=lambda keyid: files[keyid].path):
+        if keyid in proposed:
+            fact = f"keep it: it is to sign once {proposed[keyid]} is published"
+        else:
+            fact = "signs for no role; destroy it"
+        click.echo(f"{files[keyid].path}: {fact}", err=True)
 
 
 @command.command(name="make")
@@ -81,10 +84,15 @@ def make_key(*, role: str, folder: Path, passphrase_file: Path | None) -> None:
 
     It signs for nothing yet. Give what is printed to whoever runs `edgekit keys add ROLE
     --propose --theirs FILE`, and sign the proposal that comes of it with `edgekit sign`.
-    """
+    Tell the key's id, on standard error, by another way: who signs compares it.
+
+    \b
+    Example:
+      edgekit keys make root --folder ~/keys > bob.pub
+    """  # noqa: D301 - click's mark for lines that stay as they are
     secret = read_passphrase(passphrase_file, confirm=True)
     made = KeyFolder(folder).generate(role, passphrase=secret)
-    click.echo(f"{made.path}: key {short(made.key.keyid)}", err=True)
+    click.echo(f"{made.path}: key {made.key.keyid}", err=True)
     click.echo(public_pem(made), nl=False)
 
 
@@ -113,26 +121,30 @@ def add_key(  # noqa: PLR0913 - one parameter for each option
 ) -> None:
     """Let one more key sign for ROLE, beside those it has.
 
-    It is made here, unless --signer says where it is. With --threshold 2, say, two people
-    must sign from now on.
-    """
-    change = Add(role=role, threshold=threshold)
-    if not new:
-        carry_out(
-            change,
-            place,
-            origin=origin,
-            theirs=theirs,
-            propose=propose,
-            dry_run=dry_run,
-            as_json=as_json,
+    It is made here, unless --signer says where it is, or --theirs whose it is. With
+    --threshold 2, say, two people must sign from now on. With --new the fleet gets a
+    stage more, and its role this one key; the stage also needs its lines in fleet.toml.
+
+    \b
+    Examples:
+      edgekit keys add stage-production --threshold 2
+      edgekit keys add root --theirs bob.pub --propose
+      edgekit keys add stage-canary --new --theirs carol.pub --propose
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    if new and threshold not in {None, 1}:
+        raise ConfigError(
+            f"--threshold {threshold}: a new stage begins with one key; add the others"
+            " afterwards, and the threshold with them"
         )
-        return
-    if dry_run or propose or theirs:
-        raise ConfigError("--new: a dry run or a proposal is for roles that are there")
-    stage = role.removeprefix("stage-")
-    made = place.locksmith(origin).add_stage(stage, stage_role(stage))
-    say_changed(made, as_json=as_json)
+    carry_out(
+        Found(role=role) if new else Add(role=role, threshold=threshold),
+        place,
+        origin=origin,
+        theirs=theirs,
+        propose=propose,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 @command.command(name="rotate")
@@ -202,33 +214,24 @@ def revoke_key(  # noqa: PLR0913 - one parameter for each option
 
 @command.command(name="renew")
 @click.argument("roles", nargs=-1)
-@keys_option
-@fleet_option
-@passphrase_option
-@json_option
+@change_options
 def renew_signatures(
-    *,
-    roles: tuple[str, ...],
-    elsewhere: tuple[Path, ...],
-    fleet_folder: Path,
-    passphrase_file: Path | None,
-    as_json: bool,
+    *, roles: tuple[str, ...], place: Place, propose: bool, dry_run: bool, as_json: bool
 ) -> None:
     """Sign ROLES anew before they expire; snapshot and timestamp by default.
 
     A release renews them too. A fleet without releases needs this once in 30 days, or
-    its devices report stale metadata.
-    """
-    place = Place(fleet=fleet_folder, elsewhere=elsewhere, passphrase_file=passphrase_file)
-    locksmith = place.locksmith(None)
-    done = locksmith.repository.renew(
-        signers=locksmith.signers(), now=locksmith.now, roles=roles or ONLINE_ROLES
-    )
-    if as_json:
-        print_json({"signed_by": signed_by(done)})
-        return
-    for role, keyids in signed_by(done).items():
-        click.echo(f"{role}: signed by {', '.join(short(keyid) for keyid in keyids)}")
+    its devices report stale metadata. The other roles need it once a year; `edgekit keys
+    list` says until when each holds. Where their keys are on other machines, --propose
+    makes a file that the holders sign and `edgekit publish` offers; nothing but dates
+    changes by it.
+
+    \b
+    Examples:
+      edgekit keys renew
+      edgekit keys renew root targets --propose
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    carry_out_renewal(roles, place, propose=propose, dry_run=dry_run, as_json=as_json)
 
 
 def _rows(state: RoleState, files: dict[str, KeyFile]) -> list[tuple[str, ...]]:

@@ -5,60 +5,38 @@ from pathlib import Path
 
 import click
 
-from edgekit import atomic
 from edgekit.cli.options import print_json
 from edgekit.cli.talk import size
-from edgekit.errors import ConfigError, StoreError
-from edgekit.statement import MODELS_ROLE, ReleaseRecord, StagePointer, slug
+from edgekit.errors import ConfigError
+from edgekit.statement import MODELS_ROLE, ReleaseRecord, StagePointer
 from edgekit.trust.key_proposal import KeyProposal, parse
-from edgekit.trust.layout import short
+from edgekit.trust.layout import TIME_FORMAT, short
 from edgekit.trust.proposal import MAX_BYTES, Change, Proposal
-from edgekit.trust.roles import RoleKeys
+from edgekit.trust.roles import RoleKeys, keys_of
 
 _SHORT = 12
 AnyProposal = Proposal | KeyProposal
 
 
-def pending(proposal: AnyProposal, fleet_folder: Path, *, as_json: bool) -> None:
-    """Keep a proposal in the fleet folder, and say what comes next."""
-    path = _keep(fleet_folder, proposal)
+def say_pending(proposal: AnyProposal, path: Path, *, as_json: bool) -> None:
+    """Print a proposal that is kept, and what comes next."""
     if as_json:
         print_json({**document(proposal, path), "pending": True})
         return
     show(proposal)
-    if isinstance(proposal, KeyProposal):
+    if not isinstance(proposal, KeyProposal):
+        waits = "nothing runs it yet"
+    elif proposal.key_changes():
         waits = "no key has changed yet"
     else:
-        waits = "nothing runs it yet"
+        waits = "nothing is renewed yet"
+    if proposal.complete:
+        click.echo(f"\npending: {waits}; it has all signatures: `edgekit publish` {path}")
+        return
     click.echo(
         f"\npending: {waits}; have {path} signed with `edgekit sign`,\n"
         "on the machine where the other key is, then `edgekit publish` it"
     )
-
-
-def _keep(folder: Path, proposal: AnyProposal) -> Path:
-    path = folder / "pending" / f"{_name(proposal)}.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{path.parent}: {error.strerror}") from error
-    atomic.write_bytes(path, proposal.to_json())
-    return path
-
-
-def _name(proposal: AnyProposal) -> str:
-    """Name the first pointer in it, or record taken back: model, version, stage."""
-    if isinstance(proposal, KeyProposal):
-        return "-".join(["keys", *(change.role for change in proposal.key_changes())])
-    for change in proposal.changes():
-        for data in change.added.values():
-            if change.role != MODELS_ROLE:
-                said = StagePointer.from_json(data)
-                return "-".join(map(slug, (said.model, said.version, said.stage)))
-        for path in change.dropped:  # models/<model>/<version>.json
-            _, model, version = path.removesuffix(".json").split("/")
-            return f"withdraw-{model}-{version}"
-    return "proposal"
 
 
 def read(path: Path) -> AnyProposal:
@@ -71,40 +49,50 @@ def read(path: Path) -> AnyProposal:
 
 
 def show(proposal: AnyProposal) -> None:
-    """Print what would change, and which signatures are there."""
-    keyids = sorted(proposal.root.signed.roles["root"].keyids)
-    words = ", ".join(short(keyid) for keyid in keyids)
+    """Print what would change, and which signatures are there.
+
+    Ids of keys that somebody may have to compare are whole: the beginning of one can be
+    made to order.
+    """
+    root = keys_of(proposal.root.signed, "root")
     click.echo(
-        f"fleet {proposal.fleet}, root {proposal.root.signed.version} (keys {words})"
+        f"fleet {proposal.fleet}, root {proposal.root.signed.version}, signed by"
+        f" {root.threshold} of the keys"
     )
+    for keyid in sorted(root.keyids):
+        click.echo(f"  {keyid}")
     if isinstance(proposal, KeyProposal):
         _show_keys(proposal)
         return
     for change in proposal.changes():
-        signatures = f"{len(change.signed_by)} of {change.threshold} signatures"
-        click.echo(f"{change.role}, version {change.version}: {signatures}")
+        click.echo(
+            f"{change.role}, version {change.version}: {len(change.signed_by)} of"
+            f" {change.threshold} signatures, until {change.expires:%Y-%m-%d}"
+        )
         for line in _lines(change):
             click.echo(f"  {line}")
 
 
 def _show_keys(proposal: KeyProposal) -> None:
-    for change in proposal.key_changes():
-        before, after = change.before, change.after
-        click.echo(
-            f"keys of {change.role}: {_needs(before)} must sign now,"
-            f" {_needs(after)} afterwards"
-        )
+    changes = proposal.key_changes()
+    if not changes:
+        click.echo("no key changes, nor anything else; signatures are renewed")
+    for change in changes:
+        after, before = change.after, change.before.keyids if change.before else ()
+        now = f"{_needs(change.before)} must sign now" if change.before else "a new stage"
+        click.echo(f"keys of {change.role}: {now}, {_needs(after)} afterwards")
         for keyid in after.keyids:
-            click.echo(f"  {'+' if keyid not in before.keyids else ' '} {short(keyid)}")
-        for keyid in sorted(set(before.keyids) - set(after.keyids)):
+            click.echo(f"    {short(keyid)}" if keyid in before else f"  + {keyid}")
+        for keyid in sorted(set(before) - set(after.keyids)):
             click.echo(f"  - {short(keyid)}")
     for one in proposal.gathered():
         for keys in one.by:
             there = keys.threshold - one.lacking(keys)
             words = ", ".join(map(short, keys.keyids))
             click.echo(
-                f"{one.role}, version {one.version}: {there} of {keys.threshold}"
-                f" signatures of {words}"
+                f"{one.role}, version {one.version} after {one.before}, until"
+                f" {one.expires:%Y-%m-%d}: {there} of {keys.threshold} signatures of"
+                f" {words}"
             )
 
 
@@ -130,6 +118,7 @@ def document(proposal: AnyProposal, path: Path) -> dict[str, object]:
         "roles": {
             change.role: {
                 "version": change.version,
+                "expires": change.expires.strftime(TIME_FORMAT),
                 "signed_by": list(change.signed_by),
                 "threshold": change.threshold,
                 "added": sorted(change.added),
@@ -147,7 +136,7 @@ def _keys_document(proposal: KeyProposal, path: Path) -> dict[str, object]:
         "complete": proposal.complete,
         "keys": {
             change.role: {
-                "before": _role_keys(change.before),
+                "before": change.before and _role_keys(change.before),
                 "after": _role_keys(change.after),
             }
             for change in proposal.key_changes()
@@ -155,6 +144,8 @@ def _keys_document(proposal: KeyProposal, path: Path) -> dict[str, object]:
         "roles": {
             one.role: {
                 "version": one.version,
+                "version_before": one.before,
+                "expires": one.expires.strftime(TIME_FORMAT),
                 "signed_by": list(one.signed_by),
                 "by": [{**_role_keys(k), "missing": one.lacking(k)} for k in one.by],
             }

@@ -7,7 +7,7 @@ import click
 
 from edgekit import conversion, registry
 from edgekit.board import Board
-from edgekit.cli import proposals
+from edgekit.cli import pending
 from edgekit.cli.options import (
     fleet_option,
     json_option,
@@ -160,7 +160,7 @@ def command(  # noqa: PLR0913 - one argument for each option
         for bundle in released.bundles:
             say(f"signed: {notary.sign(workplace.repository.folder, bundle)}")
     if isinstance(released, Pending):
-        proposals.pending(released.proposal, fleet_folder, as_json=as_json)
+        pending.pend(released.proposal, fleet_folder, as_json=as_json)
     elif as_json:
         print_json(_document(released))
     else:

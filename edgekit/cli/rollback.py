@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from edgekit.cli import proposals
+from edgekit.cli import pending
 from edgekit.cli.options import (
     fleet_option,
     json_option,
@@ -62,7 +62,7 @@ def command(  # noqa: PLR0913 - one argument for each option
             model=model, stage=stage, version=version, workplace=workplace, now=now()
         )
     if isinstance(entry, Proposal):
-        proposals.pending(entry, fleet_folder, as_json=as_json)
+        pending.pend(entry, fleet_folder, as_json=as_json)
         return
     if as_json:
         print_json(

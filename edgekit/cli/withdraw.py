@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from edgekit.cli import proposals
+from edgekit.cli import pending
 from edgekit.cli.options import (
     fleet_option,
     json_option,
@@ -52,7 +52,7 @@ def command(  # noqa: PLR0913 - one argument for each option
     with open_workplace(folder, passphrase=passphrase, elsewhere=elsewhere) as workplace:
         proposal = withdraw(model=model, versions=versions, workplace=workplace, now=now())
     if isinstance(proposal, Proposal):
-        proposals.pending(proposal, fleet_folder, as_json=as_json)
+        pending.pend(proposal, fleet_folder, as_json=as_json)
     elif as_json:
         print_json({"model": model, "withdrawn": list(versions)})
     else:

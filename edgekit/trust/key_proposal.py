@@ -1,28 +1,34 @@
 """A change of keys that still lacks signatures, as a file that people hand each other.
 
 The sister of edgekit.trust.proposal: that one changes statements and no key, this one
-keys and no statement. Knows no folders and no secrets. It carries the signed state that it
-stands on, so that what would change can be told far from the fleet's folder, and nothing
-else can hide in it. docs/formats/proposal.md describes the file.
+keys and no statement; or nothing but dates, where signatures are renewed. Knows no folders
+and no secrets. It carries the signed state that it stands on, so that what would change
+can be told far from the fleet's folder, and nothing else can hide in it (see
+edgekit.trust.sameness). docs/formats/proposal.md describes the file.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import cast
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ConfigError, TrustError
 from edgekit.trust.generation import Generation
 from edgekit.trust.keys import SignerLookup
-from edgekit.trust.layout import FLEET_FIELD, ROOT, TARGETS, short
+from edgekit.trust.layout import FLEET_FIELD, ROOT, TARGETS
 from edgekit.trust.payload import Metadata, Root, Targets
 from edgekit.trust.proposal import MAX_BYTES, Proposal
 from edgekit.trust.roles import RoleKeys, delegator_of, keys_of
+from edgekit.trust.sameness import delegated, refuse_more_than_keys, refuse_statements
 from edgekit.trust.sent import (
     Signable,
+    check_root,
     check_signed,
     document,
-    root_from,
+    keep_signatures,
+    none_can_sign,
+    refuse_other_fleet,
     root_in,
     targets_in,
 )
@@ -33,19 +39,24 @@ KIND = "keys"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyChange:
-    """The keys of a role before and after."""
+    """The keys of a role before and after; `before` is None for one that is new."""
 
     role: str
-    before: RoleKeys
+    before: RoleKeys | None
     after: RoleKeys
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """A role that gets a new version: of each set of keys that must sign it, who has."""
+    """A role that gets a new version: of each set of keys that must sign it, who has.
+
+    `before` is the version as published, 0 for a role that is new.
+    """
 
     role: str
+    before: int
     version: int
+    expires: datetime
     by: tuple[RoleKeys, ...]
     signed_by: tuple[str, ...]
 
@@ -64,7 +75,8 @@ class KeyProposal:
     """New metadata of roles that name keys, and of those whose keys they are.
 
     `root` and `targets` are the newest published ones, `base` the published metadata of
-    the delegated roles in `roles`. `new_root` is None where the root does not change.
+    the delegated roles in `roles`, which a role of a new stage has none of. `new_root` is
+    None where the root does not change.
     """
 
     root: Metadata[Root]
@@ -83,18 +95,27 @@ class KeyProposal:
         """Whether every role has the signatures it needs."""
         return not any(one.lacks for one in self.gathered())
 
+    @property
+    def founded(self) -> frozenset[str]:
+        """The roles of stages that do not exist yet."""
+        return frozenset(self.roles) - {TARGETS} - set(self.base)
+
     def key_changes(self) -> tuple[KeyChange, ...]:
-        """Return which roles' keys would be others."""
-        names = (*self.root.signed.roles, *_delegated(self.targets.signed))
-        found = (
+        """Return which roles' keys would be others; none where signatures are renewed."""
+        named = (*self.root.signed.roles, *delegated(self.targets.signed))
+        changes = [
             KeyChange(
                 role=role,
                 before=keys_of(self._before(delegator_of(role)), role),
                 after=keys_of(self._after(delegator_of(role)), role),
             )
-            for role in names
-        )
-        return tuple(one for one in found if one.before != one.after)
+            for role in named
+        ]
+        changes += [
+            KeyChange(role=role, before=None, after=keys_of(self._after(TARGETS), role))
+            for role in sorted(self.founded)
+        ]
+        return tuple(one for one in changes if one.before != one.after)
 
     def gathered(self) -> tuple[Gathered, ...]:
         """Return what is to be signed, and the signatures that are there and right."""
@@ -108,16 +129,15 @@ class KeyProposal:
         new = {role: _copied(metadata) for role, metadata in self._new().items()}
         added = sum(_add(new[one.role], one, signers) for one in self.gathered())
         if not added and not self.complete:
-            wanted = {
-                short(keyid)
-                for one in self.gathered()
-                for keys in one.by
-                for keyid in keys.keyids
-                if one.lacking(keys) and keyid not in one.signed_by
-            }
-            raise ConfigError(
-                "none of the keys here can sign it; wanted is one of"
-                f" {', '.join(sorted(wanted))}"
+            raise none_can_sign(
+                wanted=[
+                    keyid
+                    for one in self.gathered()
+                    for keys in one.by
+                    for keyid in keys.keyids
+                    if one.lacking(keys) and keyid not in one.signed_by
+                ],
+                signed=[k for one in self.gathered() for k in one.signed_by if signers(k)],
             )
         new_root = new.pop(ROOT, None)
         return replace(
@@ -128,6 +148,7 @@ class KeyProposal:
 
     def refuse_unlike(self, current: Generation) -> None:
         """Raise ConfigError unless it stands on this state and is signed in full."""
+        refuse_other_fleet(self.root, current)
         for one in self.gathered():
             if one.lacks:
                 raise ConfigError(
@@ -135,20 +156,53 @@ class KeyProposal:
                     " `edgekit sign` first"
                 )
         standing: dict[str, Signable] = {ROOT: current.root, **current.roles}
+        new = self._new()
+        if not current.stale and all(_same(standing.get(r), new[r]) for r in new):
+            raise ConfigError(f"{', '.join(new)}: published already; nothing is left to do")
         stood_on: dict[str, Signable] = {ROOT: self.root, TARGETS: self.targets}
         stood_on.update(self.base)
-        for role, metadata in stood_on.items():
-            if role not in standing or standing[role].signed != metadata.signed:
-                raise ConfigError(
-                    f"{role}: the fleet has changed since this was proposed; propose it"
-                    " again"
-                )
+        if self.begun(current):
+            del stood_on[ROOT]
+        moved = [
+            r for r, metadata in stood_on.items() if not _same(standing.get(r), metadata)
+        ]
+        for role in (*moved, *sorted(self.founded & set(standing))):
+            raise ConfigError(
+                f"{role}: the fleet has changed since this was proposed; propose it again"
+            )
+
+    def begun(self, current: Generation) -> bool:
+        """Whether its root is the fleet's, as after a publication that was cut short."""
+        return self.new_root is not None and _same(current.root, self.new_root)
 
     def refuse_other_root(self, trusted: bytes) -> None:
         """Raise TrustError unless this root, or one that it signed, is the proposal's."""
-        known = root_from(trusted, subject="root")
-        if known.signed != self.root.signed:
-            check_signed(known.signed, ROOT, self.root)
+        check_root(trusted, self.root)
+
+    def stands_with(self, other: object) -> bool:
+        """Whether another change of keys stands on the same state."""
+        return (
+            isinstance(other, KeyProposal)
+            and self.root.signed == other.root.signed
+            and self.targets.signed == other.targets.signed
+            and all(
+                _same(self.base[role], other.base[role])
+                for role in set(self.base) & set(other.base)
+            )
+        )
+
+    def says_as(self, other: object) -> bool:
+        """Whether another changes the same, on the same state; dates aside."""
+        return (
+            isinstance(other, KeyProposal)
+            and self.stands_with(other)
+            and self.key_changes() == other.key_changes()
+            and self.versions() == other.versions()
+        )
+
+    def versions(self) -> dict[str, int]:
+        """Return the version that each new metadata has."""
+        return {role: new.signed.version for role, new in self._new().items()}
 
     def to_json(self) -> bytes:
         """Encode canonically."""
@@ -187,29 +241,39 @@ class KeyProposal:
         return found
 
     def verify(self) -> None:
-        """Raise TrustError unless the state it stands on is signed and only keys change."""
+        """Raise TrustError unless the state it stands on is signed and only keys change.
+
+        Signatures that are not right, or nobody's that counts, are left out.
+        """
         check_signed(self.root.signed, ROOT, self.root)
         check_signed(self.root.signed, TARGETS, self.targets)
         for role, metadata in self.base.items():
             check_signed(self.targets.signed, role, metadata)
-        if set(self.roles) != (set(self.roles) & {TARGETS}) | set(self.base):
+        if not set(self.base) <= set(self.roles) or TARGETS in self.base:
             raise TrustError("proposal: new metadata and what it stands on do not match")
-        for role, new in self._new().items():
-            before = self._before(role)
-            if new.signed.version <= before.version:
-                raise TrustError(
-                    f"proposal: {role}: version {new.signed.version} is not newer"
-                )
-            if _without_keys(new.signed) != _without_keys(before):
-                raise TrustError(f"proposal: {role}: it changes more than keys")
         if self.new_root and self.new_root.signed.version != self.root.signed.version + 1:
             raise TrustError("proposal: root: the next version is expected")
+        self._refuse_more_than_keys()
         try:
-            changes, _ = self.key_changes(), self.gathered()
+            self.key_changes()
+            for one in self.gathered():
+                keep_signatures(self._new()[one.role], one.signed_by)
         except (ConfigError, ValueError) as error:
             raise TrustError(f"proposal: keys that could never sign: {error}") from error
-        if not changes:
-            raise TrustError("proposal: it changes no keys")
+
+    def _refuse_more_than_keys(self) -> None:
+        new = self._new()
+        if not new:
+            raise TrustError("proposal: it changes no keys and renews no signatures")
+        if self.founded and TARGETS not in new:
+            raise TrustError(f"proposal: {', '.join(self.founded)}: nobody delegates to it")
+        for role in new:
+            if role in self.founded:
+                refuse_statements(role, self.roles[role].signed, self.fleet)
+            else:
+                before, after = self._before(role), self._after(role)
+                founded = self.founded if role == TARGETS else frozenset()
+                refuse_more_than_keys(role, before, after, founded=founded)
 
     def _new(self) -> dict[str, Signable]:
         new: dict[str, Signable] = {}
@@ -222,6 +286,9 @@ class KeyProposal:
         if role == ROOT:
             return self.root.signed
         return self.targets.signed if role == TARGETS else self.base[role].signed
+
+    def _version_before(self, role: str) -> int:
+        return 0 if role in self.founded else self._before(role).version
 
     def _after(self, role: str) -> Root | Targets:
         new = self._new()
@@ -242,7 +309,9 @@ class KeyProposal:
             right += result.signed
         return Gathered(
             role=role,
+            before=self._version_before(role),
             version=metadata.signed.version,
+            expires=metadata.signed.expires,
             by=tuple(dict.fromkeys(keys_of(d, role) for d in self._delegators(role))),
             signed_by=tuple(dict.fromkeys(right)),
         )
@@ -267,22 +336,8 @@ def _copied(metadata: Signable) -> Signable:
     return Metadata[Targets].from_bytes(metadata.to_bytes())
 
 
-def _without_keys(signed: Root | Targets) -> dict[str, object]:
-    """Return all that a role says but who signs for which role, and its own version."""
-    said = dict(signed.to_dict())
-    for changing in ("version", "expires", "keys"):
-        said.pop(changing, None)
-    if isinstance(signed, Root):
-        return {**said, "roles": sorted(signed.roles)}
-    delegations = dict(said.get("delegations") or {})
-    delegations.pop("keys", None)
-    kept = ("name", "paths", "terminating", "path_hash_prefixes")
-    roles = [{k: one.get(k) for k in kept} for one in delegations.get("roles", [])]
-    return {**said, "delegations": {**delegations, "roles": roles}}
-
-
-def _delegated(targets: Targets) -> tuple[str, ...]:
-    return tuple((targets.delegations.roles if targets.delegations else None) or ())
+def _same(one: Signable | None, other: Signable) -> bool:
+    return one is not None and one.signed == other.signed
 
 
 def parse(data: bytes) -> Proposal | KeyProposal:

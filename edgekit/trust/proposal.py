@@ -9,18 +9,26 @@ docs/formats/proposal.md describes the file.
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from hashlib import sha256
-
-from tuf.api.exceptions import UnsignedMetadataError
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ConfigError, TrustError
 from edgekit.trust.generation import Generation
 from edgekit.trust.keys import SignerLookup
-from edgekit.trust.layout import FLEET_FIELD, ROOT, TARGETS, short, statement_file
+from edgekit.trust.layout import FLEET_FIELD, ROOT, TARGETS, statement_file
 from edgekit.trust.payload import Metadata, Root, Targets
 from edgekit.trust.roles import keys_of
-from edgekit.trust.sent import check_signed, document, root_from, root_in, targets_in
+from edgekit.trust.sent import (
+    check_root,
+    check_signed,
+    document,
+    keep_signatures,
+    none_can_sign,
+    refuse_other_fleet,
+    root_in,
+    targets_in,
+)
 
 FORMAT = 1
 MAX_BYTES = 32 * 2**20
@@ -32,6 +40,7 @@ class Change:
 
     role: str
     version: int
+    expires: datetime
     added: Mapping[str, bytes]
     dropped: tuple[str, ...]
     signed_by: tuple[str, ...]  # ids of the role's keys that have signed
@@ -83,45 +92,66 @@ class Proposal:
             signed[change.role] = metadata
             added += new
         if not added and not self.complete:
-            wanted = {
-                short(keyid)
-                for change in self.changes()
-                for keyid in self._keyids(change.role)
-                if change.lacks and keyid not in change.signed_by
-            }
-            raise ConfigError(
-                "none of the keys here can sign it; wanted is one of"
-                f" {', '.join(sorted(wanted))}"
+            raise none_can_sign(
+                wanted=[
+                    keyid
+                    for change in self.changes()
+                    for keyid in self._keyids(change.role)
+                    if change.lacks and keyid not in change.signed_by
+                ],
+                signed=[k for one in self.changes() for k in one.signed_by if signers(k)],
             )
         return replace(self, roles=signed)
 
     def refuse_unlike(self, current: Generation) -> None:
         """Raise ConfigError unless it stands on this state and is signed in full."""
+        refuse_other_fleet(self.root, current)
+        standing = current.roles
+        if all(
+            r in standing and standing[r].signed == m.signed for r, m in self.roles.items()
+        ):
+            raise ConfigError(
+                f"{', '.join(self.roles)}: published already; nothing is left to do"
+            )
         for change in self.changes():
             if change.lacks:
                 raise ConfigError(
                     f"{change.role}: {len(change.signed_by)} of {change.threshold}"
                     " signatures; have it signed by `edgekit sign` first"
                 )
-            standing = current.roles.get(change.role)
-            if standing is None or standing.signed != self.base[change.role].signed:
+            stands = standing.get(change.role)
+            if stands is None or stands.signed != self.base[change.role].signed:
                 raise ConfigError(
                     f"{change.role}: the fleet has changed since this was proposed;"
                     " propose it again"
                 )
 
-    def refuse_other_root(self, root: bytes) -> None:
+    def refuse_other_root(self, trusted: bytes) -> None:
         """Raise TrustError unless this root, or one that it signed, is the proposal's."""
-        known = root_from(root, subject="root")
-        if known.signed == self.root.signed:
-            return
-        try:
-            known.signed.verify_delegate(ROOT, self.root.signed_bytes, self.root.signatures)
-        except UnsignedMetadataError as error:
-            raise TrustError(
-                "proposal: it stands on another root than the one named; a proposal of"
-                " that fleet is expected"
-            ) from error
+        check_root(trusted, self.root)
+
+    def stands_with(self, other: object) -> bool:
+        """Whether another release stands on the same state of the roles both change."""
+        return (
+            isinstance(other, Proposal)
+            and self.targets.signed == other.targets.signed
+            and all(
+                self.base[role].signed == other.base[role].signed
+                for role in set(self.base) & set(other.base)
+            )
+        )
+
+    def says_as(self, other: object) -> bool:
+        """Whether another states the same, on the same state; dates aside."""
+        return (
+            isinstance(other, Proposal)
+            and self.stands_with(other)
+            and self.stated() == other.stated()
+        )
+
+    def stated(self) -> list[tuple[str, int, Mapping[str, bytes], tuple[str, ...]]]:
+        """Return what each role would state anew, and under which version."""
+        return [(c.role, c.version, c.added, c.dropped) for c in self.changes()]
 
     def to_json(self) -> bytes:
         """Encode for a file."""
@@ -162,7 +192,10 @@ class Proposal:
         return found
 
     def verify(self) -> None:
-        """Raise TrustError unless the state it stands on is signed and it fits on it."""
+        """Raise TrustError unless the state it stands on is signed and it fits on it.
+
+        Signatures that are not right, or nobody's that counts, are left out.
+        """
         check_signed(self.root.signed, ROOT, self.root)
         check_signed(self.root.signed, TARGETS, self.targets)
         if not self.roles or set(self.roles) != set(self.base):
@@ -170,7 +203,8 @@ class Proposal:
         for role, base in self.base.items():
             check_signed(self.targets.signed, role, base)
             self._refuse_more_than_statements(role)
-        self.changes()
+        for change in self.changes():
+            keep_signatures(self.roles[change.role], change.signed_by)
 
     def _refuse_more_than_statements(self, role: str) -> None:
         """A proposal changes targets and nothing else of a role."""
@@ -194,6 +228,7 @@ class Proposal:
         return Change(
             role=role,
             version=self.roles[role].signed.version,
+            expires=self.roles[role].signed.expires,
             added=added,
             dropped=tuple(sorted(set(base) - set(new))),
             signed_by=self._rightly_signed(role),

@@ -28,11 +28,11 @@ from edgekit.trust.layout import (
     TARGETS,
     TIMESTAMP,
     TIMESTAMP_FILE,
-    delegated_paths,
     metadata_file,
 )
 from edgekit.trust.limits import DEFAULT_LIMITS, Limits
 from edgekit.trust.proposal import Proposal
+from edgekit.trust.redraft import Redraft, naming, renewing
 from edgekit.trust.release import Release
 from edgekit.trust.revision import Publication, Revisions
 from edgekit.trust.roles import RoleKeys, keys_of, role_names
@@ -225,12 +225,7 @@ class Repository:
         roles: Iterable[str] = ONLINE_ROLES,
     ) -> Publication:
         """Sign roles anew before they expire, with nothing changed in them."""
-
-        def change(draft: Draft, _current: Generation) -> None:
-            for role in roles:
-                draft.touch(role)
-
-        return self._revisions.make(change, signers, now)
+        return self.redraft(renewing(roles), signers=signers, now=now)
 
     def set_keys(
         self, role: str, keys: RoleKeys, *, signers: SignerLookup, now: datetime
@@ -240,34 +235,38 @@ class Repository:
         Needs keys of the role that names them (root, or targets), the new keys of the
         role itself, and for the root the old ones too.
         """
-        return self._revisions.make(
-            lambda draft, _current: draft.set_keys(role, keys), signers, now
-        )
+        return self.redraft(naming(role, keys), signers=signers, now=now)
 
-    def preview_keys(self, role: str, keys: RoleKeys) -> tuple[Signing, ...]:
-        """Return what set_keys() would sign, and by whom; write and sign nothing."""
-        current = self._revisions.current()
-        draft = self._revisions.draft(current)
-        draft.set_keys(role, keys)
+    def redraft(
+        self, change: Redraft, *, signers: SignerLookup, now: datetime
+    ) -> Publication:
+        """Sign and offer a change of roles."""
+        return self._revisions.make(lambda draft, _current: change(draft), signers, now)
+
+    def preview(self, change: Redraft) -> tuple[Signing, ...]:
+        """Return what redraft() would sign, and by whom; write and sign nothing."""
+        draft = self._revisions.draft(self._revisions.current())
+        change(draft)
         return draft.signings()
 
     def propose_keys(
-        self, role: str, keys: RoleKeys, *, signers: SignerLookup, now: datetime
+        self, change: Redraft, *, signers: SignerLookup, now: datetime
     ) -> KeyProposal:
-        """Return what set_keys() would sign as a proposal; writes nothing."""
+        """Return what redraft() would sign as a proposal; writes nothing."""
         current = self._revisions.current()
         if current.stale:
             raise ConfigError(
                 f"{', '.join(sorted(current.stale))}: a change of keys was cut short;"
-                " `edgekit keys renew` finishes it"
+                " `edgekit publish` its proposal again, or `edgekit keys renew` these"
+                " where their keys are"
             )
         draft = self._revisions.draft(current)
-        draft.set_keys(role, keys)
+        change(draft)
         root, roles = draft.propose_keys(self._revisions.terms(signers, now))
         return KeyProposal(
             root=current.root,
             targets=current.roles[TARGETS],
-            base={one: current.roles[one] for one in roles if one != TARGETS},
+            base={one: current.roles[one] for one in roles if one in current.delegations},
             new_root=root,
             roles=roles,
         )
@@ -277,25 +276,18 @@ class Repository:
     ) -> Publication:
         """Let the keys of a proposal sign, under the signatures that it has gathered.
 
-        ConfigError when some are still missing, or the fleet has changed since.
+        One that was cut short is finished. ConfigError when signatures are still missing,
+        when it is published already, or when the fleet has changed since.
         """
 
         def change(draft: Draft, current: Generation) -> None:
             proposal.refuse_unlike(current)
             for role, metadata in proposal.roles.items():
                 self._revisions.refuse_used(role, metadata, current)
-            draft.adopt_keys(proposal.new_root, proposal.roles)
+            begun = proposal.begun(current)
+            draft.adopt_keys(None if begun else proposal.new_root, proposal.roles)
 
         return self._revisions.make(change, signers, now)
-
-    def add_stage(
-        self, stage: str, keys: RoleKeys, *, signers: SignerLookup, now: datetime
-    ) -> Publication:
-        """Give the fleet another stage, with keys of its own."""
-        role, path = stage_role(stage), delegated_paths((stage,))[stage_role(stage)]
-        return self._revisions.make(
-            lambda draft, _current: draft.add_role(role, path, keys), signers, now
-        )
 
     def _make_folders(self) -> None:
         try:

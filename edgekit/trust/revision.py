@@ -87,17 +87,23 @@ class Revisions:
     ) -> None:
         """Raise ConfigError where a version that a depot may have served said otherwise.
 
-        It stands for one content for ever.
+        It stands for one content for ever. One that leaves others out is refused too: it
+        may be the last, and devices never go back.
         """
-        name = metadata_file(role, metadata.signed.version)
+        version, following = metadata.signed.version, self._next_version(role, current)
+        name = metadata_file(role, version)
         if self._files.file(name, 0) is None:
-            used = metadata.signed.version < self._next_version(role, current)
+            used = version < following
         else:
             used = self._files.read(name) != metadata.to_bytes()
         if used:
             raise ConfigError(
-                f"{role}: version {metadata.signed.version} was used meanwhile; propose it"
-                " again"
+                f"{role}: version {version} was used meanwhile; propose it again"
+            )
+        if version > following:
+            raise ConfigError(
+                f"{role}: version {version} is proposed, {following} is the next one;"
+                " propose it again"
             )
 
     def _next_version(self, role: str, current: Generation) -> int:

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from edgekit.errors import ConfigError
+from edgekit.statement import stage_role
 from edgekit.trust.layout import (
     FLEET_FIELD,
     ROOT,
@@ -22,6 +24,8 @@ from edgekit.trust.payload import (
     Targets,
     Timestamp,
 )
+
+_STAGE = stage_role("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,14 @@ def delegation(role: str, path: str, keys: RoleKeys) -> DelegatedRole:
         terminating=True,
         paths=[path],
     )
+
+
+def stage_path(role: str) -> str | None:
+    """Return the pattern of paths that the role of a stage signs, None for no such name."""
+    name = unquote(role.removeprefix(_STAGE))
+    if not name or role != stage_role(name):
+        return None
+    return delegated_paths((name,))[role]
 
 
 def founding_online(fleet: str) -> tuple[Snapshot, Timestamp]:

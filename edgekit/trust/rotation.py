@@ -1,22 +1,23 @@
-"""Change a role's keys: add, replace or revoke one; key file and repository together.
+"""Change a role's keys: add, replace or revoke one, renew; key file and repository.
 
 Knows no command line. A key file is made first, so that nothing is ever signed for a key
 that a crash could lose; when nothing could be signed, it is taken away again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from edgekit.errors import ConfigError
+from edgekit.errors import ConfigError, StoreError
 from edgekit.trust.draft import Signing
 from edgekit.trust.key_proposal import KeyProposal
 from edgekit.trust.keys import KeyFile, KeyFolder, Origin, SignerLookup
 from edgekit.trust.layout import short
 from edgekit.trust.payload import CryptoSigner, Key, Signer
-from edgekit.trust.repository import Repository
+from edgekit.trust.redraft import Redraft, founding, naming, renewing
+from edgekit.trust.repository import ONLINE_ROLES, Repository
 from edgekit.trust.revision import Publication
 from edgekit.trust.roles import RoleKeys
 
@@ -49,7 +50,14 @@ class Revoke:
     threshold: int | None = None
 
 
-KeyChange = Add | Replace | Revoke
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Let the fleet have a stage more, whose role `role` signs with a key that is new."""
+
+    role: str
+
+
+KeyChange = Add | Replace | Revoke | Found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +74,12 @@ class Preview:
     """What a change would do. `here`: ids of the keys whose files are at hand.
 
     The key that would be made stands in it under an id of the moment, and is here.
+    `before` is None for a role that is new, `after` too where signatures are renewed.
     """
 
     role: str
-    before: RoleKeys
-    after: RoleKeys
+    before: RoleKeys | None
+    after: RoleKeys | None
     signings: tuple[Signing, ...]
     here: frozenset[str]
 
@@ -100,63 +109,93 @@ class Locksmith:
 
     def change(self, change: KeyChange) -> Changed:
         """Carry a change out, or raise ConfigError and leave everything as it was."""
-        present = self._present(change.role)
-        leaving = _leaving(change, present)
+        step = self._step(change)
         with self._new_key(change) as made:
-            after = _after(change, present, leaving, made.key if made else None)
-            done = self.repository.set_keys(
-                change.role, after, signers=self.signers(), now=self.now
-            )
-            revoked = leaving.keyid if leaving else None
+            redraft = step.redraft(made.key if made else None)
+            done = self.repository.redraft(redraft, signers=self.signers(), now=self.now)
+            revoked = step.leaving.keyid if step.leaving else None
             return Changed(made=made, revoked=revoked, publication=done)
 
-    def propose(self, change: KeyChange, *, theirs: Key | None = None) -> KeyProposal:
-        """Return a change for others to sign, or raise ConfigError.
+    @contextmanager
+    def proposed(
+        self, change: KeyChange, *, theirs: Key | None = None
+    ) -> Iterator[KeyProposal]:
+        """Yield a change for others to sign, or raise ConfigError.
 
-        `theirs` is the new key where somebody else holds it; without it one is made here
-        and stays, though nobody knows it before the proposal is published.
+        `theirs` is the new key where somebody else holds it; without it one is made here,
+        which stays though nobody knows it before the proposal is published. It is taken
+        away again when the proposal cannot be kept: when StoreError is raised within.
         """
-        present = self._present(change.role)
-        leaving = _leaving(change, present)
-        if theirs is not None or isinstance(change, Revoke):
-            return self._proposed(change, _after(change, present, leaving, theirs))
+        step = self._step(change)
+        if theirs is not None:
+            yield self._propose(step.redraft(theirs))
+            return
         with self._new_key(change) as made:
-            after = _after(change, present, leaving, made.key if made else None)
-            return self._proposed(change, after)
-
-    def _proposed(self, change: KeyChange, after: RoleKeys) -> KeyProposal:
-        return self.repository.propose_keys(
-            change.role, after, signers=self.signers(), now=self.now
-        )
+            proposal = self._propose(step.redraft(made.key if made else None))
+            try:
+                yield proposal
+            except StoreError:
+                if made:
+                    made.path.unlink(missing_ok=True)
+                raise
 
     def preview(self, change: KeyChange) -> Preview:
         """Return what change() would do. Signs, writes and decrypts nothing."""
-        present = self._present(change.role)
-        leaving = _leaving(change, present)
+        step = self._step(change)
         new = None
         if not isinstance(change, Revoke):
             new = CryptoSigner.generate_ed25519().public_key
-        after = _after(change, present, leaving, new)
-        folders = (self.folder, *self.elsewhere)
-        here = {file.key.keyid for folder in folders for file in folder.files()}
         return Preview(
             role=change.role,
-            before=present,
-            after=after,
-            signings=self.repository.preview_keys(change.role, after),
-            here=frozenset(here | ({new.keyid} if new else set())),
+            before=step.present,
+            after=step.after(new),
+            signings=self.repository.preview(step.redraft(new)),
+            here=self._here() | ({new.keyid} if new else set()),
         )
 
-    def add_stage(self, stage: str, role: str) -> Changed:
-        """Give the fleet another stage, whose role signs with a new key."""
-        with self._new_key(Add(role=role)) as made:
-            if made is None:  # pragma: no cover - Add makes one
-                raise ConfigError(f"{role}: a key is expected")
-            keys = RoleKeys(keys=(made.key,))
-            done = self.repository.add_stage(
-                stage, keys, signers=self.signers(), now=self.now
+    def renew(self, roles: Sequence[str]) -> Publication:
+        """Sign roles anew, those kept fresh by default, or raise ConfigError."""
+        return self.repository.redraft(
+            renewing(roles or ONLINE_ROLES), signers=self.signers(), now=self.now
+        )
+
+    def proposed_renewal(self, roles: Sequence[str]) -> KeyProposal:
+        """Return the same for others to sign, or raise ConfigError."""
+        if not roles or set(roles) <= set(ONLINE_ROLES):
+            raise ConfigError(
+                f"{', '.join(roles) or 'roles'}: those whose keys are elsewhere are"
+                f" expected; {' and '.join(ONLINE_ROLES)} are signed when it is published"
             )
-            return Changed(made=made, revoked=None, publication=done)
+        return self._propose(renewing(roles))
+
+    def preview_renewal(self, roles: Sequence[str]) -> Preview:
+        """Return what renew() would do. Signs, writes and decrypts nothing."""
+        named = tuple(roles or ONLINE_ROLES)
+        return Preview(
+            role=", ".join(named),
+            before=None,
+            after=None,
+            signings=self.repository.preview(renewing(named)),
+            here=self._here(),
+        )
+
+    def _propose(self, redraft: Redraft) -> KeyProposal:
+        return self.repository.propose_keys(redraft, signers=self.signers(), now=self.now)
+
+    def _here(self) -> frozenset[str]:
+        folders = (self.folder, *self.elsewhere)
+        return frozenset(file.key.keyid for folder in folders for file in folder.files())
+
+    def _step(self, change: KeyChange) -> "_Step":
+        states = {state.role: state.keys for state in self.repository.roles()}
+        if isinstance(change, Found):
+            if change.role in states:
+                raise ConfigError(f"{change.role}: exists already in this fleet")
+            return _Step(change=change, present=None, leaving=None)
+        if change.role not in states:
+            raise ConfigError(f"{change.role}: no such role; known: {', '.join(states)}")
+        present = states[change.role]
+        return _Step(change=change, present=present, leaving=_leaving(change, present))
 
     def signers(self) -> SignerLookup:
         """Return a look-up through all folders."""
@@ -167,12 +206,6 @@ class Locksmith:
             return next((signer for signer in found if signer is not None), None)
 
         return look_up
-
-    def _present(self, role: str) -> RoleKeys:
-        states = {state.role: state.keys for state in self.repository.roles()}
-        if role not in states:
-            raise ConfigError(f"{role}: no such role; known: {', '.join(states)}")
-        return states[role]
 
     @contextmanager
     def _new_key(self, change: KeyChange) -> Iterator[KeyFile | None]:
@@ -190,7 +223,38 @@ class Locksmith:
             raise
 
 
-def _leaving(change: KeyChange, present: RoleKeys) -> Key | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """A change on what there is: the role's keys, and the one of them that goes."""
+
+    change: KeyChange
+    present: RoleKeys | None
+    leaving: Key | None
+
+    def redraft(self, new: Key | None) -> Redraft:
+        """Return what is done to the roles, with a new key."""
+        after = self.after(new)
+        if self.present is None:
+            return founding(self.change.role, after)
+        return naming(self.change.role, after)
+
+    def after(self, new: Key | None) -> RoleKeys:
+        """Return the keys afterwards; ConfigError when nobody could sign."""
+        present, role = self.present, self.change.role
+        staying = () if present is None else present.keys
+        keys = (*(k for k in staying if k != self.leaving), *([] if new is None else [new]))
+        asked = self.change.threshold if isinstance(self.change, Add | Revoke) else None
+        threshold = asked or (1 if present is None else present.threshold)
+        if threshold > len(keys):
+            raise ConfigError(
+                f"{role}: {len(keys)} of its keys would be left and {threshold} must"
+                " sign, so nobody could any more; add a key first, or lower the threshold"
+                " with --threshold"
+            )
+        return RoleKeys(keys=keys, threshold=threshold)
+
+
+def _leaving(change: Add | Replace | Revoke, present: RoleKeys) -> Key | None:
     match change:
         case Add():
             return None
@@ -198,23 +262,6 @@ def _leaving(change: KeyChange, present: RoleKeys) -> Key | None:
             return _chosen(change.role, present, change.keyid)
         case _ as never:
             assert_never(never)
-
-
-def _after(
-    change: KeyChange, present: RoleKeys, leaving: Key | None, new: Key | None
-) -> RoleKeys:
-    """Return the keys of the role after a change; ConfigError when nobody could sign."""
-    staying = tuple(key for key in present.keys if key != leaving)
-    asked = None if isinstance(change, Replace) else change.threshold
-    threshold = asked or present.threshold
-    keys = staying if new is None else (*staying, new)
-    if threshold > len(keys):
-        raise ConfigError(
-            f"{change.role}: {len(keys)} of its keys would be left and {threshold} must"
-            " sign, so nobody could any more; add a key first, or lower the threshold"
-            " with --threshold"
-        )
-    return RoleKeys(keys=keys, threshold=threshold)
 
 
 def _chosen(role: str, present: RoleKeys, keyid: str) -> Key:

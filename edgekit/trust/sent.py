@@ -4,13 +4,15 @@ What cannot be read, is of another kind or cannot be signed is a TrustError.
 """
 
 import json
+from collections.abc import Collection, Iterable
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.serialization import DeserializationError, SerializationError
 
 from edgekit.document import Reader
-from edgekit.errors import TrustError
-from edgekit.trust.layout import FLEET_FIELD
+from edgekit.errors import ConfigError, TrustError
+from edgekit.trust.generation import Generation
+from edgekit.trust.layout import FLEET_FIELD, ROOT, short
 from edgekit.trust.payload import Metadata, Root, Targets
 
 Signable = Metadata[Root] | Metadata[Targets]
@@ -60,6 +62,52 @@ def check_signed(delegator: Root | Targets, role: str, metadata: Signable) -> No
         raise TrustError(
             f"proposal: {role}: what it stands on is not rightly signed"
         ) from error
+
+
+def check_root(trusted: bytes, root: Metadata[Root]) -> None:
+    """Raise TrustError unless `root` is the trusted one, or one that it signed later."""
+    known = root_from(trusted, subject="root")
+    if known.signed == root.signed:
+        return
+    if root.signed.version <= known.signed.version:
+        raise TrustError(
+            f"proposal: it stands on root {root.signed.version}, a newer one or the one"
+            f" named, {known.signed.version}, is expected; have it proposed again"
+        )
+    try:
+        known.signed.verify_delegate(ROOT, root.signed_bytes, root.signatures)
+    except (RepositoryError, ValueError) as error:
+        raise TrustError(
+            "proposal: it stands on another root than the one named; a proposal of"
+            " that fleet is expected"
+        ) from error
+
+
+def refuse_other_fleet(root: Metadata[Root], current: Generation) -> None:
+    """Raise ConfigError where a proposal was made for another fleet than this."""
+    named, here = (
+        one.signed.unrecognized_fields[FLEET_FIELD] for one in (root, current.root)
+    )
+    if named != here:
+        raise ConfigError(
+            f"proposal: it is of the fleet {named}, one of the fleet {here} is expected"
+        )
+
+
+def keep_signatures(metadata: Signable, keyids: Collection[str]) -> None:
+    """Leave out of metadata all signatures but these: others prove nothing."""
+    for keyid in set(metadata.signatures) - set(keyids):
+        del metadata.signatures[keyid]
+
+
+def none_can_sign(*, wanted: Iterable[str], signed: Iterable[str]) -> ConfigError:
+    """Return the error for keys that add nothing; `signed` are those that have before."""
+    missing = ", ".join(sorted(set(map(short, wanted))))
+    there = ", ".join(sorted(set(map(short, signed))))
+    done = f"; {there} has signed already" if there else ""
+    return ConfigError(
+        f"none of the keys here can sign it; wanted is one of {missing}{done}"
+    )
 
 
 def _refuse_unsignable(metadata: Signable, *, subject: str) -> None:

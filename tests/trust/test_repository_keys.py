@@ -6,6 +6,7 @@ import pytest
 
 from edgekit.errors import ConfigError
 from edgekit.trust.client import TrustClient
+from edgekit.trust.redraft import founding
 from edgekit.trust.repository import Repository
 from edgekit.trust.roles import RoleKeys, role_names
 from tests.trust.simulator import NOW, pointer, record
@@ -123,7 +124,7 @@ def test_new_keys_without_those_who_must_agree_are_refused(
 
 def test_a_stage_is_added(repository: Repository, keys: Keys, tmp_path: Path) -> None:
     made = keys.make("stage-canary")
-    repository.add_stage("canary", made, signers=keys.look_up, now=NOW)
+    repository.redraft(founding("stage-canary", made), signers=keys.look_up, now=NOW)
     repository.publish(
         records=[record("1")],
         pointers=[pointer("1", 1, stage="canary")],
@@ -134,4 +135,4 @@ def test_a_stage_is_added(repository: Repository, keys: Keys, tmp_path: Path) ->
     client = TrustClient(tmp_path / "device", root, repository.files, NOW)
     assert client.resolve(stage="canary", model="wine") is not None
     with pytest.raises(ConfigError, match="stage-canary: exists already"):
-        repository.add_stage("canary", made, signers=keys.look_up, now=NOW)
+        repository.redraft(founding("stage-canary", made), signers=keys.look_up, now=NOW)
