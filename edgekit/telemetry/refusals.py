@@ -55,7 +55,7 @@ class Reason(IntEnum):
 
 
 class RefusalCounter:
-    """Refusals since they were last taken. Any thread may count; counting makes no object."""
+    """Refusals since they were last taken. Any thread may count."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -79,7 +79,7 @@ def added(one: Refusals, other: Refusals) -> Refusals:
 
 
 def parse(row: Row) -> Refusals:
-    """Return what a list of number, count, number, count ... says, or raise TransportError."""
+    """Return what a list of number, count ... says, or raise TransportError."""
     return row.counts(most=MAX_NUMBER)
 
 

@@ -9,7 +9,8 @@ threads of the agent's process (edgekit_agent.supervision.tenant) both go throug
                                        requests wait  -> loaded | load-failed
     {"do": "unload", "model"}                               -> unloaded
     {"do": "recent", "model", "path"}  write what was asked of it lately to a file
-    {"do": "stats"}    what was counted: one line a bundle  -> counted ..., stats
+    {"do": "stats"}    what was counted: a line a bundle, and what was refused before
+                                                            -> counted ..., stats
     {"do": "ping"}                                          -> pong
     {"do": "stop"}     finish what is being answered, then end
                                                             -> counted ..., stats
@@ -30,6 +31,8 @@ from edgekit.document import Reader
 from edgekit.errors import ConfigError, EdgekitError, TransportError
 from edgekit.runtime import version
 from edgekit.schema import Enforcement
+from edgekit.telemetry.positional import pairs
+from edgekit.telemetry.refusals import RefusalCounter
 from edgekit_agent import lines, memory
 from edgekit_agent.service import recent
 from edgekit_agent.service.invocations import Handler, LoopbackHandler
@@ -48,12 +51,18 @@ class Worker:
     """Carries out the supervisor's commands. Loads happen one after the other, beside."""
 
     def __init__(
-        self, store: Store, shelf: Shelf, voice: lines.Speaker, keep: Keep | None = None
+        self,
+        store: Store,
+        shelf: Shelf,
+        refusals: RefusalCounter,
+        voice: lines.Speaker,
+        keep: Keep,
     ) -> None:
         self._store = store
         self._shelf = shelf
+        self._refusals = refusals
         self._voice = voice
-        self._keep = keep or Keep()
+        self._keep = keep
         self._changes: queue.SimpleQueue[Reader] = queue.SimpleQueue()
 
     def start(self) -> None:
@@ -85,7 +94,8 @@ class Worker:
         """Say what was counted since the last time."""
         for counts in self._shelf.drain():
             self._voice.say("counted", counts=counts.to_row())
-        self._voice.say("stats", rss_bytes=memory.rss_bytes())
+        refusals = pairs(self._refusals.take())
+        self._voice.say("stats", rss_bytes=memory.rss_bytes(), refusals=refusals)
 
     def _change(self) -> None:
         while True:
@@ -173,15 +183,16 @@ def serve(
     """Carry out commands until they end or say stop; `words` are a command line's."""
     arguments = _arguments(words)
     memory.keep_heap_small()
-    shelf = Shelf(Enforcement(arguments.enforcement))
-    listeners: list[Listener] = [UnixListener(arguments.socket, Handler, shelf)]
-    _listen(listeners[0])
+    shelf, refusals = Shelf(Enforcement(arguments.enforcement)), RefusalCounter()
+    unix = UnixListener(arguments.socket, Handler, shelf, refusals=refusals)
+    listeners: list[Listener] = [unix]
+    _listen(unix)
     if arguments.port is not None:
         threading.Thread(
-            target=_open_port, args=(arguments.port, shelf, listeners), daemon=True
+            target=_open_port, args=(arguments.port, unix, listeners), daemon=True
         ).start()
     keep = Keep(rows=arguments.recent_rows, most_bytes=arguments.recent_bytes)
-    worker = Worker(Store(arguments.state_dir), shelf, voice, keep)
+    worker = Worker(Store(arguments.state_dir), shelf, refusals, voice, keep)
     worker.start()
     for document in commands:
         command = Reader(table=document, subject="command", error=TransportError)
@@ -196,10 +207,12 @@ def _listen(listener: Listener) -> None:
     threading.Thread(target=listener.serve_forever, name="http", daemon=True).start()
 
 
-def _open_port(port: int, shelf: Shelf, listeners: list[Listener]) -> None:
+def _open_port(port: int, unix: Listener, listeners: list[Listener]) -> None:
     """Serve a port beside the socket; without it the device still serves."""
     try:
-        listener = LoopbackListener(port, LoopbackHandler, shelf)
+        listener = LoopbackListener(
+            port, LoopbackHandler, unix.shelf, refusals=unix.refusals
+        )
     except ConfigError as error:
         log.error("%s; only the socket serves", error)  # noqa: TRY400 - no defect, no trace
         return

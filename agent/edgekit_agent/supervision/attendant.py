@@ -5,13 +5,15 @@ Knows the worker's lines; edgekit_agent.rules.watch decides when it is started a
 
 import logging
 import queue
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekit.document import Reader
 from edgekit.errors import TransportError
+from edgekit.telemetry import refusals
 from edgekit.telemetry.counts import BundleCounts
 from edgekit.telemetry.positional import Row
+from edgekit.telemetry.refusals import Refusals
 from edgekit_agent.rules.events import Event, Loaded, LoadFailed, WorkerDied, WorkerReady
 from edgekit_agent.rules.record import Release
 from edgekit_agent.rules.watch import Condition, Order, Patience, Watch
@@ -36,10 +38,12 @@ class Notice:
 class Stats:
     """What the worker counted since it was last asked.
 
-    `rss_bytes` is the size of its process, 0 where it has none of its own.
+    `refusals` are of what reached no model. `rss_bytes` is the size of its process, 0 where
+    it has none of its own.
     """
 
     bundles: tuple[BundleCounts, ...] = ()
+    refusals: Refusals = field(default_factory=dict)
     rss_bytes: int = 0
 
 
@@ -210,7 +214,9 @@ class Attendant:
                 counted, self._counted = tuple(self._counted), []
                 apart = self._lifeline is None  # else the agent's own size holds it
                 rss_bytes = said.integer("rss_bytes") if apart else 0
-                return Stats(bundles=counted, rss_bytes=rss_bytes)
+                told = Row.of(said.table.get("refusals"), subject="worker: stats")
+                refused = refusals.parse(told)
+                return Stats(bundles=counted, refusals=refused, rss_bytes=rss_bytes)
         return None  # pong
 
     def _died(self, how: str, now_s: float) -> Notice:
