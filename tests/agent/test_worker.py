@@ -130,6 +130,36 @@ def test_csv_is_answered_too(hands: Hands) -> None:
     assert (status, json.loads(body)) == (200, {"predictions": [6.0, 14.0]})
 
 
+def test_a_body_that_waits_is_asked_for_and_a_refused_one_is_not(hands: Hands) -> None:
+    hands.load(made())
+    head = b"POST /invocations HTTP/1.1\r\nContent-Type: application/json\r\n"
+    for length, first in ((len(ROWS), b"HTTP/1.1 100 "), (10**12, b"HTTP/1.1 413 ")):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(str(hands.socket))
+            waits = b"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n" % length
+            connection.sendall(head + waits)
+            assert connection.recv(4096).startswith(first)
+            if length == len(ROWS):
+                connection.sendall(ROWS)
+                assert connection.recv(4096).endswith(b'{"predictions": [6.0, 14.0]}')
+
+
+def test_a_body_that_nobody_reads_is_not_taken_for_a_request(hands: Hands) -> None:
+    hands.load(made())
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(hands.socket))
+        inner = b"GET /version HTTP/1.1\r\n\r\n"
+        head = b"GET /ping HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(inner)
+        connection.sendall(head + inner)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while block := connection.recv(4096):
+            answer += block
+        assert answer.count(b"HTTP/1.1 ") == 1
+
+
 def test_rows_that_do_not_fit_get_mlflows_sentence(hands: Hands) -> None:
     hands.load(made())
     with pytest.raises(SchemaError, match=r"Model is missing inputs \['b'\]\."):
