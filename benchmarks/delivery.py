@@ -77,6 +77,11 @@ class Lossy:
         self.publish = inner.publish
         self.close = inner.close
 
+    @property
+    def dropped(self) -> int:
+        """How many messages were dropped for want of room."""
+        return self._inner.dropped
+
     def receive(self, timeout_s: float) -> Arrival | None:
         """Return the next arrival that is not lost."""
         arrival = self._inner.receive(timeout_s)

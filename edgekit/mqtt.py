@@ -65,6 +65,7 @@ class MqttTransport:
         self._inbox = Inbox(
             max_messages=options.queue_messages, max_bytes=options.queue_bytes
         )
+        self._nameless = 0  # messages whose topic is not UTF-8
         self._outbox = Outbox()
         self._chance = random.SystemRandom()
         self._session = _Session()
@@ -102,8 +103,8 @@ class MqttTransport:
 
     @property
     def dropped(self) -> int:
-        """How many QoS 0 messages arrived and found the queue full."""
-        return self._inbox.dropped
+        """How many messages were dropped: of QoS 0 in a full queue, or of no topic."""
+        return self._inbox.dropped + self._nameless
 
     def subscribe(self, *filters: str, qos: int = 1) -> None:
         """Ask for topics, now and after every reconnection."""
@@ -275,6 +276,7 @@ class MqttTransport:
         try:
             topic = message.topic
         except UnicodeDecodeError:
+            self._nameless += 1
             logger.warning("a message whose topic is not UTF-8 was dropped")
             return
         arrival = Message(

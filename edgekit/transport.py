@@ -35,6 +35,10 @@ class Transport(Protocol):
     when it is full, QoS 0 messages are dropped, as any broker would.
     """
 
+    @property
+    def dropped(self) -> int:
+        """How many messages arrived since it was opened, and were dropped unread."""
+
     def subscribe(self, *filters: str, qos: int = 1) -> None:
         """Ask for topics, now and after every reconnection."""
 

@@ -162,6 +162,10 @@ class FakeTransport:
         self._will = will
         self._unsent: list[Published] = []
 
+    @property
+    def dropped(self) -> int:
+        return self.inbox.dropped
+
     def subscribe(self, *filters: str, qos: int = 1) -> None:
         self.filters.update(dict.fromkeys(filters, qos))
         if self.up:

@@ -26,6 +26,7 @@ class Drip:
     arrivals: Iterator[Arrival]
     now_s: float = 0.0
     received: int = 0
+    dropped: int = 0
 
     def clock(self) -> float:
         return self.now_s
