@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from edgekit.cli import main as edgekit
+from edgekit.cli.drift import DRIFTED
 from edgekit.errors import EdgekitError
 
 WIDTH = 92
@@ -48,7 +49,9 @@ def _exit_codes() -> str:
         for error in errors
         if error.__module__ == EdgekitError.__module__
     )
-    return "".join(rows)
+    return (
+        "".join(rows) + f"| {DRIFTED} | | `edgekit fleet drift`: a column has drifted. |\n"
+    )
 
 
 def _sentence(error: type[EdgekitError]) -> str:

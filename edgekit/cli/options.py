@@ -2,7 +2,9 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable
+from getpass import GetPassWarning
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,9 +73,24 @@ def read_passphrase(passphrase_file: Path | None, *, confirm: bool = False) -> s
     from_environment = os.environ.get(PASSPHRASE_VARIABLE)
     if from_environment:
         return from_environment
-    return str(
-        click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
-    )
+    return _asked(confirm=confirm)
+
+
+def _asked(*, confirm: bool) -> str:
+    """Ask on the terminal; without one nobody would answer, or the passphrase be shown."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GetPassWarning)
+        try:
+            return str(
+                click.prompt(
+                    "Passphrase", hide_input=True, confirmation_prompt=confirm, err=True
+                )
+            )
+        except GetPassWarning:
+            raise ConfigError(
+                "no passphrase, and no terminal to ask on:"
+                f" {PASSPHRASE_VARIABLE} or --passphrase-file is expected"
+            ) from None
 
 
 def print_json(value: object) -> None:
