@@ -24,6 +24,7 @@ from edgekit.errors import ConfigError
 from edgekit.trust.keys import KeyFile, KeyFolder, Origin, public_pem
 from edgekit.trust.layout import TIME_FORMAT, short
 from edgekit.trust.repository import Repository, RoleState
+from edgekit.trust.roles import refuse_no_role
 from edgekit.trust.rotation import Add, Found, Replace, Revoke
 
 _HEADINGS = ("ROLE", "NEEDS", "KEY", "FILE", "VERSION", "EXPIRES")
@@ -90,6 +91,7 @@ def make_key(*, role: str, folder: Path, passphrase_file: Path | None) -> None:
     Example:
       edgekit keys make root --folder ~/keys > bob.pub
     """  # noqa: D301 - click's mark for lines that stay as they are
+    refuse_no_role(role)
     secret = read_passphrase(passphrase_file, confirm=True)
     made = KeyFolder(folder).generate(role, passphrase=secret)
     click.echo(f"{made.path}: key {made.key.keyid}", err=True)

@@ -19,12 +19,18 @@ def naming(role: str, keys: RoleKeys) -> Redraft:
 
 def founding(role: str, keys: RoleKeys) -> Redraft:
     """Give the fleet another stage, with keys of its own; ConfigError for a bad name."""
+    path = path_of_new(role)
+    return lambda draft: draft.add_role(role, path, keys)
+
+
+def path_of_new(role: str) -> str:
+    """Return the pattern of paths of a role to be made; ConfigError for a bad name."""
     path = stage_path(role)
     if path is None:
         raise ConfigError(
             f"{role}: no role of a stage; stage-NAME is expected, such as stage-canary"
         )
-    return lambda draft: draft.add_role(role, path, keys)
+    return path
 
 
 def renewing(roles: Iterable[str]) -> Redraft:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from edgekit.errors import ConfigError
-from edgekit.statement import stage_role
+from edgekit.statement import MODELS_ROLE, stage_role
 from edgekit.trust.layout import (
     FLEET_FIELD,
     ROOT,
@@ -105,6 +105,15 @@ def stage_path(role: str) -> str | None:
     if not name or role != stage_role(name):
         return None
     return delegated_paths((name,))[role]
+
+
+def refuse_no_role(name: str) -> None:
+    """Raise ConfigError for what no fleet can have a role of."""
+    if name not in {*TOP_LEVEL_ROLES, MODELS_ROLE} and stage_path(name) is None:
+        raise ConfigError(
+            f"{name}: no name of a role; {', '.join(TOP_LEVEL_ROLES)}, {MODELS_ROLE} or"
+            " stage-NAME is expected"
+        )
 
 
 def founding_online(fleet: str) -> tuple[Snapshot, Timestamp]:

@@ -16,7 +16,13 @@ from edgekit.trust.key_proposal import KeyProposal
 from edgekit.trust.keys import KeyFile, KeyFolder, Origin, SignerLookup
 from edgekit.trust.layout import short
 from edgekit.trust.payload import CryptoSigner, Key, Signer
-from edgekit.trust.redraft import Redraft, founding, naming, renewing
+from edgekit.trust.redraft import (
+    Redraft,
+    founding,
+    naming,
+    path_of_new,
+    renewing,
+)
 from edgekit.trust.repository import ONLINE_ROLES, Repository
 from edgekit.trust.revision import Publication
 from edgekit.trust.roles import RoleKeys
@@ -191,6 +197,7 @@ class Locksmith:
         if isinstance(change, Found):
             if change.role in states:
                 raise ConfigError(f"{change.role}: exists already in this fleet")
+            path_of_new(change.role)
             return _Step(change=change, present=None, leaving=None)
         if change.role not in states:
             raise ConfigError(f"{change.role}: no such role; known: {', '.join(states)}")

@@ -9,6 +9,7 @@ import pytest
 
 from edgekit.trust.repository import Repository
 from tests.trust.device import Device
+from tests.trust.people import People, running_fleet
 from tests.trust.simulator import Simulator
 from tests.trust.workbench import Keys, create
 
@@ -47,3 +48,17 @@ def short_folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="ek-"))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def people_s_fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a fleet that runs version 1, to be copied."""
+    folder = tmp_path_factory.mktemp("fleet")
+    running_fleet(folder)
+    return folder
+
+
+@pytest.fixture
+def people(people_s_fleet: Path, tmp_path: Path) -> People:
+    """Ada with the keys of root and targets, others with none, and the fleet's folder."""
+    return People(people_s_fleet, tmp_path)

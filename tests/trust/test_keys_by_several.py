@@ -1,117 +1,13 @@
 """A change of keys that several people sign, each with an own key, on an own machine."""
 
-import json
-import shutil
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from edgekit.cli import main
-from edgekit.errors import TrustError
-from edgekit.trust.client import TrustClient
-from edgekit.trust.founding import Foundation, Founded, found
-from edgekit.trust.key_proposal import KeyProposal, parse
-from edgekit.trust.keys import KeyFolder, public_key
-from edgekit.trust.proposal import MAX_BYTES
-from edgekit.trust.repository import Repository
-from edgekit.trust.roles import RoleKeys
-from tests.trust.simulator import pointer, record
+from edgekit.trust.keys import public_key
+from tests.trust.people import People, run, running_fleet
 
 pytestmark = pytest.mark.slow  # makes keys: each takes a fifth of a second on purpose
-
-SECRET = "the fleet's own"  # noqa: S105 - the tests' own
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Founded:
-    """A fleet that runs version 1 of a model."""
-    folder = tmp_path_factory.mktemp("fleet")
-    founded = found(
-        Foundation(fleet="demo", stages=["production"]),
-        keys_folder=folder / "keys",
-        repository_folder=folder / "repository",
-        passphrase=SECRET,
-        now=datetime.now(UTC),
-    )
-    founded.repository.publish(
-        records=[record("1")],
-        pointers=[pointer("1", 1)],
-        signers=KeyFolder(folder / "keys").signers(SECRET),
-        now=datetime.now(UTC),
-    )
-    return founded
-
-
-def run(*arguments: object, secret: str = SECRET, **environment: str) -> Result:
-    variables = {"EDGEKIT_PASSPHRASE": secret, **environment}
-    return CliRunner().invoke(main, [str(one) for one in arguments], env=variables)
-
-
-class People:
-    """The fleet's folder with its online keys; Ada took those of root and targets."""
-
-    def __init__(self, template: Path, folder: Path) -> None:
-        self.folder = folder
-        self.fleet = shutil.copytree(template, folder / "fleet")
-        self.root = self.repository().trusted_root()
-        for name in ("ada", "bob", "carol", "mallory"):
-            (folder / name).mkdir()
-        for role in ("root", "targets"):
-            shutil.move(self.fleet / "keys" / f"{role}-1.pem", folder / "ada")
-
-    def repository(self) -> Repository:
-        return Repository.open(self.fleet / "repository")
-
-    def keys(self, role: str) -> RoleKeys:
-        return next(s.keys for s in self.repository().roles() if s.role == role)
-
-    def secret(self, name: str) -> str:
-        return SECRET if name == "ada" else f"{name}'s own"
-
-    def makes(self, name: str, role: str) -> Path:
-        """Somebody makes a key at home, and sends the public half."""
-        folder = self.folder / name
-        made = run("keys", "make", role, "--folder", folder, secret=self.secret(name))
-        assert made.exit_code == 0, made.stderr
-        assert "PRIVATE" not in made.stdout
-        public = self.folder / f"{name}-{role}.pub"
-        public.write_text(made.stdout)
-        return public
-
-    def propose(self, *arguments: object) -> Path:
-        """The operator's half: none of the keys that are needed are here."""
-        result = run(
-            "keys", *arguments, "--propose", "--json", EDGEKIT_FLEET=str(self.fleet)
-        )
-        assert result.exit_code == 0, result.stderr
-        return Path(json.loads(result.stdout)["file"])
-
-    def sign(self, name: str, file: Path, *more: str) -> Result:
-        """One person's half, who has no fleet folder: the file travels there and back."""
-        there = shutil.copy(file, self.folder / name / "sent.json")
-        keys = f"--keys={self.folder / name}"
-        result = run("sign", there, keys, "--yes", *more, secret=self.secret(name))
-        shutil.move(there, file)
-        return result
-
-    def publish(self, file: Path) -> Result:
-        return run("publish", file, EDGEKIT_FLEET=str(self.fleet))
-
-    def device_runs(self, device: str = "device") -> str | None:
-        """What a device runs that was provisioned before all changes."""
-        source, now = self.repository().files, datetime.now(UTC)
-        client = TrustClient(self.folder / device, self.root, source, now)
-        vouched = client.resolve(stage="production", model="wine")
-        return None if vouched is None else vouched.pointer.version
-
-
-@pytest.fixture
-def people(template: Founded, tmp_path: Path) -> People:
-    return People(template.repository.folder.parent, tmp_path)
 
 
 def two_for_root(people: People) -> None:
@@ -215,13 +111,7 @@ def test_what_was_proposed_before_another_change_is_proposed_again(people: Peopl
 
 def test_the_root_one_knows_can_be_insisted_on(people: People, tmp_path: Path) -> None:
     file = people.propose("add", "root", "--theirs", people.makes("bob", "root"))
-    other = found(
-        Foundation(fleet="demo", stages=["production"]),
-        keys_folder=tmp_path / "other" / "keys",
-        repository_folder=tmp_path / "other" / "repository",
-        passphrase=SECRET,
-        now=datetime.now(UTC),
-    )
+    other = running_fleet(tmp_path / "other")
     strange = tmp_path / "strange.json"
     strange.write_bytes(other.repository.trusted_root())
     assert people.sign("ada", file, f"--root={strange}").exit_code == 7
@@ -239,132 +129,106 @@ def test_another_s_key_needs_a_proposal(people: People) -> None:
     assert "--theirs: it belongs to --propose" in result.stderr
 
 
-# --- what may not hide in such a file ---------------------------------------------------
-
-Document = dict[str, Any]
+# --- a stage that is new, and signatures that are renewed ---------------------------------
 
 
-def _targets(document: Document) -> Document:
-    found: Document = document["roles"]["targets"]["signed"]
-    return found
+def test_a_stage_is_founded_by_people_who_never_share_a_machine(people: People) -> None:
+    public = people.makes("carol", "stage-canary")
+    file = people.propose("add", "stage-canary", "--new", "--theirs", public)
+    assert file.name == "keys-stage-canary.json"
+    first = people.sign("ada", file)
+    assert first.exit_code == 0, first.stderr
+    assert "keys of stage-canary: a new stage, 1 of 1 afterwards" in first.stdout
+    assert f"  + {public_key(public).keyid}\n" in first.stdout
+    assert people.publish(file).exit_code == 3
+    assert people.sign("carol", file).exit_code == 0
+    done = people.publish(file)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.startswith("stage-canary: 1 of 1 keys must sign")
+    assert people.keys("stage-canary").keyids == (public_key(public).keyid,)
+    assert people.device_runs() == "1"
+    again = run(
+        *("keys", "add", "stage-canary", "--new", "--propose"),
+        EDGEKIT_FLEET=str(people.fleet),
+    )
+    assert again.exit_code == 3
+    assert "stage-canary: exists already in this fleet" in again.stderr
 
 
-def _a_statement(document: Document) -> None:
-    _targets(document)["targets"]["x"] = {"length": 1, "hashes": {"sha256": "0" * 64}}
-
-
-def _another_path(document: Document) -> None:
-    _targets(document)["delegations"]["roles"][0]["paths"] = ["*"]
-
-
-def _another_role(document: Document) -> None:
-    roles = _targets(document)["delegations"]["roles"]
-    roles.append({**roles[0], "name": "backdoor", "paths": ["stages/*/*"]})
-
-
-def _another_fleet(document: Document) -> None:
-    _targets(document)["x-edgekit-fleet"] = "theirs"
-
-
-def _an_older_version(document: Document) -> None:
-    _targets(document)["version"] = document["targets"]["signed"]["version"]
-
-
-def _a_release(document: Document) -> None:
-    models: Document = document["roles"]["models"]["signed"]
-    models["targets"].clear()
-
-
-def _a_base_nobody_signed(document: Document) -> None:
-    document["base"]["models"]["signed"]["version"] += 1
-
-
-def _a_role_without_base(document: Document) -> None:
-    del document["base"]["models"]
-
-
-def _no_change(document: Document) -> None:
-    document["roles"] = {}
-    document["base"] = {}
-
-
-def _a_newer_format(document: Document) -> None:
-    document["format"] = 3
-
-
-def _another_kind_of_metadata(document: Document) -> None:
-    document["roles"]["targets"] = document["root"]
-
-
-def _more_signatures_than_keys(document: Document) -> None:
-    _targets(document)["delegations"]["roles"][0]["threshold"] = 9
-
-
-def _a_fraction(document: Document) -> None:
-    _targets(document)["x-half"] = 0.5
-
-
-def _a_key_that_is_not_there(document: Document) -> None:
-    _targets(document)["delegations"]["roles"][0]["keyids"].append("ab" * 32)
-
-
-FORGERIES: list[Callable[[Document], None]] = [
-    _a_statement,
-    _another_path,
-    _another_role,
-    _another_fleet,
-    _an_older_version,
-    _a_release,
-    _a_base_nobody_signed,
-    _a_role_without_base,
-    _no_change,
-    _a_newer_format,
-    _another_kind_of_metadata,
-    _more_signatures_than_keys,
-    _a_fraction,
-    _a_key_that_is_not_there,
-]
-
-
-@pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__)
-def test_nothing_but_keys_can_be_slipped_in(
-    people: People, forge: Callable[[Document], None]
+def test_a_stage_whose_key_is_made_at_the_fleet_is_signed_for_elsewhere(
+    people: People,
 ) -> None:
-    file = people.propose("add", "models", "--theirs", people.makes("bob", "models"))
-    document = json.loads(file.read_bytes())
-    assert set(document["roles"]) == {"models", "targets"}
-    forge(document)
-    file.write_text(json.dumps(document))
-    with pytest.raises(TrustError):
-        parse(file.read_bytes())
-    before = file.read_bytes()
-    assert people.sign("ada", file).exit_code == 7
-    assert file.read_bytes() == before
-
-
-def test_a_root_that_changes_more_than_keys_is_refused(people: People) -> None:
-    file = people.propose("add", "root", "--theirs", people.makes("bob", "root"))
-    for field, value in (("consistent_snapshot", False), ("version", 3)):
-        document = json.loads(file.read_bytes())
-        document["new_root"]["signed"][field] = value
-        with pytest.raises(TrustError):
-            parse(json.dumps(document).encode())
-
-
-def test_a_wrong_signature_counts_for_nothing(people: People) -> None:
-    file = people.propose("add", "root", "--theirs", people.makes("bob", "root"))
-    people.sign("ada", file)
-    document = json.loads(file.read_bytes())
-    for signature in document["new_root"]["signatures"]:
-        signature["sig"] = "00" * 64
-    proposal = parse(json.dumps(document).encode())
-    assert isinstance(proposal, KeyProposal)
-    assert [one.lacks for one in proposal.gathered()] == [1]
-    file.write_text(json.dumps(document))
-    assert people.sign("ada", file).exit_code == 0
+    file = people.propose("add", "stage-canary", "--new")
+    assert (people.fleet / "keys/stage-canary-1.pem").is_file()
+    assert people.sign("ada", file).stdout.endswith("nothing is missing\n")
     assert people.publish(file).exit_code == 0
+    assert len(people.keys("stage-canary").keys) == 1
 
 
-def test_an_endless_file_is_not_read() -> None:
-    with pytest.raises(TrustError, match="are read"):
-        parse(b" " * (MAX_BYTES + 1))
+@pytest.mark.parametrize("role", ["canary", "stage-", "stage-a/b", "models", "root"])
+def test_a_new_stage_has_a_name_that_a_role_can_have(people: People, role: str) -> None:
+    before = people.contents()
+    for how in ([], ["--propose"], ["--dry-run"]):
+        result = run("keys", "add", role, "--new", *how, EDGEKIT_FLEET=str(people.fleet))
+        assert result.exit_code == 3, result.output
+        assert f"{role}: " in result.stderr
+    assert people.contents() == before
+
+
+def test_roles_are_renewed_by_those_who_hold_their_keys(people: People) -> None:
+    two_for_root(people)
+    before = {state.role: state for state in people.repository().roles()}
+    file = people.propose("renew", "root", "targets")
+    assert file.name == "renew-root-targets.json"
+    first = people.sign("ada", file)
+    assert first.exit_code == 0, first.stderr
+    assert "no key changes, nor anything else; signatures are renewed" in first.stdout
+    assert people.publish(file).exit_code == 3
+    assert people.sign("bob", file).exit_code == 0
+    done = people.publish(file)
+    assert done.exit_code == 0, done.stderr
+    assert "root: signed by " in done.stdout
+    after = {state.role: state for state in people.repository().roles()}
+    for role in ("root", "targets"):
+        assert after[role].version == before[role].version + 1
+        assert after[role].keys == before[role].keys
+    assert after["models"].version == before["models"].version
+    assert people.device_runs() == "1"
+
+
+def test_what_releases_sign_is_renewed_with_its_statements(people: People) -> None:
+    file = people.propose("renew", "models", "stage-production")
+    assert people.publish(file).exit_code == 0, "their keys are here: nothing was missing"
+    assert people.device_runs() == "1"
+    assert [one.version for one in people.repository().records()] == ["1"]
+
+
+@pytest.mark.parametrize("roles", [[], ["snapshot"], ["timestamp", "snapshot"]])
+def test_what_every_change_signs_is_not_proposed(people: People, roles: list[str]) -> None:
+    before = people.contents()
+    fleet = str(people.fleet)
+    result = run("keys", "renew", *roles, "--propose", EDGEKIT_FLEET=fleet)
+    assert result.exit_code == 3
+    assert "those whose keys are elsewhere are expected" in result.stderr
+    assert people.contents() == before
+
+
+def test_a_dry_run_tells_who_must_sign_for_a_new_stage_and_a_renewal(
+    people: People,
+) -> None:
+    before, fleet = people.contents(), str(people.fleet)
+    told = run("keys", "add", "stage-canary", "--new", "--dry-run", EDGEKIT_FLEET=fleet)
+    assert told.exit_code == 3, "targets's key is Ada's"
+    assert "stage-canary: no such role now\n" in told.stdout
+    assert "1 more of" in told.stdout
+    told = run("keys", "renew", "--dry-run", secret="", EDGEKIT_FLEET=fleet)
+    assert told.exit_code == 0
+    assert [line.split()[0] for line in told.stdout.splitlines()] == [
+        "SIGNED",
+        "snapshot",
+        "timestamp",
+    ]
+    told = run("keys", "renew", "root", "--dry-run", secret="", EDGEKIT_FLEET=fleet)
+    assert told.exit_code == 3
+    assert "root: signatures would be missing" in told.stderr
+    assert people.contents() == before
