@@ -1,14 +1,15 @@
-"""Tell devices which of their telemetry windows are kept, some at a time.
+"""Tell devices what became of their telemetry windows, some at a time.
 
 One that does not arrive costs a repetition: the device sends those windows again.
 """
 
 import logging
 from collections import defaultdict
+from dataclasses import dataclass, field
 
 from edgekit.errors import TransportError
-from edgekit.telemetry.taken import Range, messages
-from edgekit.telemetry.window import Window
+from edgekit.fleet.heard import Heard
+from edgekit.telemetry.taken import Range, Taken, messages, unreadable
 from edgekit.transport import Transport
 from edgekit.wire import Topics
 
@@ -17,16 +18,39 @@ log = logging.getLogger(__name__)
 PATIENCE_S = 1.0
 
 
+@dataclass(slots=True)
+class _Answer:
+    """What one device is to be told."""
+
+    taken: dict[str, set[Range]] = field(default_factory=lambda: defaultdict(set))
+    unread: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def messages(self) -> list[Taken]:
+        by_life = (messages(boot_id, ranges) for boot_id, ranges in self.taken.items())
+        told = [one for of_life in by_life for one in of_life]
+        return [*told, *unreadable(self.unread, self.refused)]
+
+
 class Acknowledgements:
-    """What was kept and not yet told. Used by one thread."""
+    """What was heard and not yet answered. Used by one thread."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], set[Range]] = defaultdict(set)
+        self._answers: dict[str, _Answer] = defaultdict(_Answer)
         self._due_s: float | None = None
 
-    def note(self, window: Window, now_s: float) -> None:
-        """Remember a window that is kept, new or known before."""
-        self._kept[window.device, window.boot_id].add((window.first, window.last))
+    def note(self, heard: Heard, now_s: float) -> None:
+        """Remember a window that is kept, new or known before, or refused for ever."""
+        answer = self._answers[heard.device]
+        match heard:
+            case Heard(window=window, kept=True) if window is not None:
+                answer.taken[window.boot_id].add((window.first, window.last))
+            case Heard(kept=True):
+                answer.unread.add(heard.sha256)
+            case Heard(refused=reason) if reason:
+                answer.refused[heard.sha256] = reason
+            case _:
+                return
         if self._due_s is None:
             self._due_s = now_s + PATIENCE_S
 
@@ -36,9 +60,9 @@ class Acknowledgements:
 
     def send(self, transport: Transport, topics: Topics) -> None:
         """Tell all of it."""
-        kept, self._kept, self._due_s = self._kept, defaultdict(set), None
-        for (device, boot_id), windows in kept.items():
-            for message in messages(boot_id, windows):
+        answers, self._answers, self._due_s = self._answers, defaultdict(_Answer), None
+        for device, answer in answers.items():
+            for message in answer.messages():
                 try:
                     transport.publish(topics.taken(device), message.encode(), qos=1)
                 except TransportError as error:

@@ -15,18 +15,18 @@ from typing import TypeVar
 from edgekit.database import Database
 from edgekit.errors import ConfigError, TransportError, TrustError
 from edgekit.fleet import windows
+from edgekit.fleet.heard import Heard, Losses
 from edgekit.fleet.receipts import accept
 from edgekit.fleet.report import Presence, Report
 from edgekit.fleet.windows import Counted, Windows
 from edgekit.receipt import Receipt
-from edgekit.telemetry.taken import Arrival
 from edgekit.telemetry.window import Window
 from edgekit.trust.receipt import envelope_content
 
 T = TypeVar("T")
 
 FILE_NAME = "fleet.db"
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = (
     """
 CREATE TABLE device (
@@ -60,6 +60,7 @@ CREATE TABLE garbage (
 );
 """
     + windows.SCHEMA
+    + windows.LOSSES
 )
 _UPGRADES = {
     1: """
@@ -72,6 +73,7 @@ CREATE TABLE receipt (
 DROP TABLE telemetry;
 """
     + windows.SCHEMA,
+    2: windows.LOSSES,
 }
 STRANGERS = ""  # what devices that were never enrolled sent is counted under this name
 
@@ -107,24 +109,6 @@ class Known:
     presence: Presence | None
     window: Window | None  # the last one heard
     receipt: Receipt | None = None  # the last one, verified
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
-    """A telemetry window that could be read, and what became of it."""
-
-    window: Window
-    arrival: Arrival
-
-    @property
-    def kept(self) -> bool:
-        """Whether the book has it, since now or before: its device may forget it."""
-        return self.arrival is not Arrival.PARTLY_KNOWN
-
-    @property
-    def news(self) -> bool:
-        """Whether it told something new."""
-        return self.arrival is Arrival.NEW
 
 
 class Book(Database):
@@ -197,6 +181,10 @@ class Book(Database):
         """Yield a device's telemetry windows that ended after `since`, in order."""
         return self._windows.of(device, since=since)
 
+    def losses(self) -> tuple[Losses, ...]:
+        """Return which devices' windows are lost, or wait here for a newer edgekit."""
+        return self._windows.losses()
+
     def garbage(self) -> tuple[Garbage, ...]:
         """Return what was counted instead of kept."""
         query = "SELECT device, messages, reason, heard_at FROM garbage ORDER BY device"
@@ -251,24 +239,23 @@ class Book(Database):
         return True
 
     def hear_telemetry(self, device: str, payload: bytes, now: datetime) -> Heard | None:
-        """Take a window; None when it was unreadable or a stranger's."""
-        window = self._read(device, payload, Window.decode, now)
-        if window is None:
+        """Take a window; None from a stranger, who is not answered."""
+        if not self._enrolled(device, now):
             return None
-        if window.device != device:
-            self._refuse(device, f"counts as device {window.device}", now)
-            return None
-        arrival = self._windows.take(window, payload, now)
-        if arrival is Arrival.PARTLY_KNOWN:
-            which = f"{window.first} to {window.last} of {window.boot_id}"
-            self._refuse(device, f"telemetry: windows {which} overlap known ones", now)
-        return Heard(window=window, arrival=arrival)
+        heard = self._windows.hear(device, payload, now)
+        if heard.refused:
+            self._refuse(device, heard.refused, now)
+        return heard
+
+    def _enrolled(self, device: str, now: datetime) -> bool:
+        if self.rows("SELECT 1 FROM device WHERE name = ?", (device,)):
+            return True
+        return self._refuse(STRANGERS, "never enrolled", now)
 
     def _read(
         self, device: str, payload: bytes, parse: Callable[[bytes], T], now: datetime
     ) -> T | None:
-        if not self.rows("SELECT 1 FROM device WHERE name = ?", (device,)):
-            self._refuse(STRANGERS, "never enrolled", now)
+        if not self._enrolled(device, now):
             return None
         try:
             return parse(payload)

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from edgekit.fleet.acknowledgements import Acknowledgements
 from edgekit.fleet.book import Book
-from edgekit.telemetry.window import Window
+from edgekit.fleet.heard import Heard
 from edgekit.transport import Arrival, Message, Transport
 from edgekit.wire import Topics
 
@@ -69,7 +69,7 @@ class Listener:
             topics=self.topics,
             book=self.book,
             now=self.now(),
-            kept=lambda window: self.taken.note(window, self.monotonic()),
+            answer=lambda heard: self.taken.note(heard, self.monotonic()),
         )
 
 
@@ -79,11 +79,11 @@ def take(
     topics: Topics,
     book: Book,
     now: datetime,
-    kept: Callable[[Window], object] = lambda _window: None,
+    answer: Callable[[Heard], object] = lambda _heard: None,
 ) -> bool:
     """Hand one message to the book; return whether it told something new.
 
-    `kept` is called with each window that the book has now, new or again.
+    `answer` is called with what became of each telemetry window.
     """
     sender = topics.sender(message.topic)
     kind = message.topic.rpartition("/")[2]
@@ -99,8 +99,8 @@ def take(
             return book.hear_receipt(device, message.payload, now, fleet=topics.fleet)
         case "telemetry":
             heard = book.hear_telemetry(device, message.payload, now)
-            if heard is not None and heard.kept:
-                kept(heard.window)
+            if heard is not None:
+                answer(heard)
             return heard is not None and heard.news
         case _:
             return False

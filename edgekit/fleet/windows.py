@@ -3,7 +3,8 @@
 Knows no broker. What a window says is added up exactly (edgekit.telemetry.window),
 so keeping a day as one row loses nothing but the times within it. What was taken is
 remembered apart from the rows: a window that comes again is known also when its row was
-merged.
+merged. What can never be taken is refused with a reason, for the device to give it up: the
+device counts what it gave up, and tells it in a window, so that loss is counted once, too.
 """
 
 import json
@@ -13,8 +14,11 @@ from datetime import UTC, datetime, timedelta
 
 from edgekit.database import Cursor, Database
 from edgekit.errors import TransportError
-from edgekit.telemetry.taken import Arrival, Range, admit
-from edgekit.telemetry.window import Window
+from edgekit.fleet import unread
+from edgekit.fleet.heard import Heard, Losses
+from edgekit.fleet.unread import Unread, Waiting
+from edgekit.telemetry.taken import Arrival, Range, admit, digest
+from edgekit.telemetry.window import FORMAT, NewerFormatError, Window
 
 SCHEMA = """
 CREATE TABLE window (
@@ -34,6 +38,17 @@ CREATE TABLE taken (
     PRIMARY KEY (device, boot_id)
 );
 """
+LOSSES = (
+    """
+CREATE TABLE lost (
+    device TEXT PRIMARY KEY REFERENCES device,
+    dropped INTEGER NOT NULL,
+    corrupt INTEGER NOT NULL,
+    refused INTEGER NOT NULL
+);
+"""
+    + unread.SCHEMA
+)
 SINGLE_WINDOWS = 3_000  # of a device, before its older half is merged: two days of minutes
 MOST_WINDOWS = 10_000  # of a device, days included; beyond it the oldest go
 MOST_RANGES = 1_000  # of a life, between which windows are missing
@@ -56,27 +71,44 @@ class Windows:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._unread = Unread(database)
+        self._unread.read_again(FORMAT, _read_again)
 
-    def take(self, window: Window, payload: bytes, now: datetime) -> Arrival:
-        """Keep a window that is new; when this returns, it survives a power cut."""
-        device, key = window.device, (window.device, window.boot_id)
-        at = ended(window, now).isoformat()
+    def hear(self, device: str, payload: bytes, now: datetime) -> Heard:
+        """Take what an enrolled device sent; what is kept survives a power cut."""
+        sha256 = digest(payload)
+        try:
+            window = _of(device, payload)
+        except NewerFormatError as newer:
+            put_by = Waiting(device, sha256, newer.format, now, payload)
+            kept = self._unread.keep(put_by)
+            return Heard(device=device, sha256=sha256, kept=kept, news=kept)
+        except TransportError as error:
+            return Heard(device=device, sha256=sha256, refused=str(error))
         with self._database.transaction() as cursor:
-            ranges = "SELECT ranges FROM taken WHERE device = ? AND boot_id = ?"
-            row = cursor.execute(ranges, key).fetchone()
-            before = _ranges(row[0] if row else "[]")
-            arrival, known = admit(before, (window.first, window.last))
-            if arrival is not Arrival.NEW:
-                return arrival
-            cursor.execute(
-                "INSERT OR REPLACE INTO taken VALUES (?, ?, ?)", (*key, json.dumps(known))
+            arrival = _take(cursor, window, payload, now)
+        if arrival is Arrival.PARTLY_KNOWN:
+            which = f"windows {window.first} to {window.last} of {window.boot_id}"
+            overlap = f"telemetry: {which} overlap known ones"
+            return Heard(device=device, sha256=sha256, window=window, refused=overlap)
+        news = arrival is Arrival.NEW
+        return Heard(device=device, sha256=sha256, window=window, kept=True, news=news)
+
+    def losses(self) -> tuple[Losses, ...]:
+        """Return what was lost and what waits, of devices that have either, by name."""
+        waiting = self._unread.counts()
+        lost = {device: told for device, *told in self._database.rows("SELECT * FROM lost")}
+        return tuple(
+            Losses(
+                device=device,
+                dropped=dropped,
+                corrupt=corrupt,
+                refused=refused,
+                unread=waiting.get(device, 0),
             )
-            cursor.execute(
-                "INSERT INTO window VALUES (?, ?, ?, ?, ?, ?)",
-                (*key, window.first, window.last, at, payload),
-            )
-            _bound(cursor, device)
-        return arrival
+            for device in sorted({*waiting, *lost})
+            for dropped, corrupt, refused in [lost.get(device, (0, 0, 0))]
+        )
 
     def last(self, device: str) -> Window | None:
         """Return a device's newest window, None before the first."""
@@ -92,6 +124,60 @@ class Windows:
         begins = since.isoformat() if since else ""
         for at, payload in self._database.rows(query, (device, begins)):
             yield Counted(at=datetime.fromisoformat(at), window=Window.decode(payload))
+
+
+def _of(device: str, payload: bytes) -> Window:
+    """Return the window that a device sent, or raise TransportError."""
+    window = Window.decode(payload)
+    if window.device != device:
+        raise TransportError(f"telemetry: counts as device {window.device}")
+    return window
+
+
+def _take(cursor: Cursor, window: Window, payload: bytes, now: datetime) -> Arrival:
+    """Keep a window that is new, and what it tells of others that are lost."""
+    device, key = window.device, (window.device, window.boot_id)
+    ranges = "SELECT ranges FROM taken WHERE device = ? AND boot_id = ?"
+    row = cursor.execute(ranges, key).fetchone()
+    before = _ranges(row[0] if row else "[]")
+    arrival, known = admit(before, (window.first, window.last))
+    if arrival is not Arrival.NEW:
+        return arrival
+    cursor.execute(
+        "INSERT OR REPLACE INTO taken VALUES (?, ?, ?)", (*key, json.dumps(known))
+    )
+    at = ended(window, now).isoformat()
+    cursor.execute(
+        "INSERT INTO window VALUES (?, ?, ?, ?, ?, ?)",
+        (*key, window.first, window.last, at, payload),
+    )
+    if window.dropped or window.corrupt or window.refused:
+        lost = (window.dropped, window.corrupt, window.refused)
+        _lose(cursor, device, *lost)
+    _bound(cursor, device)
+    return arrival
+
+
+def _read_again(cursor: Cursor, waiting: Waiting) -> None:
+    """Take what an older edgekit could not read; its device has it no more."""
+    try:
+        window = _of(waiting.device, waiting.payload)
+        arrival = _take(cursor, window, waiting.payload, waiting.heard_at)
+    except TransportError:
+        arrival = Arrival.PARTLY_KNOWN
+    if arrival is Arrival.PARTLY_KNOWN:
+        _lose(cursor, waiting.device, refused=1)
+
+
+def _lose(
+    cursor: Cursor, device: str, dropped: int = 0, corrupt: int = 0, refused: int = 0
+) -> None:
+    cursor.execute(
+        "INSERT INTO lost VALUES (?, ?, ?, ?) ON CONFLICT (device) DO UPDATE SET"
+        " dropped = dropped + excluded.dropped, corrupt = corrupt + excluded.corrupt,"
+        " refused = refused + excluded.refused",
+        (device, dropped, corrupt, refused),
+    )
 
 
 def _ranges(text: str) -> tuple[Range, ...]:

@@ -21,10 +21,20 @@ MAX_BYTES = 64 * 1024  # as it travels
 MAX_PLAIN_BYTES = 2**20  # of its JSON
 MAX_BUNDLES = 256  # a merged window may speak of many versions of each model
 _MAX_CHARS = 1_000
+_ALWAYS_TOLD = 2  # kinds of loss; the third stands only where there is one
 _COMPRESSED = b"\x78"  # how zlib begins (RFC 1950); JSON begins with "["
 _LEVEL = 9
 
 N = TypeVar("N", bound=int | float | bool)
+
+
+class NewerFormatError(TransportError):
+    """A window of a `format` that a newer edgekit reads, whole as far as can be told."""
+
+    def __init__(self, found: int) -> None:
+        known = f"formats up to {FORMAT} are read; a newer edgekit is expected"
+        super().__init__(f"telemetry: format {found}, {known}")
+        self.format = found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +92,10 @@ class Health:
 class Window:
     """One device from `start` to `end` (UTC); (boot_id, first, last) names it for ever.
 
-    `dropped` windows of this device were thrown away for want of space, and `corrupt` ones
-    found unreadable on its disk, since the window before. `bundles` are in order of model
-    and digest, each once.
+    `dropped` windows of this device were thrown away for want of space, `corrupt` ones
+    found unreadable on its disk, and `refused` ones given up because the fleet said that it
+    can never count them, since the window before. `bundles` are in order of model and
+    digest, each once.
     """
 
     device: str
@@ -96,6 +107,7 @@ class Window:
     health: Health = Health()
     dropped: int = 0
     corrupt: int = 0
+    refused: int = 0
     bundles: tuple[BundleCounts, ...] = ()
 
     def merged(self, later: "Window") -> "Window":
@@ -114,7 +126,27 @@ class Window:
             health=self.health.merged(later.health),
             dropped=self.dropped + later.dropped,
             corrupt=self.corrupt + later.corrupt,
+            refused=self.refused + later.refused,
             bundles=added((*self.bundles, *later.bundles)),
+        )
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether all that it says is that it was lost."""
+        return not self.bundles and self.refused > self.last - self.first
+
+    def lost(self, device: str) -> "Window":
+        """Return the word that this window never counts: of the same numbers and time.
+
+        As it takes the window's place, whichever of the two comes first is taken, and once.
+        `device` is the name that the fleet knows.
+        """
+        return replace(
+            self,
+            device=device,
+            health=Health(),
+            refused=self.refused + self.last - self.first + 1,
+            bundles=(),
         )
 
     def reduced(self) -> "Window":
@@ -143,7 +175,7 @@ class Window:
             self.start,
             self.end,
             self.health.to_row(),
-            [self.dropped, self.corrupt],
+            [self.dropped, self.corrupt, *([self.refused] if self.refused else [])],
             [bundle.to_row() for bundle in self.bundles],
         ]
         plain = json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode()
@@ -156,9 +188,12 @@ class Window:
 
     @classmethod
     def decode(cls, payload: bytes) -> "Window":
-        """Parse, or raise TransportError."""
+        """Parse, or raise TransportError: NewerFormatError where an update helps."""
         row = Row.from_json(_plain(payload), subject="telemetry")
-        if row.integer(0) != FORMAT:
+        found = row.integer(0)
+        if found > FORMAT:
+            raise NewerFormatError(found)
+        if found != FORMAT:
             row.fail(0, f"format {FORMAT}")
         lost = row.row(8)
         first, last = row.integer(3, least=1), row.integer(4)
@@ -180,6 +215,7 @@ class Window:
             health=Health.from_row(row.row(7)),
             dropped=lost.integer(0),
             corrupt=lost.integer(1),
+            refused=lost.integer(2) if len(lost.items) > _ALWAYS_TOLD else 0,
             bundles=bundles,
         )
 

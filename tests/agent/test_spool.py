@@ -49,7 +49,7 @@ def test_a_full_spool_makes_time_coarse_from_the_oldest_and_loses_no_count(
     assert len(spans) <= 8
     assert spans[0] == max(spans) > spans[-1]
     assert total(found) == sum(range(1, 41))
-    assert found.take_losses() == (0, 0)
+    assert found.take_losses() == (0, 0, 0)
     assert kept(spool(tmp_path, windows=8)) == kept(found)
 
 
@@ -63,7 +63,7 @@ def test_what_may_have_arrived_is_never_merged_and_goes_only_when_nothing_else_c
     found.add(window(6), sent=False)
     assert kept(found)[:2] == [("b-1", 2, 2, True), ("b-1", 3, 3, True)]
     assert kept(found)[2:] == [("b-1", 4, 4, True), ("b-1", 5, 6, False)]
-    assert found.take_losses() == (1, 0)
+    assert found.take_losses() == (1, 0, 0)
     assert total(found) == 5
 
 
@@ -73,7 +73,7 @@ def test_lives_are_not_merged_with_each_other(tmp_path: Path) -> None:
         for number in range(1, 4):
             found.add(window(number, boot_id=f"b-{life}"), sent=False)
     assert kept(found) == [("b-1", 1, 3, False), ("b-2", 1, 3, False)]
-    assert found.take_losses() == (3, 0)
+    assert found.take_losses() == (3, 0, 0)
 
 
 @pytest.mark.parametrize("spoiled", ["cut", "flipped", "emptied", "other"])
@@ -97,7 +97,7 @@ def test_a_window_the_disk_changed_is_dropped_and_counted(
         first.payload(first.entries[0])
     again = spool(tmp_path)
     assert kept(again) == [("b-1", 2, 2, False)]
-    assert again.take_losses() == (0, 1)
+    assert again.take_losses() == (0, 1, 0)
     assert not path.exists()
 
 
@@ -121,7 +121,7 @@ def test_windows_of_other_bins_stay_apart(tmp_path: Path) -> None:
     assert len(found.entries) == 2
     found.add(window(3, histograms=3), sent=False)
     found.add(window(4, histograms=4), sent=False)
-    assert found.take_losses() == (1, 0)
+    assert found.take_losses() == (1, 0, 0)
     assert total(found) == 3
 
 

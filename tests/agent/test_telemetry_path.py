@@ -18,12 +18,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from edgekit.fleet.acknowledgements import Acknowledgements
 from edgekit.fleet.book import Book, Device
 from edgekit.telemetry.counts import BundleCounts
-from edgekit.telemetry.taken import messages
-from edgekit.telemetry.window import Health
+from edgekit.telemetry.window import FORMAT, Health
+from edgekit.wire import Topics
 from edgekit_agent.config import Config
-from edgekit_agent.rules.backlog import Drop, Entry, Merge, relief
+from edgekit_agent.rules.backlog import MOST_IN_FLIGHT, Drop, Entry, Merge, relief
 from edgekit_agent.rules.state import Moment
 from edgekit_agent.storage import spool
 from edgekit_agent.storage.spool import Spool
@@ -31,6 +32,7 @@ from edgekit_agent.supervision.attendant import Stats
 from edgekit_agent.supervision.telemetry import Telemetry
 from tests.agent.test_report import configuration
 
+TOPICS = Topics(fleet="demo")
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
 LOSS, DUPLICATION = 0.3, 0.2
@@ -53,6 +55,20 @@ class Channel:
         self._world.put(self._world.to_fleet, payload)
 
 
+class Way:
+    """The other direction: what the fleet answers."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+
+    def publish(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False
+    ) -> None:
+        assert topic.endswith("/taken")
+        assert (qos, retain) == (1, False)
+        self._world.put(self._world.to_device, payload)
+
+
 class World:
     """One device, one fleet, and what lies between them."""
 
@@ -68,6 +84,10 @@ class World:
         self.made: dict[tuple[str, int], int] = {}  # requests of every window
         self.given_up: set[tuple[str, int]] = set()  # windows for which there was no room
         self.lives = 0
+        self.name = config.device  # as the device calls itself
+        self.foreign: set[tuple[str, int]] = set()  # windows made under another name
+        self.answers = Acknowledgements()
+        self.fleet_reads = FORMAT
         self.folder = folder / "telemetry"
         self.book = Book(folder / "fleet.db")
         self.book.enroll(
@@ -93,7 +113,8 @@ class World:
         self.lives += 1
         self.spool = Spool(self.folder, most_bytes=self.config.telemetry_spool_bytes)
         channel = Channel(self)
-        self.device = Telemetry(self.config, channel, self.spool, f"b-{self.lives}")  # type: ignore[arg-type]  # all it uses
+        config = replace(self.config, device=self.name)
+        self.device = Telemetry(config, channel, self.spool, f"b-{self.lives}")  # type: ignore[arg-type]  # all it uses
         self.device.begin(self.at)
         if self.online:
             self.device.connected(self.at)
@@ -106,6 +127,12 @@ class World:
     def stop(self) -> None:
         """End orderly: the worker tells the last, then all starts again."""
         self.checkpoint()
+        self.start()
+
+    def rename(self, name: str) -> None:
+        """End orderly; from now on the device goes by another name."""
+        self.checkpoint()
+        self.name = name
         self.start()
 
     def count(self, requests: int) -> None:
@@ -124,6 +151,8 @@ class World:
         with patch.object(spool, "relief", self._relief):
             window = self.device.counted(stats, Health(), self.at)
         self.made[window.boot_id, window.first] = self.waiting
+        if self.name != self.config.device:
+            self.foreign.add((window.boot_id, window.first))
         self.waiting = 0
 
     def _relief(
@@ -159,18 +188,22 @@ class World:
     def deliver(self) -> None:
         """Let some of what is under way arrive; the rest arrives later."""
         for _ in range(self.random.randint(0, len(self.to_fleet))):
-            heard = self.book.hear_telemetry("pi-7", self.to_fleet.pop(), self.utc)
+            with patch("edgekit.telemetry.window.FORMAT", self.fleet_reads):
+                heard = self.book.hear_telemetry("pi-7", self.to_fleet.pop(), self.utc)
             assert heard is not None, self.book.garbage()
-            if heard.kept:
-                ranges = [(heard.window.first, heard.window.last)]
-                for message in messages(heard.window.boot_id, ranges):
-                    self.put(self.to_device, message.encode())
+            self.answers.note(heard, self.now_s)
+        self.answers.send(Way(self), TOPICS)  # type: ignore[arg-type]  # all it uses
         for _ in range(self.random.randint(0, len(self.to_device))):
             self.device.taken(self.to_device.pop())
 
+    def update_fleet(self) -> None:
+        """Open the book with an edgekit that reads what the device writes."""
+        self.fleet_reads = FORMAT
+        self.book = Book(self.folder.parent / "fleet.db")
+
     def settle(self) -> None:
         """Let it run until the device has nothing left to tell."""
-        self.stop()  # what is still open is then as long as it gets
+        self.rename(self.config.device)  # what is still open is then as long as it gets
         self.connect(online=True)
         for _ in range(60 * 24 * 6):
             if not self.spool.entries:
@@ -182,8 +215,8 @@ class World:
 
     @property
     def kept(self) -> int:
-        """How many requests the device made windows of."""
-        return sum(self.made.values())
+        """How many requests the device made windows of, under the name that counts."""
+        return sum(self.made[one] for one in self.made.keys() - self.foreign)
 
     @property
     def told(self) -> int:
@@ -195,7 +228,9 @@ class World:
             assert known.isdisjoint(covered)
             known |= covered
             requests = sum(bundle.requests for bundle in one.bundles)
-            assert requests == sum(self.made[number] for number in covered)
+            counts = covered - self.foreign
+            assert requests == sum(self.made[number] for number in counts)
+            assert one.refused == len(covered & self.foreign)
             assert all(b.inputs == ((requests, 2 * requests, 0),) for b in one.bundles)
             total += requests
         assert self.made.keys() - known <= self.given_up
@@ -213,13 +248,19 @@ steps = st.lists(
         st.tuples(st.just("count"), st.integers(1, 500)),
         st.tuples(st.just("minutes"), st.integers(1, 30)),
         st.tuples(st.just("hours"), st.integers(1, 48)),
-        st.tuples(st.sampled_from(["kill", "stop", "online", "offline"]), st.just(0)),
+        st.tuples(
+            st.sampled_from(["kill", "stop", "online", "offline", "rename"]), st.just(0)
+        ),
     ),
     max_size=30,
 )
 FORTNIGHT = [("count", 3), ("hours", 14 * 24), ("online", 0), ("count", 2), ("minutes", 9)]
 # Sent, killed before the answer, and then so long offline that the spool is full.
 FORGETFUL = [("online", 0), ("minutes", 6), ("offline", 0), ("kill", 0), ("hours", 60)]
+
+
+# A day's windows under a name that the fleet does not take, and then under its own.
+RENAMED = [("rename", 0), ("minutes", 30), ("rename", 0), ("minutes", 30), ("online", 0)]
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -230,6 +271,13 @@ FORGETFUL = [("online", 0), ("minutes", 6), ("offline", 0), ("kill", 0), ("hours
     interval_s=600,
     kb_a_day=64,
     spool_kb=128,
+)
+@example(
+    todo=[*RENAMED, ("minutes", 3), ("kill", 0), ("minutes", 9)],
+    seed=3,
+    interval_s=60,
+    kb_a_day=4096,
+    spool_kb=1024,
 )
 @example(todo=FORGETFUL, seed=5, interval_s=60, kb_a_day=4096, spool_kb=128)
 @given(
@@ -260,13 +308,18 @@ def test_totals_are_what_was_counted_and_nothing_counts_twice(
                     found.kill()
                 case "stop":
                     found.stop()
+                case "rename":
+                    found.rename("pi-6" if found.name == "pi-7" else "pi-7")
                 case _:
                     found.connect(online=what == "online")
         found.settle()
         told = found.told
         if not found.given_up:
             assert told == found.kept
-        assert found.book.garbage() == ()
+            refused = [one.refused for one in found.book.losses()]
+            assert sum(refused) == len(found.foreign)
+        strange = {one.reason for one in found.book.garbage()}
+        assert strange <= {"telemetry: counts as device pi-6"}
 
 
 @pytest.mark.slow
@@ -280,7 +333,7 @@ def test_two_weeks_offline_of_every_minute_are_told_to_the_last_count() -> None:
         assert spans[0] > 5 * spans[-1]
         found.settle()
         assert found.told == found.kept == 14 * 24 * 12 * 7
-        assert found.spool.take_losses() == (0, 0)
+        assert found.spool.take_losses() == (0, 0, 0)
 
 
 @pytest.mark.slow
@@ -352,3 +405,43 @@ def test_a_stranger_who_says_taken_costs_telemetry_that_was_sent_and_no_other() 
         for message in (b"", b"{}", b'{"boot_id":"b-1","windows":[[1,99999]]}'):
             found.device.taken(message)
         assert len(found.spool.entries) == 1, "it was never sent"
+
+
+def test_windows_that_a_fleet_never_counts_do_not_hold_up_the_others() -> None:
+    with world() as found:
+        found.rename("pi-6")
+        for _ in range(12):
+            found.count(5)
+            found.pass_time(MINUTE_S)
+        found.rename("pi-7")
+        found.connect(online=True)
+        for _ in range(60):
+            found.count(1)
+            found.pass_time(MINUTE_S)
+        told = [one.window for one in found.book.windows("pi-7")]
+        assert sum(b.requests for one in told for b in one.bundles) > 0, "held up"
+        found.settle()
+        assert found.told == found.kept == 60
+        (lost,) = found.book.losses()
+        assert (lost.device, lost.refused) == ("pi-7", len(found.foreign))
+
+
+def test_windows_too_new_for_the_fleet_count_once_it_is_updated() -> None:
+    with world() as found:
+        found.fleet_reads = FORMAT - 1
+        for _ in range(20):
+            found.count(2)
+            found.pass_time(MINUTE_S)
+        found.connect(online=True)
+        for _ in range(60):
+            found.pass_time(MINUTE_S)
+        assert list(found.book.windows("pi-7")) == []
+        (waiting,) = found.book.losses()
+        assert waiting.unread > MOST_IN_FLIGHT
+        assert (waiting.dropped, waiting.corrupt, waiting.refused) == (0, 0, 0)
+
+        found.update_fleet()
+        assert list(found.book.windows("pi-7")), "counted as soon as the book is opened"
+        found.settle()
+        assert found.told == found.kept == 40
+        assert (found.book.losses(), found.book.garbage()) == ((), ())

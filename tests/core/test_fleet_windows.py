@@ -1,21 +1,26 @@
 """Telemetry windows in fleet.db: taken once, acknowledged, bounded, never lost."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgekit.errors import StoreError
+from edgekit.fleet import unread
 from edgekit.fleet import windows as fleet_windows
 from edgekit.fleet.book import Book, Device
+from edgekit.fleet.heard import Heard, Losses
 from edgekit.fleet.watch import Listener
 from edgekit.fleet.windows import ended
-from edgekit.telemetry.taken import Taken
-from edgekit.telemetry.window import Window
+from edgekit.telemetry import window as window_module
+from edgekit.telemetry.taken import Taken, digest
+from edgekit.telemetry.window import FORMAT, Window
 from edgekit.transport import Connected
 from edgekit.wire import Topics
 from tests.core.reports import counts, window
@@ -219,16 +224,95 @@ def test_what_is_kept_is_told_to_the_device_some_at_a_time(book: Book) -> None:
     assert told[0].windows == {(n, n) for n in range(1, 6)}
 
 
-def test_what_comes_again_is_told_again_and_what_is_refused_is_not(book: Book) -> None:
+def test_what_comes_again_is_told_again_and_what_never_counts_is_told_with_a_reason(
+    book: Book,
+) -> None:
     site = Site(book)
     heard = site.listener.follow(pause_s=0.1)
     next(heard)
     hear(book, window(first=1, last=3))
-    for payload in (window(first=2), window(first=3, last=4), b"garbage", window("pi-8")):
+    never = {
+        window(first=3, last=4): "telemetry: windows 3 to 4 of boot-1 overlap known ones",
+        b"garbage": "telemetry: not JSON: Expecting value: line 1 column 1 (char 0)",
+        window("pi-8"): "telemetry: counts as device pi-8",
+    }
+    for payload in (window(first=2), *never):
         site.device.publish(TOPICS.telemetry("pi-7"), payload)
     assert [next(heard) for _ in range(5)] == [False] * 5
     next(heard)
-    assert [one.windows for one in site.told()] == [{(2, 2)}]
+    taken, refused = site.told()
+    assert (set(taken.windows), dict(taken.refused)) == ({(2, 2)}, {})
+    assert refused.windows == set()
+    assert refused.refused == {digest(one): reason for one, reason in never.items()}
+
+
+def test_a_stranger_is_not_answered(book: Book) -> None:
+    site = Site(book)
+    site.device.subscribe(TOPICS.taken("eve"))
+    heard = site.listener.follow(pause_s=0.1)
+    next(heard)
+    for payload in (window("eve"), b"garbage"):
+        site.device.publish(TOPICS.telemetry("eve"), payload)
+    for _ in range(5):
+        next(heard)
+    assert hear_as_before(book, window("eve"), "eve") is None
+    assert site.told() == []
+    assert book.rows("SELECT * FROM unread") == []
+
+
+def hear_as_before(book: Book, payload: bytes, device: str = "pi-7") -> Heard | None:
+    """Hear a window as an edgekit does that is older than this device's."""
+    with patch.object(window_module, "FORMAT", FORMAT - 1):
+        return book.hear_telemetry(device, payload, NOW)
+
+
+def test_a_window_of_a_newer_format_is_put_by_and_counts_once(tmp_path: Path) -> None:
+    tomorrow = window(bundles=[counts(requests=7)])
+    foreign, overlapping = window("pi-8"), window(first=4, last=6)
+    with opened(tmp_path) as book:
+        hear(book, window(first=5))
+        for payload in (tomorrow, foreign, overlapping, tomorrow):
+            heard = hear_as_before(book, payload)
+            assert heard is not None
+            assert (heard.kept, heard.window, heard.refused) == (True, None, "")
+        assert requests(book) == 10
+        assert book.losses() == (Losses(device="pi-7", unread=3),)
+    with (
+        patch.object(fleet_windows, "FORMAT", FORMAT - 1),
+        opened(tmp_path) as still_older,
+    ):
+        assert still_older.losses() == (Losses(device="pi-7", unread=3),)
+    for _ in range(2):
+        with opened(tmp_path) as newer:
+            assert requests(newer) == 17
+            assert newer.losses() == (Losses(device="pi-7", refused=2),)
+            assert not hear(newer, tomorrow), "known by now"
+
+
+def test_windows_put_by_cannot_fill_the_disk(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unread, "MOST_UNREAD", 2)
+    kept = [hear_as_before(book, window(first=number)) for number in (1, 2, 3, 1)]
+    assert [one and one.kept for one in kept] == [True, True, False, True]
+    assert not any(one and one.refused for one in kept), "the third waits on its device"
+
+
+def test_a_loss_that_a_device_tells_is_counted_once(book: Book) -> None:
+    told = replace(Window.decode(window(first=2)), dropped=3, corrupt=1, refused=2)
+    for payload in (window(first=1), told.encode(), told.encode()):
+        hear(book, payload)
+    assert book.losses() == (Losses(device="pi-7", dropped=3, corrupt=1, refused=2),)
+
+
+def test_the_word_that_a_window_is_lost_and_the_window_count_as_one(book: Book) -> None:
+    """A refusal and a window crossed: whichever comes first stands, once."""
+    payload = window(first=3, last=5)
+    word = Window.decode(payload).lost("pi-7")
+    assert (word.is_loss, word.refused, Window.decode(word.encode())) == (True, 3, word)
+    assert hear(book, payload)
+    assert not hear(book, word.encode())
+    assert (requests(book), book.losses()) == (10, ())
 
 
 def test_nothing_is_told_that_is_not_on_the_disk(

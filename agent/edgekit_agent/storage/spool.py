@@ -41,10 +41,18 @@ class _TooLongError(Exception):
     """Two windows do not fit one message, or have different bins."""
 
 
+class Losses(NamedTuple):
+    """Windows that never count: for want of room, for the disk, by the fleet's word."""
+
+    dropped: int = 0
+    corrupt: int = 0
+    refused: int = 0
+
+
 class Spool:
     """The windows in one folder, in order. Used by one thread; raises StoreError.
 
-    `dropped` and `corrupt` count what was lost since they were last taken.
+    `dropped`, `corrupt` and `refused` count what was lost since they were last taken.
     """
 
     def __init__(self, folder: Path, *, most_bytes: int) -> None:
@@ -56,6 +64,7 @@ class Spool:
         self._unsynced = False
         self.dropped = 0
         self.corrupt = 0
+        self.refused = 0
 
     @property
     def entries(self) -> tuple[Entry, ...]:
@@ -121,10 +130,28 @@ class Spool:
         self.corrupt += entry.span
         self.remove(entry)
 
-    def take_losses(self) -> tuple[int, int]:
-        """Return how many windows were dropped and corrupt, and count anew."""
-        losses = (self.dropped, self.corrupt)
-        self.dropped = self.corrupt = 0
+    def refuse(self, entry: Entry, device: str) -> None:
+        """Put the word that a window is lost in its place: the fleet never counts it.
+
+        That survives a power cut, and is sent like any window. Where it is refused, too,
+        it is forgotten, and counted.
+        """
+        window = _decoded(self.payload(entry), self._path(entry))
+        if window.is_loss:
+            self.refused += entry.span
+            self.remove(entry)
+            return
+        word = window.lost(device)
+        payload = word.encode()
+        told = _entry(entry.number, word, payload, sent=False)
+        self._write(told, payload)
+        self._entries[self._entries.index(entry)] = told
+        _unlink(self._path(entry))  # one that comes back is found to be covered
+
+    def take_losses(self) -> Losses:
+        """Return how many windows were lost, and count anew."""
+        losses = Losses(self.dropped, self.corrupt, self.refused)
+        self.dropped = self.corrupt = self.refused = 0
         return losses
 
     def _find(self, path: Path) -> None:

@@ -9,7 +9,7 @@ import logging
 from dataclasses import replace
 
 from edgekit.errors import StoreError, TransportError
-from edgekit.telemetry.taken import Taken
+from edgekit.telemetry.taken import Taken, digest
 from edgekit.telemetry.window import Health, Window
 from edgekit.transport import Transport
 from edgekit.wire import Topics
@@ -77,7 +77,7 @@ class Telemetry:
     def counted(self, stats: Stats, health: Health, at: Moment) -> Window:
         """Keep what was counted since the last time; return it as a window."""
         self._sealed += 1
-        dropped, corrupt = self._spool.take_losses()
+        lost = self._spool.take_losses()
         window = Window(
             device=self._config.device,
             boot_id=self._boot_id,
@@ -86,8 +86,9 @@ class Telemetry:
             start=self._start,
             end=at.utc,
             health=health,
-            dropped=dropped,
-            corrupt=corrupt,
+            dropped=lost.dropped,
+            corrupt=lost.corrupt,
+            refused=lost.refused,
             bundles=tuple(sorted(stats.bundles, key=lambda one: (one.model, one.sha256))),
         )
         self._start = at.utc
@@ -117,7 +118,10 @@ class Telemetry:
         self._connected = False
 
     def taken(self, payload: bytes) -> None:
-        """Forget what the fleet has. Whoever lies about it costs telemetry, no model."""
+        """Forget what the fleet has, and what it says that it can never count.
+
+        Whoever lies about it costs telemetry, no model.
+        """
         try:
             taken = Taken.decode(payload)
         except TransportError as error:
@@ -126,9 +130,26 @@ class Telemetry:
             log.log(level, "refused, message %d of this kind: %s", self._garbage, error)
             return
         for entry in self._spool.entries:
-            if entry.sent and _in(entry, taken):
+            if entry.sent:
+                self._answer(entry, taken)
+
+    def _answer(self, entry: Entry, taken: Taken) -> None:
+        """Forget a window that the fleet has; of one that it refuses, keep the word."""
+        try:
+            sha256 = digest(self._spool.payload(entry)) if taken.by_digest else ""
+            if _in(entry, taken) or sha256 in taken.unread:
                 self._spool.remove(entry)
-                self._deliveries.pop(entry.number, None)
+            elif sha256 in taken.refused:
+                self._spool.refuse(entry, self._config.device)
+                which = f"windows {entry.first} to {entry.last} of {entry.boot_id}"
+                reason = taken.refused[sha256]
+                log.warning("telemetry: %s never count in the fleet: %s", which, reason)
+            else:
+                return
+        except StoreError as error:  # it is sent, and answered, again
+            log.warning("telemetry: %s", error)
+            return
+        self._deliveries.pop(entry.number, None)
 
     def _keep(self, window: Window, at: Moment) -> None:
         if self._unwritten is not None:
