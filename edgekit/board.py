@@ -116,9 +116,6 @@ def parse(text: str, *, subject: str) -> Board:
     table = read_toml(text, subject=subject, error=BoardError)
     refuse_unknown(table, Board.__dataclass_fields__, subject=subject, error=BoardError)
     reader = Reader(table=table, subject=subject, error=BoardError)
-    arch = reader.text("arch")
-    if arch not in ARCHES:
-        reader.fail("arch", f"one of {', '.join(ARCHES)}")
     speed = reader.number("speed")
     if speed <= 0:
         reader.fail("speed", "a number above 0")
@@ -130,7 +127,7 @@ def parse(text: str, *, subject: str) -> Board:
     board = Board(
         name=reader.text("name"),
         title=reader.text("title"),
-        arch=arch,
+        arch=reader.one_of("arch", ARCHES),
         cpu=reader.text("cpu"),
         isa=reader.texts("isa"),
         cores=reader.integer("cores", least=1),

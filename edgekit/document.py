@@ -85,11 +85,22 @@ class Reader:
         """Raise the error for `key`, saying what is expected there."""
         raise self.error(f"{self.subject}: {key}: {expected} is expected")
 
+    def has(self, key: str) -> bool:
+        """Tell whether the key is there, and not null."""
+        return self.table.get(key) is not None
+
     def text(self, key: str, default: str | None = None) -> str:
         """Return a string."""
         value = self.table.get(key, default)
         if not isinstance(value, str):
             self.fail(key, "a text")
+        return value
+
+    def one_of(self, key: str, allowed: Iterable[str], default: str | None = None) -> str:
+        """Return one of these texts."""
+        value, known = self.text(key, default), tuple(allowed)
+        if value not in known:
+            self.fail(key, f"one of {', '.join(known)}")
         return value
 
     def integer(

@@ -43,7 +43,6 @@ class Figures:
 
 def figures_from(reader: Reader) -> Figures:
     """Read what to_table wrote, from a record, a proof's line or a report."""
-    shadow = None if reader.table.get("shadow") is None else reader.child("shadow")
     return Figures(
         sha256=reader.sha256("sha256"),
         rows=reader.integer("rows"),
@@ -52,16 +51,15 @@ def figures_from(reader: Reader) -> Figures:
         one_row_p50_us=reader.integer("one_row_p50_us"),
         one_row_p95_us=reader.integer("one_row_p95_us"),
         peak_rss_bytes=reader.integer("peak_rss_bytes"),
-        shadow=_shadow_from(shadow) if shadow else None,
+        shadow=_shadow_from(reader.child("shadow")) if reader.has("shadow") else None,
     )
 
 
 def _shadow_from(reader: Reader) -> ShadowFigures:
-    absent = reader.table.get("difference") is None
     return ShadowFigures(
         rows=reader.integer("rows"),
         agreed=reader.integer("agreed"),
         failed=reader.integer("failed"),
-        difference=None if absent else reader.number("difference"),
+        difference=reader.number("difference") if reader.has("difference") else None,
         labels=reader.flag("labels"),
     )

@@ -305,7 +305,7 @@ def read_signature(reader: Reader) -> Signature:
     """Read what `signature_document` wrote, or raise the reader's error."""
 
     def listed(key: str) -> list[dict[str, object]] | None:
-        if reader.table.get(key) is None:
+        if not reader.has(key):
             return None
         return [dict(entry.table) for entry in reader.children(key)]
 
@@ -377,13 +377,10 @@ def _tensor_input(reader: Reader) -> TensorInput:
 
 
 def _tensor_output(reader: Reader) -> TensorOutput:
-    role = reader.text("role")
-    if role not in {known.value for known in OutputRole}:
-        reader.fail("role", f"one of {', '.join(OutputRole)}")
     return TensorOutput(
         name=reader.text("name"),
         tensor=reader.text("tensor"),
-        role=OutputRole(role),
+        role=OutputRole(reader.one_of("role", OutputRole)),
         dtype=reader.text("dtype"),
         shape=_shape(reader),
     )

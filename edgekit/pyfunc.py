@@ -73,14 +73,12 @@ def _load_pyfunc(path: str) -> EdgeModel:
     manifest = Manifest.from_json(_read(folder / MANIFEST_NAME))
     document = Reader.from_json(_read(folder / MLMODEL), subject=MLMODEL, error=ConfigError)
     ours = document.child("flavors").child(FLAVOR)
-    form = ours.text("answers")
-    if form not in {known.value for known in Form}:
-        ours.fail("answers", f"one of {', '.join(Form)}")
+    form = Form(ours.one_of("answers", Form))
     session = Session.load(folder / MODEL_NAME, manifest.runtime)
     text_dtype = ours.text("text_dtype", "")
     if not _TEXTS.fullmatch(text_dtype):
         ours.fail("text_dtype", "a width of texts like <U6, or nothing")
-    return EdgeModel(session, manifest.binding, Form(form), text_dtype)
+    return EdgeModel(session, manifest.binding, form, text_dtype)
 
 
 def table(binding: Binding, data: Rows) -> Table:

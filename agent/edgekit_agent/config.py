@@ -184,12 +184,12 @@ def parse(text: str, *, subject: str) -> Config:
         arch=reader.text("arch", ""),
         state_dir=_folder(reader, "state_dir", "/var/lib/edgekit"),
         runtime_dir=_runtime_dir(reader),
-        enforcement=_enforcement(reader),
+        enforcement=reader.one_of("enforcement", ENFORCEMENTS, ENFORCEMENTS[0]),
         telemetry_interval_s=reader.integer(
             "telemetry_interval_s", 60, least=1, most=86_400
         ),
         root=_root(reader),
-        staleness=_staleness(reader),
+        staleness=Staleness(reader.one_of("staleness", Staleness, Staleness.REFUSE)),
         broker=BrokerAddress.from_table(broker.table, subject=broker.subject),
         limits=_limits(reader.child("limits")),
         hooks=_hooks(reader.child("hooks", optional=True)),
@@ -264,20 +264,6 @@ def _runtime_dir(reader: Reader) -> Path:
     return folder
 
 
-def _enforcement(reader: Reader) -> str:
-    value = reader.text("enforcement", ENFORCEMENTS[0])
-    if value not in ENFORCEMENTS:
-        reader.fail("enforcement", f"one of {', '.join(ENFORCEMENTS)}")
-    return value
-
-
-def _staleness(reader: Reader) -> Staleness:
-    value = reader.text("staleness", Staleness.REFUSE.value)
-    if value not in set(Staleness):
-        reader.fail("staleness", f"one of {', '.join(Staleness)}")
-    return Staleness(value)
-
-
 def _limits(reader: Reader) -> Limits:
     known = {"model_ram_mb", "model_flash_mb"}
     refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
@@ -294,15 +280,8 @@ def _serving(reader: Reader) -> Serving:
     return Serving(
         port=reader.integer("port", least=1, most=65_535) if has_port else None,
         mqtt=reader.flag("mqtt", default=False),
-        process=_place(reader),
+        process=Place(reader.one_of("process", Place, Place.OWN)),
     )
-
-
-def _place(reader: Reader) -> Place:
-    value = reader.text("process", Place.OWN.value)
-    if value not in set(Place):
-        reader.fail("process", f"one of {', '.join(Place)}")
-    return Place(value)
 
 
 def _hooks(reader: Reader) -> Hooks:

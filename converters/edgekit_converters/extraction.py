@@ -100,9 +100,6 @@ def load(folder: Path) -> Extraction:
     """Read what `save` wrote; ConversionError for anything missing or unreadable."""
     reference = tables.load(folder / REFERENCE)
     native = _read(folder / NATIVE)
-    task = native.text("task")
-    if task not in {known.value for known in Task}:
-        native.fail("task", f"one of {', '.join(Task)}")
     return Extraction(
         model=_bytes(folder / MODEL),
         binding=read_binding(_read(folder / BINDING)),
@@ -110,7 +107,7 @@ def load(folder: Path) -> Extraction:
         samples=tables.load(folder / SAMPLES),
         original=_predictions(reference),
         labels=reference.get(_LABELS),
-        task=Task(task),
+        task=Task(native.one_of("task", Task)),
         framework=native.text("framework"),
         predict=native.text("predict"),
         source_bytes=native.integer("source_bytes"),

@@ -56,7 +56,6 @@ class Order:
     def from_json(cls, data: bytes) -> "Order":
         """Decode in the child, or raise ConversionError."""
         reader = Reader.from_json(data, subject="order", error=ConversionError)
-        samples = reader.table.get("samples")
         return cls(
             model=Path(reader.text("model")),
             out=Path(reader.text("out")),
@@ -65,9 +64,9 @@ class Order:
                 ml_opset=reader.integer("ml_opset"),
                 ir_version=reader.integer("ir_version"),
             ),
-            samples=None if samples is None else Path(reader.text("samples")),
-            target=None if reader.table.get("target") is None else reader.text("target"),
-            group=None if reader.table.get("group") is None else reader.text("group"),
+            samples=Path(reader.text("samples")) if reader.has("samples") else None,
+            target=reader.text("target") if reader.has("target") else None,
+            group=reader.text("group") if reader.has("group") else None,
             trust_pickle=reader.flag("trust_pickle"),
         )
 

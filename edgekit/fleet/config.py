@@ -208,13 +208,10 @@ def _release(reader: Reader) -> ReleaseSettings:
 def _model(reader: Reader, folder: Path) -> ModelSettings:
     known = ModelSettings.__dataclass_fields__
     refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
-    metric = reader.text("metric", AUTO)
-    if metric not in METRICS:
-        reader.fail("metric", f"one of {', '.join(METRICS)}")
     return ModelSettings(
         samples=folder / reader.text("samples") if "samples" in reader.table else None,
         target=reader.text("target") if "target" in reader.table else None,
-        metric=metric,
+        metric=reader.one_of("metric", METRICS, AUTO),
         score=reader.text("score", AUTO),
         group=reader.text("group") if "group" in reader.table else None,
         profile=reader.flag("profile", default=True),

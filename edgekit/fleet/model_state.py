@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from edgekit.document import Reader
 from edgekit.figures import Figures, figures_from
-from edgekit.fleet.words import line, text
+from edgekit.fleet.words import line, optional_text, text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,20 +74,19 @@ class ModelState:
 
 def model_state(reader: Reader) -> ModelState:
     """Read the state of one model, or raise the reader's error."""
-    rollout = reader.table.get("rollout")
     return ModelState(
         model=text(reader, "model"),
         stage=text(reader, "stage"),
         phase=text(reader, "phase"),
-        rollout=None if rollout is None else reader.integer("rollout"),
+        rollout=_optional_integer(reader, "rollout"),
         current=_serving(reader, "current"),
         previous=_serving(reader, "previous"),
         candidate=_serving(reader, "candidate"),
         attempts=reader.integer("attempts", 0),
         trouble=_trouble(reader),
-        loaded=None if _absent(reader, "loaded") else reader.flag("loaded"),
-        hook=None if _absent(reader, "hook") else _hook(reader.child("hook")),
-        proof=None if _absent(reader, "proof") else figures_from(reader.child("proof")),
+        loaded=reader.flag("loaded") if reader.has("loaded") else None,
+        hook=_hook(reader.child("hook")) if reader.has("hook") else None,
+        proof=figures_from(reader.child("proof")) if reader.has("proof") else None,
         pace_us=_optional_integer(reader, "pace_us"),
         pause_ms=_optional_integer(reader, "pause_ms"),
         refused=tuple(map(_refused, reader.children("refused", optional=True))),
@@ -95,20 +94,19 @@ def model_state(reader: Reader) -> ModelState:
 
 
 def _serving(reader: Reader, key: str) -> Serving | None:
-    if reader.table.get(key) is None:
+    if not reader.has(key):
         return None
     inner = reader.child(key)
-    since = inner.table.get("since")
     return Serving(
         version=text(inner, "version"),
         flavor=text(inner, "flavor"),
         sha256=inner.sha256("sha256"),
-        since="" if since is None else text(inner, "since"),
+        since=optional_text(inner, "since"),
     )
 
 
 def _trouble(reader: Reader) -> Trouble | None:
-    if reader.table.get("trouble") is None:
+    if not reader.has("trouble"):
         return None
     inner = reader.child("trouble")
     return Trouble(
@@ -138,9 +136,5 @@ def _refused(reader: Reader) -> Refused:
     )
 
 
-def _absent(reader: Reader, key: str) -> bool:
-    return reader.table.get(key) is None
-
-
 def _optional_integer(reader: Reader, key: str) -> int | None:
-    return None if _absent(reader, key) else reader.integer(key)
+    return reader.integer(key) if reader.has(key) else None

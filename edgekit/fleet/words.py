@@ -30,7 +30,7 @@ def text(reader: Reader, key: str, default: str | None = None) -> str:
 
 def optional_text(reader: Reader, key: str) -> str:
     """Return a text, "" where there is none."""
-    return "" if reader.table.get(key) is None else text(reader, key)
+    return text(reader, key) if reader.has(key) else ""
 
 
 def line(reader: Reader, key: str) -> str:

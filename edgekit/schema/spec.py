@@ -82,7 +82,7 @@ def _refuse_mixed_names(names: list[object]) -> None:
 
 
 def _name(reader: Reader) -> str | None:
-    return None if reader.table.get("name") is None else reader.text("name")
+    return reader.text("name") if reader.has("name") else None
 
 
 def _columns(readers: list[Reader]) -> tuple[ColumnSpec, ...]:

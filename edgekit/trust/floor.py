@@ -152,6 +152,6 @@ class Floor:
 
 
 def _optional_time(reader: Reader) -> datetime | None:
-    if reader.table.get("fresh_until") is None:
+    if not reader.has("fresh_until"):
         return None
     return parse_time(reader.text("fresh_until"), subject="floor: fresh_until")

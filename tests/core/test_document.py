@@ -119,3 +119,17 @@ def test_an_error_inside_says_where() -> None:
     read = reader(models=[{"name": "wine"}, {"name": 3}])
     with pytest.raises(ConfigError, match=r"^agent\.toml: models\[1\]: name: a text is"):
         read.children("models")[1].text("name")
+
+
+def test_a_choice_is_one_of_the_known_words() -> None:
+    assert reader(mode="strict").one_of("mode", ("strict", "off")) == "strict"
+    assert reader().one_of("mode", ("strict", "off"), "off") == "off"
+    with pytest.raises(
+        ConfigError, match=r"^agent\.toml: mode: one of strict, off is expected$"
+    ):
+        reader(mode="Strict").one_of("mode", ("strict", "off"))
+
+
+def test_null_is_as_good_as_nothing() -> None:
+    read = reader(there=0, null=None)
+    assert [read.has(key) for key in ("there", "null", "absent")] == [True, False, False]

@@ -6,7 +6,6 @@ edgekit_agent.storage.store keeps it. docs/formats/device-state.md is its page.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import StoreError
@@ -16,7 +15,6 @@ from edgekit_agent.rules.hook import Answer, Hook, HookRun
 FORMAT = 1
 MAX_REASON_CHARS = 500
 MAX_REFUSED = 8  # the last ones: a pointer offers a few flavors
-E = TypeVar("E", bound=StrEnum)
 
 
 class Phase(StrEnum):
@@ -206,7 +204,7 @@ class Record:
         record = cls(
             model=reader.text("model"),
             stage=reader.text("stage"),
-            phase=_member(reader, "phase", Phase),
+            phase=Phase(reader.one_of("phase", Phase)),
             current=_release(reader, "current"),
             previous=_release(reader, "previous"),
             candidate=_release(reader, "candidate"),
@@ -248,13 +246,13 @@ def _attempt_table(attempt: Attempt) -> dict[str, object]:
 
 
 def _release(reader: Reader, key: str) -> Release | None:
-    if reader.table.get(key) is None:
+    if not reader.has(key):
         return None
     return release_from(reader.child(key))
 
 
 def _attempt(reader: Reader) -> Attempt | None:
-    if reader.table.get("attempt") is None:
+    if not reader.has("attempt"):
         return None
     inner = reader.child("attempt")
     return Attempt(
@@ -267,11 +265,11 @@ def _attempt(reader: Reader) -> Attempt | None:
 
 
 def _trouble(reader: Reader, key: str) -> Trouble | None:
-    if reader.table.get(key) is None:
+    if not reader.has(key):
         return None
     inner = reader.child(key)
     return Trouble(
-        kind=_member(inner, "kind", TroubleKind),
+        kind=TroubleKind(inner.one_of("kind", TroubleKind)),
         error=inner.text("error"),
         reason=inner.text("reason"),
         at=inner.text("at"),
@@ -281,12 +279,12 @@ def _trouble(reader: Reader, key: str) -> Trouble | None:
 
 
 def _hook(reader: Reader) -> HookRun | None:
-    if reader.table.get("hook") is None:
+    if not reader.has("hook"):
         return None
     inner = reader.child("hook")
     return HookRun(
-        hook=_member(inner, "hook", Hook),
-        answer=_member(inner, "answer", Answer),
+        hook=Hook(inner.one_of("hook", Hook)),
+        answer=Answer(inner.one_of("answer", Answer)),
         output=inner.text("output"),
         took_ms=inner.integer("took_ms"),
         at=inner.text("at"),
@@ -294,9 +292,7 @@ def _hook(reader: Reader) -> HookRun | None:
 
 
 def _proof(reader: Reader) -> Figures | None:
-    return (
-        None if reader.table.get("proof") is None else figures_from(reader.child("proof"))
-    )
+    return figures_from(reader.child("proof")) if reader.has("proof") else None
 
 
 def _refusal(reader: Reader) -> Refusal:
@@ -308,16 +304,9 @@ def _refusal(reader: Reader) -> Refusal:
     )
 
 
-def _member(reader: Reader, key: str, kind: type[E]) -> E:
-    value = reader.text(key)
-    if value not in {member.value for member in kind}:
-        reader.fail(key, f"one of {', '.join(kind)}")
-    return kind(value)
-
-
 def _optional_integer(reader: Reader, key: str) -> int | None:
-    return None if reader.table.get(key) is None else reader.integer(key)
+    return reader.integer(key) if reader.has(key) else None
 
 
 def _optional_text(reader: Reader, key: str) -> str | None:
-    return None if reader.table.get(key) is None else reader.text(key)
+    return reader.text(key) if reader.has(key) else None

@@ -211,13 +211,11 @@ def hook_meaning(job: Job, said: Reader | str) -> Meaning:
             hook=job.hook, sha256=job.sha256, answer=Answer.BROKE, reason=reason
         )
         return Meaning(broke)
-    if said.text("answer") not in {answer.value for answer in Answer}:
-        said.fail("answer", f"one of {', '.join(Answer)}")
     return Meaning(
         HookAnswered(
             hook=job.hook,
             sha256=job.sha256,
-            answer=Answer(said.text("answer")),
+            answer=Answer(said.one_of("answer", Answer)),
             reason=said.text("reason"),
             again_s=said.integer("again_s"),
             output=said.text("output"),
