@@ -59,6 +59,9 @@ class People:
     def keys(self, role: str) -> RoleKeys:
         return next(s.keys for s in self.repository().roles() if s.role == role)
 
+    def version(self, role: str) -> int:
+        return next(s.version for s in self.repository().roles() if s.role == role)
+
     def contents(self) -> dict[str, bytes]:
         """Every file of the fleet's folder, as it is."""
         files = (path for path in self.fleet.rglob("*") if path.is_file())

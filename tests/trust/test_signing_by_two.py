@@ -17,6 +17,7 @@ from edgekit.fleet.folder import FleetFolder
 from edgekit.trust.proposal import MAX_BYTES, Proposal
 from tests.core.commands import fleet_in, run
 from tests.core.workshop import FakeConverter, FakeRegistry
+from tests.power import torn_writes
 
 pytestmark = pytest.mark.slow  # makes keys: each takes a fifth of a second on purpose
 
@@ -198,6 +199,64 @@ def test_a_withdrawal_by_two_is_pending_until_both_have_signed(two: Two) -> None
     assert told.stdout == "published; no stage runs anything else than before\n"
     records = FleetFolder(path=two.fleet).repository().records()
     assert [record.version for record in records] == ["4"]
+
+
+def test_a_forged_signature_neither_counts_nor_hinders(two: Two) -> None:
+    """Nor does it reach the ledger, as if Bob had signed before he has."""
+    file = two.release("3")
+    document = json.loads(file.read_bytes())
+    stage = document["roles"]["stage-production"]
+    keyids = next(
+        state.keys.keyids
+        for state in FleetFolder(path=two.fleet).repository().roles()
+        if state.role == "stage-production"
+    )
+    stage["signatures"] += [
+        {"keyid": k, "sig": "00" * 64} for k in (*keyids[1:], "ab" * 32)
+    ]
+    file.write_text(json.dumps(document))
+    assert "1 of 2 signatures" in two.publish(file).stderr
+    assert two.sign(file).exit_code == 0
+    assert two.publish(file).exit_code == 0
+    with FleetFolder(path=two.fleet).ledger() as ledger:
+        (entry,) = ledger.entries(stage="production", model="wine")
+    assert sorted(entry.signers["stage-production"]) == sorted(keyids)
+
+
+def test_a_release_that_is_made_again_keeps_the_signatures_it_has(two: Two) -> None:
+    file = two.release("3")
+    assert two.sign(file).exit_code == 0
+    before = file.read_bytes()
+    told = two.ada("release", "models:/wine/3", "--stage=production")
+    assert "it has all signatures: `edgekit publish`" in told.stdout
+    assert file.read_bytes() == before
+    assert two.publish(file).exit_code == 0
+    again = two.publish(file)
+    assert again.exit_code == 3
+    assert "published already; nothing is left to do" in again.stderr
+
+
+def test_a_publication_that_was_cut_short_is_finished_by_the_same_file(
+    two: Two, tmp_path: Path
+) -> None:
+    file = two.release("3")
+    two.sign(file)
+    whole = two.fleet
+
+    def publish(copy: Path) -> None:
+        result = run("publish", str(file), fleet=copy)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+
+    for number, copy in enumerate(torn_writes(whole, tmp_path / "torn", publish)):
+        if number % 3:
+            continue  # a third of the places: each costs the opening of a key
+        two.fleet = copy
+        assert two.runs() in {None, "3"}
+        publish(copy)
+        assert two.runs() == "3"
+        with FleetFolder(path=copy).ledger() as ledger:
+            assert len(ledger.entries(stage="production", model="wine")) == 1
 
 
 def _another_statement(document: Any) -> None:  # noqa: ANN401 - JSON

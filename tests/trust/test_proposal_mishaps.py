@@ -1,0 +1,330 @@
+"""Proposals in the wrong hands, at the wrong time or place, on a disk that gives up.
+
+Each is refused with a sentence and an exit code, and nothing is left half-done.
+"""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgekit import atomic
+from edgekit.trust.keys import public_key
+from tests.power import torn_writes
+from tests.trust.people import SECRET, People, run, running_fleet
+
+pytestmark = pytest.mark.slow  # makes keys: each takes a fifth of a second on purpose
+
+
+def for_bob(people: People) -> Path:
+    """A proposal that Ada and Bob must sign."""
+    public = people.makes("bob", "root")
+    return people.propose("add", "root", "--threshold=2", "--theirs", public)
+
+
+# --- the wrong folder, passphrase, fleet -------------------------------------------------
+
+
+def test_a_wrong_passphrase_signs_nothing(people: People) -> None:
+    file = for_bob(people)
+    before = file.read_bytes()
+    keys = f"--keys={people.folder / 'ada'}"
+    result = run("sign", file, keys, "--yes", secret="a guess")  # noqa: S106 - it is none
+    assert result.exit_code == 3
+    assert "root-1.pem: wrong passphrase, or the file is damaged" in result.stderr
+    assert file.read_bytes() == before
+
+
+def test_an_empty_folder_signs_nothing(people: People) -> None:
+    file = for_bob(people)
+    before = file.read_bytes()
+    result = people.sign("carol", file)
+    assert result.exit_code == 3
+    assert "none of the keys here can sign it; wanted is one of" in result.stderr
+    assert file.read_bytes() == before
+
+
+def test_a_file_that_is_no_proposal_and_one_that_is_not_there(people: People) -> None:
+    folder, keys = people.folder, f"--keys={people.folder / 'ada'}"
+    missing = run("sign", folder / "none.json", keys)
+    assert missing.exit_code == 3
+    assert "none.json: No such file or directory" in missing.stderr
+    for name in ("ada/root-1.pem", "fleet/repository/files/1.root.json"):
+        assert run("sign", folder / name, keys).exit_code == 7
+        assert run("publish", folder / name, "--fleet", people.fleet).exit_code == 7
+
+
+@pytest.mark.parametrize("name", ["theirs", "demo"])
+def test_a_proposal_of_another_fleet_is_not_published(people: People, name: str) -> None:
+    """Also of one with the same name, which was founded with other keys."""
+    folder = people.folder / "elsewhere"
+    running_fleet(folder / "template", name)
+    other = People(folder / "template", folder)
+    file = other.propose("renew", "models", "root")
+    assert other.sign("ada", file).exit_code == 0
+    before = people.contents()
+    result = people.publish(file)
+    assert result.exit_code == 3
+    if name == "theirs":
+        expected = "proposal: it is of the fleet theirs, one of the fleet demo is expected"
+    else:
+        expected = "root: the fleet has changed since this was proposed"
+    assert expected in result.stderr
+    assert people.contents() == before
+
+
+# --- the same file again, and an old one -------------------------------------------------
+
+
+def test_who_has_signed_is_told_so(people: People) -> None:
+    file = for_bob(people)
+    assert people.sign("ada", file).exit_code == 0
+    before = file.read_bytes()
+    result = people.sign("ada", file)
+    assert result.exit_code == 3
+    ada = people.keys("root").keyids[0][:8]
+    assert f"; {ada} has signed already" in result.stderr
+    assert file.read_bytes() == before
+
+
+def test_what_has_all_signatures_is_not_signed_again(people: People) -> None:
+    file = for_bob(people)
+    people.sign("ada", file)
+    people.sign("bob", file)
+    result = people.sign("bob", file)
+    assert result.exit_code == 3
+    assert "it has all signatures; `edgekit publish` is next" in result.stderr
+
+
+def test_what_is_published_is_not_published_again(people: People) -> None:
+    file = for_bob(people)
+    people.sign("ada", file)
+    people.sign("bob", file)
+    assert people.publish(file).exit_code == 0
+    before = people.contents()
+    again = people.publish(file)
+    assert again.exit_code == 3
+    assert "root: published already; nothing is left to do" in again.stderr
+    assert people.contents() == before
+
+
+def test_a_proposal_from_before_the_root_that_one_knows_is_refused(people: People) -> None:
+    old = people.propose("renew", "targets")
+    file = people.propose("renew", "root")
+    assert people.sign("ada", file).exit_code == 0
+    assert people.publish(file).exit_code == 0
+    known = people.folder / "known.json"
+    known.write_bytes(people.repository().trusted_root())
+    result = people.sign("ada", old, f"--root={known}")
+    assert result.exit_code == 7
+    assert "it stands on root 1, a newer one or the one named, 2, is expected" in (
+        result.stderr
+    )
+
+
+def test_what_is_proposed_again_keeps_the_signatures_it_has(people: People) -> None:
+    file = for_bob(people)
+    assert people.sign("ada", file).exit_code == 0
+    before = file.read_bytes()
+    theirs = people.folder / "bob-root.pub"
+    again = people.propose("add", "root", "--threshold=2", "--theirs", theirs)
+    assert again == file
+    assert file.read_bytes() == before
+
+
+def test_another_proposal_for_the_same_role_lies_beside_the_first(people: People) -> None:
+    first = for_bob(people)
+    before = first.read_bytes()
+    second = people.propose("add", "root", "--theirs", people.makes("carol", "root"))
+    assert second.name == "keys-root-2.json"
+    assert first.read_bytes() == before
+
+
+def test_what_can_no_longer_be_published_makes_room(people: People) -> None:
+    first = people.propose("renew", "root")
+    shutil.copy(first, people.folder / "copy.json")
+    people.sign("ada", first)
+    assert people.publish(first).exit_code == 0
+    second = people.propose("renew", "root")
+    assert second == first
+    assert second.read_bytes() != (people.folder / "copy.json").read_bytes()
+
+
+# --- edited by hand ----------------------------------------------------------------------
+
+
+def test_a_version_far_ahead_is_shown_and_not_published(people: People) -> None:
+    """Devices would refuse every later one; each alteration needs the signatures anew."""
+    file = people.propose("renew", "targets")
+    document = json.loads(file.read_bytes())
+    document["roles"]["targets"]["signed"]["version"] = 900
+    document["roles"]["targets"]["signatures"] = []
+    file.write_text(json.dumps(document))
+    shown = people.sign("ada", file)
+    assert "targets, version 900 after 1, until " in shown.stdout
+    before = people.contents()
+    result = people.publish(file)
+    assert result.exit_code == 3
+    assert "targets: version 900 is proposed, 2 is the next one" in result.stderr
+    assert people.contents() == before
+
+
+def test_an_alteration_costs_the_signatures_that_are_there(people: People) -> None:
+    file = for_bob(people)
+    assert people.sign("ada", file).exit_code == 0
+    document = json.loads(file.read_bytes())
+    document["new_root"]["signed"]["expires"] = "2999-01-01T00:00:00Z"
+    file.write_text(json.dumps(document))
+    result = people.sign("bob", file)
+    assert "until 2999-01-01: 0 of 1 signatures" in result.stdout
+    assert people.publish(file).exit_code == 3
+
+
+def test_signatures_that_are_none_are_not_handed_on(people: People) -> None:
+    """They would stand in the repository, and in the ledger, as if somebody had signed."""
+    file = people.propose("renew", "models", "targets")
+    document = json.loads(file.read_bytes())
+    for keyid in ("ab" * 32, people.keys("root").keyids[0]):
+        forged = {"keyid": keyid, "sig": "00" * 64}
+        document["roles"]["models"]["signatures"].append(forged)
+    file.write_text(json.dumps(document))
+    assert people.sign("ada", file).exit_code == 0
+    assert people.publish(file).exit_code == 0
+    name = f"{people.version('models')}.models.json"
+    signed = json.loads(people.repository().files.read(name))
+    keyids = [one["keyid"] for one in signed["signatures"]]
+    assert keyids == list(people.keys("models").keyids)
+
+
+# --- keys that are gone ------------------------------------------------------------------
+
+
+def test_a_key_that_a_proposal_waits_for_is_not_called_useless(people: People) -> None:
+    people.propose("rotate", "timestamp")
+    told = run("keys", "list", EDGEKIT_FLEET=str(people.fleet)).stderr
+    assert "timestamp-2.pem: keep it: it is to sign once " in told
+    assert "destroy it" not in told
+    shutil.rmtree(people.fleet / "pending")
+    told = run("keys", "list", EDGEKIT_FLEET=str(people.fleet)).stderr
+    assert "timestamp-2.pem: signs for no role; destroy it" in told
+
+
+def test_a_new_online_key_that_was_lost_changes_nothing(people: People) -> None:
+    file = people.propose("rotate", "timestamp")
+    people.sign("ada", file)
+    (people.fleet / "keys/timestamp-2.pem").unlink()
+    before = people.contents()
+    result = people.publish(file)
+    assert result.exit_code == 3
+    assert "timestamp: 0 of the 1 keys it needs are at hand" in result.stderr
+    assert people.contents() == before
+    assert people.device_runs() == "1"
+
+
+# --- a disk that is full, a command that is killed ---------------------------------------
+
+
+def _full(*_args: object, **_more: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_leaves_neither_a_proposal_nor_its_key(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (people.fleet / "pending").mkdir()
+    before, replace = people.contents(), os.replace
+
+    def refused(source: str, target: Path) -> None:
+        if Path(target).parent.name == "pending":
+            _full()
+        replace(source, target)
+
+    monkeypatch.setattr(atomic.os, "replace", refused)
+    result = run("keys", "rotate", "timestamp", "--propose", "--fleet", people.fleet)
+    assert result.exit_code == 10
+    assert "keys-timestamp.json: cannot be written: No space left" in result.stderr
+    assert people.contents() == before
+
+
+def test_a_full_disk_leaves_the_file_as_it_was_sent(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = for_bob(people)
+    before = file.read_bytes()
+    keys = f"--keys={people.folder / 'ada'}"
+    with monkeypatch.context() as patched:
+        patched.setattr(atomic.os, "replace", _full)
+        result = run("sign", file, keys, "--yes")
+    assert result.exit_code == 10
+    assert file.read_bytes() == before
+    assert run("sign", file, keys, "--yes").exit_code == 0
+
+
+@pytest.mark.parametrize("role", ["root", "targets", "models", "timestamp", "stage-new"])
+def test_a_publication_that_was_cut_short_is_finished_by_the_same_file(
+    people: People, role: str
+) -> None:
+    """At any write, with what reached the disk, and nobody's key but the fleet's."""
+    if role == "timestamp":
+        file = people.propose("rotate", role)
+    else:
+        new = ["add", role, "--new"] if role == "stage-new" else ["rotate", role]
+        file = people.propose(*new, "--theirs", people.makes("bob", role))
+        people.sign("bob", file)
+    people.sign("ada", file)
+    wanted = public_key(
+        people.fleet / "keys/timestamp-2.pem"
+        if role == "timestamp"
+        else people.folder / f"bob-{role}.pub"
+    ).keyid
+
+    def publish(copy: Path) -> None:
+        result = run("publish", file, f"--keys={people.fleet / 'keys'}", "--fleet", copy)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+
+    whole = people.fleet
+    for number, copy in enumerate(torn_writes(whole, people.folder / "torn", publish)):
+        if number % 3:
+            continue  # a third of the places: each costs the opening of two keys
+        people.fleet = copy
+        publish(copy)
+        assert people.keys(role).keyids == (wanted,), number
+        assert people.device_runs(f"device{number}") == "1"
+    people.fleet = whole
+
+
+def test_a_kill_while_signing_leaves_the_file_as_it_was_or_signed(people: People) -> None:
+    file = for_bob(people)
+    before = file.read_bytes()
+    stopped = (
+        "import os, signal\n"
+        "from edgekit import atomic\n"
+        "atomic.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from edgekit.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            stopped,
+            "sign",
+            file,
+            "--keys",
+            people.folder / "ada",
+            "--yes",
+        ],
+        env={**os.environ, "EDGEKIT_PASSPHRASE": SECRET},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert file.read_bytes() == before
+    assert people.sign("ada", file).exit_code == 0
