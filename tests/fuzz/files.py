@@ -29,6 +29,7 @@ from edgekit.schema import Schema
 from edgekit.trust.evidence import Evidence
 from edgekit.trust.floor import Floor
 from edgekit.trust.key_proposal import parse as parse_proposal
+from edgekit.trust.redraft import founding, naming, renewing
 from edgekit_agent import config as agent_config
 from edgekit_agent.proof import prove
 from edgekit_agent.rules.record import Phase, Record, Release
@@ -246,9 +247,16 @@ def _proposals() -> Sequence[bytes]:
             signers=keys.look_up,
             now=NOW,
         )
-        more = keys.make("models", 2)
-        changed = repository.propose_keys("models", more, signers=keys.look_up, now=NOW)
-    return [proposal.to_json(), changed.to_json()]
+        changes = (
+            naming("models", keys.make("models", 2)),
+            founding("stage-canary", keys.make("stage-canary")),
+            renewing(["root"]),
+        )
+        changed = [
+            repository.propose_keys(change, signers=keys.look_up, now=NOW)
+            for change in changes
+        ]
+    return [proposal.to_json(), *(one.to_json() for one in changed)]
 
 
 def _evidence() -> Sequence[bytes]:
