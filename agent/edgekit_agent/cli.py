@@ -8,6 +8,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from edgekit import __version__
@@ -17,6 +18,7 @@ from edgekit_agent.config import CONFIG_VARIABLE, DEFAULT_PATH, Config, Environm
 from edgekit_agent.rules.hook import Answer, Hook
 from edgekit_agent.storage.store import Store
 from edgekit_agent.supervision import report, trial
+from edgekit_agent.supervision.refusals import Refused
 
 _EXIT_CODES = """\
 exit codes: 0 done, 1 the doctor found trouble or a hook did not agree, 2 usage,
@@ -47,8 +49,9 @@ MLflow's scoring protocol (dataframe_split, dataframe_records, instances, inputs
 Rows that the model's signature refuses are refused with MLflow's sentence, exit code 9.
 """
 _STATUS = """\
-Say which version of each model this device runs, since when, and what went wrong last.
-It reads the disk, so it works when the daemon is down.
+Say which version of each model this device runs, since when, what went wrong last, and
+what the agent has refused before any model saw it, up to the last minute. It reads the
+disk, so it works when the daemon is down.
 
   edgekit-agent status
   edgekit-agent status --json | jq '.models[].current.version'
@@ -181,14 +184,23 @@ def _status(options: argparse.Namespace) -> None:
     store = Store(settings.state_dir)
     serving = client.answers(settings.socket)
     models = [report.model_table(store.load(wanted)) for wanted in settings.models]
+    refused = Refused.read(settings.runtime_dir)
     if options.as_json:
-        found = {"device": settings.device, "serving": serving, "models": models}
+        found = {
+            "device": settings.device,
+            "serving": serving,
+            "models": models,
+            "refusals": refused and asdict(refused),
+        }
         sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
         return
     state = "answers" if serving else "does not answer"
     sys.stdout.write(f"{settings.device} ({settings.board}): the agent {state}\n")
     for model in models:
         sys.stdout.write("".join(f"{line}\n" for line in _lines(model)))
+    if refused and refused.counts:
+        told = ", ".join(f"{label} {count}" for label, count in refused.counts.items())
+        sys.stdout.write(f"refused since {refused.since}: {told}\n")
 
 
 def _try_hook(options: argparse.Namespace) -> None:

@@ -9,18 +9,21 @@ not matter to any sum how a device cut its time, or how often it put windows tog
 import json
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NoReturn, TypeVar
 
 from edgekit.errors import TransportError
+from edgekit.telemetry import refusals
 from edgekit.telemetry.counts import BundleCounts
-from edgekit.telemetry.positional import Row
+from edgekit.telemetry.positional import Row, pairs
+from edgekit.telemetry.refusals import Refusals
 
 FORMAT = 2
 MAX_BYTES = 64 * 1024  # as it travels
 MAX_PLAIN_BYTES = 2**20  # of its JSON
 MAX_BUNDLES = 256  # a merged window may speak of many versions of each model
 _MAX_CHARS = 1_000
+_LEAST_PLACES = 10  # the eleventh stands only where something was refused
 _ALWAYS_TOLD = 2  # kinds of loss; the third stands only where there is one
 _COMPRESSED = b"\x78"  # how zlib begins (RFC 1950); JSON begins with "["
 _LEVEL = 9
@@ -95,7 +98,7 @@ class Window:
     `dropped` windows of this device were thrown away for want of space, `corrupt` ones
     found unreadable on its disk, and `refused` ones given up because the fleet said that it
     can never count them, since the window before. `bundles` are in order of model and
-    digest, each once.
+    digest, each once. `refusals` are of what came to this device and reached no model.
     """
 
     device: str
@@ -109,6 +112,7 @@ class Window:
     corrupt: int = 0
     refused: int = 0
     bundles: tuple[BundleCounts, ...] = ()
+    refusals: Refusals = field(default_factory=dict)
 
     def merged(self, later: "Window") -> "Window":
         """Return the window that covers this one and the one that follows it.
@@ -128,6 +132,7 @@ class Window:
             corrupt=self.corrupt + later.corrupt,
             refused=self.refused + later.refused,
             bundles=added((*self.bundles, *later.bundles)),
+            refusals=refusals.added(self.refusals, later.refusals),
         )
 
     @property
@@ -147,6 +152,7 @@ class Window:
             health=Health(),
             refused=self.refused + self.last - self.first + 1,
             bundles=(),
+            refusals={},
         )
 
     def reduced(self) -> "Window":
@@ -177,6 +183,7 @@ class Window:
             self.health.to_row(),
             [self.dropped, self.corrupt, *([self.refused] if self.refused else [])],
             [bundle.to_row() for bundle in self.bundles],
+            *([pairs(self.refusals)] if self.refusals else []),
         ]
         plain = json.dumps(row, separators=(",", ":"), ensure_ascii=False).encode()
         shorter = min(plain, zlib.compress(plain, _LEVEL), key=len)
@@ -217,6 +224,7 @@ class Window:
             corrupt=lost.integer(1),
             refused=lost.integer(2) if len(lost.items) > _ALWAYS_TOLD else 0,
             bundles=bundles,
+            refusals=refusals.parse(row.row(10)) if len(row.items) > _LEAST_PLACES else {},
         )
 
 

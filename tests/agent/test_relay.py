@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edgekit.schema import Enforcement
+from edgekit.telemetry.refusals import Reason, RefusalCounter
 from edgekit.transport import Message
 from edgekit.wire import MAX_PAYLOAD_BYTES, Asked, Topics
 from edgekit_agent.service.invocations import Handler
@@ -58,11 +59,15 @@ def asker(broker: FakeBroker) -> Asker:
     return Asker(broker, "pi-7")
 
 
-def relaying(broker: FakeBroker, path: Path, clock: FakeClock | None = None) -> Relay:
+def relaying(
+    broker: FakeBroker, path: Path, clock: FakeClock | None = None
+) -> tuple[Relay, RefusalCounter]:
     """Start a device's relay and bring it what arrives, as the supervisor does."""
-    transport = broker.connect("pi-7")
+    transport, refusals = broker.connect("pi-7"), RefusalCounter()
     clocks = {} if clock is None else {"clock": clock}
-    relay = Relay(TOPICS, "pi-7", transport=transport, socket=path, **clocks)
+    relay = Relay(
+        TOPICS, "pi-7", transport=transport, socket=path, refusals=refusals, **clocks
+    )
     relay.start()
 
     def pump() -> None:
@@ -72,7 +77,7 @@ def relaying(broker: FakeBroker, path: Path, clock: FakeClock | None = None) -> 
                 relay.offer(arrival)
 
     threading.Thread(target=pump, daemon=True).start()
-    return relay
+    return relay, refusals
 
 
 @pytest.fixture
@@ -138,32 +143,37 @@ def test_a_bad_request_gets_the_answer_of_http(
     sentence: str,
 ) -> None:
     broker, asker, served = fleet
-    relaying(broker, served)
+    _, refusals = relaying(broker, served)
     asker.ask("q", *asked)
     answer = asker.answers(1)["q"]
     assert answer["status"] == status
     assert sentence in answer["body"]["message"]
     assert answer["sha256"] == ""
+    assert refusals.take() == {}, "the worker counts it"
 
 
 def test_without_a_worker_the_answer_is_to_come_back(
     broker: FakeBroker, asker: Asker, folder: Path
 ) -> None:
-    relaying(broker, folder / "no.sock")
+    _, refusals = relaying(broker, folder / "no.sock")
     asker.ask("q")
     assert asker.answers(1)["q"]["status"] == 503
+    assert refusals.take() == {Reason.ASK_UNANSWERED: 1}
 
 
 def test_more_than_may_wait_are_told_to_come_back_at_once(
     broker: FakeBroker, asker: Asker, stuck: Path
 ) -> None:
-    relaying(broker, stuck)
+    _, refusals = relaying(broker, stuck)
     asked = MAX_WAITING + 20
     for number in range(asked):
         asker.ask(f"q{number}")
     busy = asker.answers(asked - MAX_WAITING - 1)
     assert {answer["status"] for answer in busy.values()} == {503}
     assert all("too many requests" in a["body"]["message"] for a in busy.values())
+    ((reason, count),) = refusals.take().items()
+    assert reason == Reason.ASK_BUSY
+    assert count - len(busy) in {0, 1}, "the first may still wait when the last comes"
 
 
 def test_who_waited_too_long_is_not_answered_by_the_model(
@@ -176,16 +186,17 @@ def test_who_waited_too_long_is_not_answered_by_the_model(
             self.now += STALE_S + 1
             return self.now
 
-    relaying(broker, served, Late())
+    _, refusals = relaying(broker, served, Late())
     asker.ask("q")
     answer = asker.answers(1)["q"]
     assert (answer["status"], answer["sha256"]) == (503, "")
+    assert refusals.take() == {Reason.ASK_LATE: 1}
 
 
 def test_an_answer_that_fits_no_message_says_so(
     broker: FakeBroker, asker: Asker, served: Path
 ) -> None:
-    relaying(broker, served)
+    _, refusals = relaying(broker, served)
     split = {"columns": ["a", "b"], "data": [[0.1, 0.2]] * 9_000}
     body = json.dumps({"dataframe_split": split}, separators=(",", ":")).encode()
     assert len(body) < MAX_PAYLOAD_BYTES
@@ -193,6 +204,7 @@ def test_an_answer_that_fits_no_message_says_so(
     answer = asker.answers(1)["q"]
     assert answer["status"] == 413
     assert "ask for fewer rows" in answer["body"]["message"]
+    assert refusals.take() == {Reason.ASK_SIZE: 1}
 
 
 @pytest.mark.parametrize(
@@ -217,8 +229,9 @@ def test_a_request_reads_back_what_its_topic_says() -> None:
 
 
 def test_a_retained_request_is_none(broker: FakeBroker, folder: Path) -> None:
-    relay = relaying(broker, folder / "no.sock")
+    relay, refusals = relaying(broker, folder / "no.sock")
     topic = TOPICS.ask("pi-7", "wine", "q")
     assert relay.offer(Message(topic=topic, payload=ROWS, retained=True))
     time.sleep(0.1)
     assert not any("/answer/" in one.topic for one in broker.published)
+    assert refusals.take() == {Reason.ASK_RETAINED: 1}

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from edgekit.fleet.acknowledgements import Acknowledgements
 from edgekit.fleet.book import Book, Device
 from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.refusals import Reason, RefusalCounter
 from edgekit.telemetry.window import FORMAT, Health
 from edgekit.wire import Topics
 from edgekit_agent.config import Config
@@ -41,6 +42,8 @@ MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - SQLit
 
 class Channel:
     """A transport that loses, repeats and swaps what passes, in both directions."""
+
+    dropped = 0
 
     def __init__(self, world: "World") -> None:
         self._world = world
@@ -114,7 +117,14 @@ class World:
         self.spool = Spool(self.folder, most_bytes=self.config.telemetry_spool_bytes)
         channel = Channel(self)
         config = replace(self.config, device=self.name)
-        self.device = Telemetry(config, channel, self.spool, f"b-{self.lives}")  # type: ignore[arg-type]  # all it uses
+        self.refusals = RefusalCounter()
+        self.device = Telemetry(
+            config,
+            channel,  # type: ignore[arg-type]  # all it uses
+            self.spool,
+            f"b-{self.lives}",
+            refusals=self.refusals,
+        )
         self.device.begin(self.at)
         if self.online:
             self.device.connected(self.at)
@@ -136,7 +146,9 @@ class World:
         self.start()
 
     def count(self, requests: int) -> None:
+        """Have the worker answer and refuse so many requests, and this process refuse."""
         self.waiting += requests
+        self.refusals.add(Reason.ASK_BUSY, requests)
 
     def checkpoint(self) -> None:
         counted = BundleCounts(
@@ -147,7 +159,8 @@ class World:
             requests=self.waiting,
             inputs=((self.waiting, 2 * self.waiting, 0),),
         )
-        stats = Stats(bundles=(counted,) if self.waiting else ())
+        refused = {Reason.HTTP_PATH: self.waiting} if self.waiting else {}
+        stats = Stats(bundles=(counted,) if self.waiting else (), refusals=refused)
         with patch.object(spool, "relief", self._relief):
             window = self.device.counted(stats, Health(), self.at)
         self.made[window.boot_id, window.first] = self.waiting
@@ -231,6 +244,8 @@ class World:
             counts = covered - self.foreign
             assert requests == sum(self.made[number] for number in counts)
             assert one.refused == len(covered & self.foreign)
+            refusals = {Reason.HTTP_PATH: requests, Reason.ASK_BUSY: requests}
+            assert one.refusals == (refusals if requests else {})
             assert all(b.inputs == ((requests, 2 * requests, 0),) for b in one.bundles)
             total += requests
         assert self.made.keys() - known <= self.given_up

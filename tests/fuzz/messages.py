@@ -15,6 +15,7 @@ from edgekit.fleet.book import Book, Device
 from edgekit.fleet.watch import take
 from edgekit.offer import Offer, Patch
 from edgekit.statement import ReleaseRecord, StagePointer
+from edgekit.telemetry.refusals import Reason, RefusalCounter
 from edgekit.transport import Message
 from edgekit.trust import receipt
 from edgekit.wire import (
@@ -194,13 +195,19 @@ def _topics(text: bytes) -> None:
 def _asked(text: bytes) -> None:
     """A request for predictions whose answer nobody waits for: the last is refused."""
     broker = FakeBroker(clock=FakeClock())
+    refusals = RefusalCounter()
     relay = Relay(
-        TOPICS, DEVICE, transport=broker.connect("agent"), socket=Path("/nowhere")
+        TOPICS,
+        DEVICE,
+        transport=broker.connect("agent"),
+        socket=Path("/nowhere"),
+        refusals=refusals,
     )
     level = text.decode("utf-8", "replace")
     message = Message(topic=f"{TOPICS.device(DEVICE)}/ask/{level}", payload=text)
     taken = [relay.offer(message) for _ in range(MAX_WAITING + 1)]
     assert len(broker.published) == (1 if taken[0] else 0)
+    assert refusals.take() == ({Reason.ASK_BUSY: 1} if taken[0] else {})
     for said in broker.published:
         assert json.loads(said.payload)["status"] == 503
 

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from edgekit.errors import TransportError
+from edgekit.telemetry.refusals import Reason, RefusalCounter
 from edgekit.transport import Message, Transport
 from edgekit.wire import MAX_PAYLOAD_BYTES, Asked, Topics
 from edgekit_agent import client
@@ -27,6 +28,13 @@ MAX_WAITING = 16
 STALE_S = 10.0  # who asked so long ago has given up
 _ROOM_BYTES = 2048  # of an answer, for everything but its body
 _BUSY = "too many requests wait here; ask again in a second"
+_COME_BACK = (HTTPStatus.SERVICE_UNAVAILABLE, "REQUEST_LIMIT_EXCEEDED")
+_REFUSED = {
+    Reason.ASK_BUSY: _COME_BACK,
+    Reason.ASK_LATE: _COME_BACK,
+    Reason.ASK_UNANSWERED: _COME_BACK,
+    Reason.ASK_SIZE: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "BAD_REQUEST"),
+}
 _LATE = f"the request waited {STALE_S:g} s for its turn; ask again"
 
 
@@ -40,19 +48,21 @@ class _Waiting:
 class Relay:
     """Answers what is asked under one device's topic. Offer from one thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it stands between
         self,
         topics: Topics,
         device: str,
         *,
         transport: Transport,
         socket: Path,
+        refusals: RefusalCounter,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topics = topics
         self._device = device
         self._transport = transport
         self._socket = socket
+        self._refusals = refusals
         self._clock = clock
         self._waiting: queue.Queue[_Waiting] = queue.Queue(MAX_WAITING)
 
@@ -67,6 +77,7 @@ class Relay:
         if asked is None:
             return False
         if message.retained:
+            self._refusals.add(Reason.ASK_RETAINED)
             log.warning("%s: retained, a request is not; ignored", message.topic)
             return True
         try:
@@ -74,14 +85,14 @@ class Relay:
                 _Waiting(asked=asked, body=message.payload, since_s=self._clock())
             )
         except queue.Full:
-            self._say(asked, _refusal(HTTPStatus.SERVICE_UNAVAILABLE, _BUSY))
+            self._say(asked, self._refusal(Reason.ASK_BUSY, _BUSY))
         return True
 
     def _run(self) -> None:
         while True:
             one = self._waiting.get()
             if self._clock() - one.since_s > STALE_S:
-                self._say(one.asked, _refusal(HTTPStatus.SERVICE_UNAVAILABLE, _LATE))
+                self._say(one.asked, self._refusal(Reason.ASK_LATE, _LATE))
                 continue
             self._say(one.asked, self._answer(one))
 
@@ -89,10 +100,10 @@ class Relay:
         try:
             reply = client.invoke(self._socket, one.asked.model, one.body)
         except TransportError as error:
-            return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            return self._refusal(Reason.ASK_UNANSWERED, str(error))
         if len(reply.body) > MAX_PAYLOAD_BYTES - _ROOM_BYTES:
-            return _refusal(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            return self._refusal(
+                Reason.ASK_SIZE,
                 f"the answer has {len(reply.body)} bytes, up to"
                 f" {MAX_PAYLOAD_BYTES - _ROOM_BYTES} go in a message; ask for fewer rows",
             )
@@ -104,19 +115,19 @@ class Relay:
             sha256=reply.sha256,
         )
 
+    def _refusal(self, reason: Reason, message: str) -> bytes:
+        """Count a request that gets no answer of the worker's, and return what it gets."""
+        self._refusals.add(reason)
+        status, code = _REFUSED[reason]
+        body = json.dumps({"error_code": code, "message": message}).encode()
+        return _envelope(status, body, version="", flavor="", sha256="")
+
     def _say(self, asked: Asked, payload: bytes) -> None:
         topic = self._topics.answer(self._device, asked.correlation)
         try:
             self._transport.publish(topic, payload, qos=0)
         except TransportError as error:
             log.debug("an answer is not published: %s", error)
-
-
-def _refusal(status: HTTPStatus, message: str) -> bytes:
-    busy = status is HTTPStatus.SERVICE_UNAVAILABLE
-    code = "REQUEST_LIMIT_EXCEEDED" if busy else "BAD_REQUEST"
-    body = json.dumps({"error_code": code, "message": message}).encode()
-    return _envelope(status, body, version="", flavor="", sha256="")
 
 
 def _envelope(status: int, body: bytes, **identity: str) -> bytes:

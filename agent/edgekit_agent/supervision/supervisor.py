@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
 
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, TrustError
+from edgekit.telemetry.refusals import Reason, RefusalCounter
 from edgekit.transport import Arrival, Connected, Disconnected, Message, Transport
 from edgekit.wire import Topics
 from edgekit_agent.config import Config
@@ -35,6 +36,7 @@ from edgekit_agent.rules.events import (
     StartUpdate,
     StopUpdate,
     Ticked,
+    UpdateFailed,
     WorkerDied,
     WorkerReady,
 )
@@ -59,6 +61,7 @@ from edgekit_agent.supervision.jobs import (
 from edgekit_agent.supervision.lifeline import Lifeline
 from edgekit_agent.supervision.notify import Notifier
 from edgekit_agent.supervision.receipts import Receipts
+from edgekit_agent.supervision.refusals import RefusalsFile
 from edgekit_agent.supervision.relay import Relay
 from edgekit_agent.supervision.reporter import Reporter
 from edgekit_agent.supervision.roster import Roster
@@ -130,10 +133,18 @@ class Supervisor:
         boot_id = store.begin()
         self._reporter = Reporter(config, transport, boot_id, partial(profiles.read, store))
         spool = Spool(store.telemetry, most_bytes=config.telemetry_spool_bytes)
-        self._telemetry = Telemetry(config, transport, spool, boot_id)
+        self._refusals = RefusalCounter()
+        self._refusals_file = RefusalsFile(config.runtime_dir)
+        self._telemetry = Telemetry(
+            config, transport, spool, boot_id, refusals=self._refusals
+        )
         self._receipts = Receipts(config, transport, boot_id, inbox=news)
         self._relay = Relay(
-            self._topics, config.device, transport=transport, socket=config.socket
+            self._topics,
+            config.device,
+            transport=transport,
+            socket=config.socket,
+            refusals=self._refusals,
         )
         self._freshness_file = FreshnessFile(store.tuf)
         self._freshness = Freshness()
@@ -186,6 +197,7 @@ class Supervisor:
         at = self._clock()
         crash = self._worker.begin(at.s)  # first of all, serve
         self._telemetry.begin(at)
+        self._refusals_file.begin(at.utc)
         self._judge_freshness(at)
         self._died(Started(crash=crash), at.s)
         self._roster.collect()
@@ -282,6 +294,8 @@ class Supervisor:
                     self._timestamp(payload)
                 elif topic == self._topics.taken(self._config.device):
                     self._telemetry.taken(payload)
+                else:
+                    self._refusals.add(Reason.BROKER_TOPIC)
             case _ as never:
                 assert_never(never)
 
@@ -330,6 +344,9 @@ class Supervisor:
             slot.conclude()
         if slot is self._updates:
             self._freshness_file.read()
+        match meaning.event:
+            case UpdateFailed(error=TrustError.__name__):
+                self._refusals.add(Reason.UPDATE_UNTRUSTED)
         if meaning.event is not None:
             self._apply(job.model, meaning.event)
 
@@ -426,17 +443,21 @@ class Supervisor:
     def _count(self, stats: Stats, at: Moment) -> None:
         now = health.sample(self._config.state_dir, worker_rss_bytes=stats.rss_bytes)
         window = self._telemetry.counted(stats, now, at)
+        self._refusals_file.add(window.refusals)
         self._reporter.figures(window, self._roster.states)
 
     def _count_last(self) -> None:
         """Count what the worker told when it was stopped, which is in the inbox."""
-        at = self._clock()
+        at, counted = self._clock(), False
         with suppress(queue.Empty):
             while not isinstance(news := self._inbox.get(timeout=_LAST_WORDS_S), Ended):
                 if isinstance(news, Said) and self._worker.owns(news.child):
                     told = self._worker.heard(news, at.s)
                     if isinstance(told, Stats):
                         self._count(told, at)
+                        counted = True
+        if not counted:  # no worker told anything; this process may have refused something
+            self._count(Stats(), at)
         self._telemetry.tick(at)
 
     def _report(self, at: Moment) -> None:

@@ -9,6 +9,7 @@ import logging
 from dataclasses import replace
 
 from edgekit.errors import StoreError, TransportError
+from edgekit.telemetry.refusals import Reason, RefusalCounter, Refusals, added
 from edgekit.telemetry.taken import Taken, digest
 from edgekit.telemetry.window import Health, Window
 from edgekit.transport import Transport
@@ -39,13 +40,21 @@ class Telemetry:
     """
 
     def __init__(
-        self, config: Config, transport: Transport, spool: Spool, boot_id: str
+        self,
+        config: Config,
+        transport: Transport,
+        spool: Spool,
+        boot_id: str,
+        *,
+        refusals: RefusalCounter,
     ) -> None:
         self._config = config
         self._transport = transport
         self._topic = Topics(fleet=config.fleet).telemetry(config.device)
         self._spool = spool
         self._boot_id = boot_id
+        self._refusals = refusals  # of this process; the worker tells its own
+        self._dropped = 0  # messages that the transport had dropped when it was asked last
         self._checkpoint_s = min(config.telemetry_interval_s, CHECKPOINT_S)
         self._sealed = 0  # windows of this life
         self._start = ""  # of the window that is being counted
@@ -55,7 +64,7 @@ class Telemetry:
         self._deliveries: dict[int, Delivery] = {}
         self._budget = Budget.begin(0, 0.0)
         self._connected = False
-        self._garbage = 0  # messages that were to be acknowledgements, and are none
+        self._warned = False  # of messages that were to be acknowledgements, and are none
         self._short = False  # something is due, and the budget does not allow it
 
     def begin(self, at: Moment) -> None:
@@ -90,6 +99,7 @@ class Telemetry:
             corrupt=lost.corrupt,
             refused=lost.refused,
             bundles=tuple(sorted(stats.bundles, key=lambda one: (one.model, one.sha256))),
+            refusals=added(stats.refusals, self._refused_here()),
         )
         self._start = at.utc
         self._keep(window, at)
@@ -125,9 +135,9 @@ class Telemetry:
         try:
             taken = Taken.decode(payload)
         except TransportError as error:
-            self._garbage += 1
-            level = logging.WARNING if self._garbage == 1 else logging.DEBUG
-            log.log(level, "refused, message %d of this kind: %s", self._garbage, error)
+            self._refusals.add(Reason.BROKER_TAKEN)
+            level, self._warned = logging.DEBUG if self._warned else logging.WARNING, True
+            log.log(level, "refused: %s", error)
             return
         for entry in self._spool.entries:
             if entry.sent:
@@ -150,6 +160,11 @@ class Telemetry:
             log.warning("telemetry: %s", error)
             return
         self._deliveries.pop(entry.number, None)
+
+    def _refused_here(self) -> Refusals:
+        dropped, self._dropped = self._dropped, self._transport.dropped
+        self._refusals.add(Reason.BROKER_DROPPED, self._dropped - dropped)
+        return self._refusals.take()
 
     def _keep(self, window: Window, at: Moment) -> None:
         if self._unwritten is not None:
