@@ -4,10 +4,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edgekit.errors import EdgekitError
 from edgekit.mqtt import LastWill
 from edgekit.telemetry.taken import Taken
 from edgekit.telemetry.window import Window
@@ -79,7 +81,13 @@ class Agent:
         self._lock = -1
         self._write_plan()
 
-    def start(self, policy: Policy = QUICK, **settings: Any) -> "Agent":  # noqa: ANN401 - Settings' own
+    def start(
+        self,
+        policy: Policy = QUICK,
+        *,
+        request_s: float = 30.0,
+        **settings: Any,  # noqa: ANN401 - Settings' own
+    ) -> "Agent":
         device = self.config.device
         will = LastWill(topic=TOPICS.presence(device), payload=report.offline())
         self.transport = self.broker.connect("pi-7", will)
@@ -87,6 +95,7 @@ class Agent:
         state_dir = ("--state-dir", str(self.config.state_dir))
         socket = ("--socket", str(self.config.socket))
         recent = ("--recent-rows", "200", "--recent-bytes", "100000")
+        patient = ("--request-s", str(request_s))
         patience = Patience(again_s=0.1, silent_s=3.0, ping_s=0.5, start_s=30.0)
         self.supervisor = Supervisor(
             self.config,
@@ -97,7 +106,13 @@ class Agent:
                     str(self.config.state_dir),
                 ),
                 proof=("edgekit_agent.proof", *state_dir),
-                worker=("edgekit_agent.service.worker", *state_dir, *socket, *recent),
+                worker=(
+                    "edgekit_agent.service.worker",
+                    *state_dir,
+                    *socket,
+                    *recent,
+                    *patient,
+                ),
                 lock=self._lock,
                 policy=policy,
                 patience=patience,
@@ -198,8 +213,24 @@ class Agent:
         self.until(holds)
         return found
 
-    def predict(self, model: str = "wine") -> client.Prediction:
-        return client.predict(self.config.socket, model, ROWS)
+    def predict(self, model: str = "wine", rows: bytes = ROWS) -> client.Prediction:
+        return client.predict(self.config.socket, model, rows)
+
+    @contextmanager
+    def asking(self, rows: bytes) -> Iterator[list[str]]:
+        """Ask beside for as long as the block lasts; the list says how that ended."""
+        ended: list[str] = []
+
+        def ask() -> None:
+            try:
+                ended.append(self.predict(rows=rows).version)
+            except EdgekitError as error:
+                ended.append(type(error).__name__)
+
+        asker = threading.Thread(target=ask)
+        asker.start()
+        yield ended
+        asker.join(WAIT_S)
 
     def worker_pid(self) -> int:
         assert self.supervisor is not None

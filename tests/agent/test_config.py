@@ -8,10 +8,10 @@ from edgekit_agent.config import (
     DEFAULT_PATH,
     ENFORCEMENTS,
     Environment,
-    Subscription,
     load,
     parse,
 )
+from edgekit_agent.subscription import Subscription
 
 GOOD = """
 format = 1

@@ -27,7 +27,7 @@ from edgekit_agent.rules.watch import Patience
 from edgekit_agent.storage.store import Store
 from edgekit_agent.supervision.attendant import Attendant, Notice, Stats
 from edgekit_agent.supervision.child import Ended, News
-from edgekit_agent.supervision.lifeline import Lifeline
+from edgekit_agent.supervision.lifeline import Death, Lifeline
 from tests.agent.making import made, stored
 from tests.agent.test_config import GOOD
 
@@ -50,33 +50,34 @@ def boot(tmp_path: Path) -> Path:
 
 def test_a_process_that_left_in_order_is_not_missed(tmp_path: Path, boot: Path) -> None:
     before = Lifeline(tmp_path / "serving.json", boot)
-    assert before.begin() == (0, "")
+    assert before.begin() == Death()
     before.leave()
-    assert Lifeline(tmp_path / "serving.json", boot).begin() == (0, "")
+    assert Lifeline(tmp_path / "serving.json", boot).begin() == Death()
 
 
 def test_deaths_are_counted_until_one_process_has_lived_a_while(
     tmp_path: Path, boot: Path
 ) -> None:
     path = tmp_path / "serving.json"
-    found = [Lifeline(path, boot).begin()[0] for _ in range(4)]
+    found = [Lifeline(path, boot).begin().deaths for _ in range(4)]
     assert found == [0, 1, 2, 3]
     lived = Lifeline(path, boot)
     lived.begin()
     lived.calm()
-    assert Lifeline(path, boot).begin()[0] == 1
+    assert Lifeline(path, boot).begin().deaths == 1
 
 
 def test_why_a_process_ended_is_told_where_it_knew(tmp_path: Path, boot: Path) -> None:
     path = tmp_path / "serving.json"
     killed = Lifeline(path, boot)
     killed.begin()
-    assert Lifeline(path, boot).begin() == (
-        1,
-        "it crashed, was killed, or memory ran out",
+    assert Lifeline(path, boot).begin() == Death(
+        deaths=1, why="it crashed, was killed, or memory ran out"
     )
-    killed.note("no sign of life")
-    assert Lifeline(path, boot).begin()[1] == "no sign of life"
+    killed.note("no sign of life", by=NEW.sha256)
+    assert Lifeline(path, boot).begin() == Death(
+        deaths=1, why="no sign of life", by=NEW.sha256
+    )
 
 
 def test_what_the_machines_own_restart_ended_is_not_blamed(
@@ -85,20 +86,20 @@ def test_what_the_machines_own_restart_ended_is_not_blamed(
     path = tmp_path / "serving.json"
     Lifeline(path, boot).begin()
     boot.write_text("second\n", "ascii")
-    assert Lifeline(path, boot).begin() == (0, "")
+    assert Lifeline(path, boot).begin() == Death()
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"boot": 1}', b"\xff\x00"])
 def test_a_damaged_note_blames_nobody(tmp_path: Path, boot: Path, damage: bytes) -> None:
     path = tmp_path / "serving.json"
     path.write_bytes(damage)
-    assert Lifeline(path, boot).begin() == (0, "")
+    assert Lifeline(path, boot).begin() == Death()
     assert json.loads(path.read_bytes())["deaths"] == 0
 
 
 def test_a_disk_that_takes_no_note_is_served_from(tmp_path: Path, boot: Path) -> None:
     nowhere = Lifeline(tmp_path / "missing" / "serving.json", boot)
-    assert nowhere.begin() == (0, "")
+    assert nowhere.begin() == Death()
     nowhere.calm()
     nowhere.leave()
 
@@ -106,10 +107,10 @@ def test_a_disk_that_takes_no_note_is_served_from(tmp_path: Path, boot: Path) ->
 # --- the rules: as when a worker of its own dies ---------------------------------------
 
 
-def again(record: Record, crash: str = CRASH) -> ModelState:
+def again(record: Record, crash: str = CRASH, by: str = "") -> ModelState:
     """What a record becomes in the next process."""
     at = Moment(s=100.0, utc="now")
-    return step(ModelState(record=record), Started(crash=crash), at, POLICY).state
+    return step(ModelState(record=record), Started(crash=crash, by=by), at, POLICY).state
 
 
 def on_probation(previous: Release | None = OLD) -> Record:
@@ -140,6 +141,17 @@ def test_a_new_version_that_keeps_taking_the_agent_along_is_undone() -> None:
     at = Moment(s=101.0, utc="now")
     ready = step(state, WorkerReady(), at, POLICY)
     assert ready.actions == (Load(release=OLD),)
+
+
+def test_a_version_pays_for_its_own_hang_alone() -> None:
+    record = on_probation()
+    assert again(record, by=NEW.sha256).record.crashes == 1
+    assert again(record, by=OLD.sha256).record.crashes == 0, "the one before it hung"
+    at = Moment(s=100.0, utc="now")
+    serving = ModelState(record=record, loaded=NEW.sha256)
+    for by, crashes in ((NEW.sha256, 1), (OLD.sha256, 0), ("", 1)):
+        found = step(serving, WorkerDied(reason=CRASH, by=by), at, POLICY).state
+        assert (found.record.crashes, found.loaded) == (crashes, None)
 
 
 def test_a_process_counts_its_death_once_also_where_a_hook_was_asked_meanwhile() -> None:
@@ -221,7 +233,7 @@ class Served:
 @pytest.fixture
 def served(folder: Path) -> Iterator[Served]:
     found = Served(folder)
-    assert found.attendant.begin(time.monotonic()) == ""
+    assert found.attendant.begin(time.monotonic()) == Started()
     yield found
     found.attendant.stop(10)
 

@@ -2,9 +2,11 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
+from tests.agent.looping import HANGS, looping
 from tests.agent.running import (
     QUICK,
     TOPICS,
@@ -57,6 +59,27 @@ def test_a_new_version_that_keeps_crashing_the_worker_is_undone(agent: Agent) ->
         os.kill(agent.worker_pid(), signal.SIGKILL)
         agent.until(lambda told: not told["loaded"])
     trouble = agent.troubled("failed", "WorkerDied")
+    assert trouble["reason"].endswith("(3 times); returned to the previous version")
+    agent.serves("1")
+
+
+def test_a_version_that_hangs_on_some_rows_is_undone(agent: Agent) -> None:
+    """One request never ends while others are answered: the worker itself is well."""
+    agent.start(request_s=1.0)
+    agent.release(V1)
+    agent.serves("1")
+    agent.release(looping("2", 3.0))
+    agent.serves("2")
+    for _ in range(QUICK.crashes):
+        agent.until(lambda told: told["loaded"])
+        before = agent.worker_pid()
+        with agent.asking(HANGS) as ended:
+            assert agent.predict().version == "2"
+            agent.until(lambda told: not told["loaded"])
+        assert ended == ["TransportError"]
+        assert not Path(f"/proc/{before}").exists()
+    trouble = agent.troubled("failed", "WorkerDied")
+    assert "wine: a request has been computed for" in trouble["reason"]
     assert trouble["reason"].endswith("(3 times); returned to the previous version")
     agent.serves("1")
 

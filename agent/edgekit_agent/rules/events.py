@@ -18,9 +18,11 @@ class Started:
     """The agent began to run, after a boot, a kill or an orderly stop.
 
     `crash` says how what served took the agent with it the last time; "" where it did not.
+    `by` is the digest of the bundle that is known to be to blame, "" where none is.
     """
 
     crash: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +149,13 @@ class LoadFailed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerDied:
-    """The worker crashed, hung or was killed; it serves nothing."""
+    """The worker crashed, hung or was killed; it serves nothing.
+
+    `by` is the digest of the bundle that is known to be to blame, "" where none is.
+    """
 
     reason: str
+    by: str = ""
 
 
 Event = (

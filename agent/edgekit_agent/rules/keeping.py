@@ -15,12 +15,14 @@ from edgekit_agent.rules.events import (
     LoadFailed,
     RunHook,
     StopUpdate,
+    WorkerDied,
 )
 from edgekit_agent.rules.hook import Hook
 from edgekit_agent.rules.record import (
     WITH_CANDIDATE,
     Attempt,
     Phase,
+    Record,
     Release,
     Trouble,
     TroubleKind,
@@ -70,17 +72,23 @@ def load_failed(state: ModelState, event: LoadFailed, at: Moment, policy: Policy
     return stumbled(down, record.current, setback, at, policy)
 
 
-def worker_died(state: ModelState, reason: str, at: Moment, policy: Policy) -> Step:
+def worker_died(state: ModelState, event: WorkerDied, at: Moment, policy: Policy) -> Step:
     """The worker is gone; a new one will say that it is ready."""
     record = state.record
     down = replace(state, loaded=None, probation_ends_s=None, reload_at_s=None)
-    setback = trouble(TroubleKind.NOT_NOW, "WorkerDied", reason, at, state.wanted)
+    setback = trouble(TroubleKind.NOT_NOW, "WorkerDied", event.reason, at, state.wanted)
     if record.phase is Phase.COMMITTING:
         return attempt_failed(down, setback, at, policy)
-    if record.current is None or not record.probation:
+    if record.current is None or not is_blamed(record, event.by):
         return Step(state=down)
     counted = stumbled(down, record.current, setback, at, policy)
     return replace(counted, state=replace(counted.state, reload_at_s=None))
+
+
+def is_blamed(record: Record, by: str) -> bool:
+    """Whether a death counts against what serves; `by` is whose it is, where known."""
+    known = not by or is_bundle(record.current, by)
+    return record.probation and known
 
 
 def settled(state: ModelState) -> Step:

@@ -49,8 +49,8 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one case for each event, nothing els
 ) -> Step:
     """Return what follows from an event. Events that come too late change nothing."""
     match event:
-        case Started(crash=crash):
-            return _started(state, crash, at, policy)
+        case Started():
+            return _started(state, event, at, policy)
         case Online():
             return _online(state, at)
         case Offline():
@@ -81,17 +81,19 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one case for each event, nothing els
             return keeping.loaded(state, event, at, policy)
         case LoadFailed():
             return keeping.load_failed(state, event, at, policy)
-        case WorkerDied(reason=reason):
-            return keeping.worker_died(state, reason, at, policy)
+        case WorkerDied():
+            return keeping.worker_died(state, event, at, policy)
         case _ as never:
             assert_never(never)
 
 
-def _started(state: ModelState, crash: str, at: Moment, policy: Policy) -> Step:
+def _started(state: ModelState, event: Started, at: Moment, policy: Policy) -> Step:
     fresh = ModelState(record=state.record, check_at_s=at.s + policy.settle_s)
-    blamed = state.record.probation or state.record.phase is Phase.COMMITTING
-    if crash and blamed:  # counted once, as the death that it was
-        counted = keeping.worker_died(fresh, crash, at, policy)
+    committing = state.record.phase is Phase.COMMITTING
+    blamed = committing or keeping.is_blamed(state.record, event.by)
+    if event.crash and blamed:  # counted once, as the death that it was
+        death = WorkerDied(reason=event.crash, by=event.by)
+        counted = keeping.worker_died(fresh, death, at, policy)
     else:
         counted = asking.unanswered(fresh, at, policy)
     resumed = _resumed(replace(counted.state, reload_at_s=None), at, policy)

@@ -4,7 +4,9 @@ Knows bundles, schemas and sessions; no HTTP, no other model and no counting.
 """
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,10 +17,11 @@ from edgekit.manifest import GOLDEN_NAME, MODEL_NAME, Binding
 from edgekit.runtime import Session
 from edgekit.schema import Enforcement, OutputSchema, Schema, encode_predictions
 from edgekit.schema.outputs import Answer
-from edgekit.table import Table, rows, take
+from edgekit.table import Array, Table, rows, take
 from edgekit.telemetry.profile import Profile
 from edgekit_agent.service.content import Content
 from edgekit_agent.service.recent import Recent
+from edgekit_agent.service.runs import Runs
 from edgekit_agent.storage import bundles, profiles
 from edgekit_agent.storage.store import Store
 
@@ -45,7 +48,11 @@ class Scored(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """A loaded model with its interface. Without a profile no values are counted."""
+    """A loaded model with its interface. Without a profile no values are counted.
+
+    `row_s` is what its own golden row took when it was loaded, the first of its runs; with
+    `runs` what it computes is timed, and should take that for each row.
+    """
 
     identity: Identity
     schema: Schema
@@ -54,6 +61,8 @@ class Served:
     outputs: OutputSchema | None = None
     recent: Recent | None = None
     profile: Profile | None = None
+    row_s: float = 0.0
+    runs: Runs | None = None
 
     @classmethod
     def load(cls, store: Store, identity: Identity) -> "Served":
@@ -75,9 +84,12 @@ class Served:
         if GOLDEN_NAME in manifest.files:
             known = golden.decode((folder / GOLDEN_NAME).read_bytes())
             first = take(known.inputs, [0]) if rows(known.inputs) else known.inputs
+            began_s = time.monotonic()
             raw = served.session.run(binding.feeds(manifest.binding, first))
+            row_s = time.monotonic() - began_s
             answer = binding.results(manifest.binding, raw).prediction
-            return replace(served, outputs=_promised(identity, schema, answer))
+            outputs = _promised(identity, schema, answer)
+            return replace(served, outputs=outputs, row_s=row_s)
         return served
 
     def answer(self, body: bytes, content: Content, mode: Enforcement) -> Scored:
@@ -88,14 +100,21 @@ class Served:
         """
         parse = self.schema.parse_csv if content is Content.CSV else self.schema.parse
         payload = parse(body, mode=mode)
-        raw = self.session.run(binding.feeds(self.binding, payload.table))
-        found = binding.results(self.binding, raw)
+        found = binding.results(self.binding, self._run(payload.table))
         if self.outputs is not None and mode is not Enforcement.OFF:
             self.outputs.check(found.prediction)
         if self.recent is not None:
             self.recent.add(payload.table, found.prediction)
         answer = encode_predictions(found.prediction, framed=self.schema.has_columns)
         return Scored(answer, payload.table, found)
+
+    def _run(self, table: Table) -> Mapping[str, Array]:
+        feeds = binding.feeds(self.binding, table)
+        name, sha256 = self.identity.model, self.identity.sha256
+        expected_s = rows(table) * self.row_s
+        watched = self.runs and self.runs.computing(name, sha256, expected_s)
+        with watched or nullcontext():
+            return self.session.run(feeds)
 
     @property
     def inputs(self) -> Iterator[str]:

@@ -11,7 +11,8 @@ threads of the agent's process (edgekit_agent.supervision.tenant) both go throug
     {"do": "recent", "model", "path"}  write what was asked of it lately to a file
     {"do": "stats"}    what was counted: a line a bundle, and what was refused before
                                                             -> counted ..., stats
-    {"do": "ping"}                                          -> pong
+    {"do": "ping"}     a request that is computed for too long is "overdue": by which
+                       bundle, and a sentence               -> pong
     {"do": "stop"}     finish what is being answered, then end
                                                             -> counted ..., stats
 """
@@ -38,31 +39,36 @@ from edgekit_agent.service import recent
 from edgekit_agent.service.invocations import Handler, LoopbackHandler
 from edgekit_agent.service.listener import Listener, LoopbackListener, UnixListener
 from edgekit_agent.service.recent import Keep
+from edgekit_agent.service.runs import Runs
 from edgekit_agent.service.served import Identity, Served
 from edgekit_agent.service.shelf import Shelf
 from edgekit_agent.storage.store import Store
 
 log = logging.getLogger(__name__)
 
+REQUEST_S = 30.0  # that a model may compute for one request, unless it is a slow one
 _FINISH_S = 5.0
 
 
 class Worker:
     """Carries out the supervisor's commands. Loads happen one after the other, beside."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a worker consists of
         self,
         store: Store,
         shelf: Shelf,
         refusals: RefusalCounter,
         voice: lines.Speaker,
+        *,
         keep: Keep,
+        runs: Runs,
     ) -> None:
         self._store = store
         self._shelf = shelf
         self._refusals = refusals
         self._voice = voice
         self._keep = keep
+        self._runs = runs
         self._changes: queue.SimpleQueue[Reader] = queue.SimpleQueue()
 
     def start(self) -> None:
@@ -74,7 +80,7 @@ class Worker:
         """Carry out one command; False when it was the last one."""
         match command.text("do"):
             case "ping":
-                self._voice.say("pong")
+                self._pong()
             case "stats":
                 self.tell()
             case "recent":
@@ -96,6 +102,11 @@ class Worker:
             self._voice.say("counted", counts=counts.to_row())
         refusals = pairs(self._refusals.take())
         self._voice.say("stats", rss_bytes=memory.rss_bytes(), refusals=refusals)
+
+    def _pong(self) -> None:
+        found = self._runs.overdue()
+        overdue = found and {"sha256": found.sha256, "reason": found.reason}
+        self._voice.say("pong", **({"overdue": overdue} if overdue else {}))
 
     def _change(self) -> None:
         while True:
@@ -162,7 +173,8 @@ class Worker:
             os._exit(1)
 
     def _loaded(self, identity: Identity) -> Served:
-        return replace(Served.load(self._store, identity), recent=self._keep.recent())
+        served = Served.load(self._store, identity)
+        return replace(served, recent=self._keep.recent(), runs=self._runs)
 
 
 def _since_ms(began_s: float) -> int:
@@ -192,7 +204,9 @@ def serve(
             target=_open_port, args=(arguments.port, unix, listeners), daemon=True
         ).start()
     keep = Keep(rows=arguments.recent_rows, most_bytes=arguments.recent_bytes)
-    worker = Worker(Store(arguments.state_dir), shelf, refusals, voice, keep)
+    runs = Runs(arguments.request_s)
+    store = Store(arguments.state_dir)
+    worker = Worker(store, shelf, refusals, voice, keep=keep, runs=runs)
     worker.start()
     for document in commands:
         command = Reader(table=document, subject="command", error=TransportError)
@@ -229,6 +243,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=int)
     parser.add_argument("--recent-rows", type=int, default=0)
     parser.add_argument("--recent-bytes", type=int, default=0)
+    parser.add_argument("--request-s", type=float, default=REQUEST_S)
     parser.add_argument("--enforcement", default=Enforcement.STRICT.value)
     return parser.parse_args(words)
 

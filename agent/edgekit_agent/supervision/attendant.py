@@ -14,11 +14,18 @@ from edgekit.telemetry import refusals
 from edgekit.telemetry.counts import BundleCounts
 from edgekit.telemetry.positional import Row
 from edgekit.telemetry.refusals import Refusals
-from edgekit_agent.rules.events import Event, Loaded, LoadFailed, WorkerDied, WorkerReady
+from edgekit_agent.rules.events import (
+    Event,
+    Loaded,
+    LoadFailed,
+    Started,
+    WorkerDied,
+    WorkerReady,
+)
 from edgekit_agent.rules.record import Release
 from edgekit_agent.rules.watch import Condition, Order, Patience, Watch
 from edgekit_agent.supervision.child import Child, Ended, News, Partner, Said
-from edgekit_agent.supervision.lifeline import Lifeline
+from edgekit_agent.supervision.lifeline import Death, Lifeline
 from edgekit_agent.supervision.tenant import Tenant
 
 log = logging.getLogger(__name__)
@@ -67,6 +74,7 @@ class Attendant:
         self._watch = Watch()
         self._child: Partner | None = None
         self._killed_for = ""
+        self._blamed = ""  # the bundle that it was killed for
         self._counted: list[BundleCounts] = []  # told, and not whole yet
         self.onnxruntime = ""
 
@@ -84,16 +92,18 @@ class Attendant:
         """Whether a process is the worker."""
         return child is self._child
 
-    def begin(self, now_s: float) -> str:
-        """Start the first worker; return how the last one took the agent with it, or ""."""
-        why = ""
+    def begin(self, now_s: float) -> Started:
+        """Start the first worker; tell how the last one took the agent with it, if so."""
+        last = Death()
         if self._lifeline is not None:
-            deaths, why = self._lifeline.begin()
-            self._watch = Watch.after(deaths, now_s, self._patience)
-        if why:
-            log.warning("the agent's process ended while it served: %s", why)
+            last = self._lifeline.begin()
+            self._watch = Watch.after(last.deaths, now_s, self._patience)
         self.tick(now_s)
-        return why and f"the agent's process, which serves, ended: {why}"
+        if not last.why:
+            return Started()
+        log.warning("the agent's process ended while it served: %s", last.why)
+        crash = f"the agent's process, which serves, ended: {last.why}"
+        return Started(crash=crash, by=last.by)
 
     def hurry(self, now_s: float) -> None:
         """Start the next worker at once: what it will load is not what the last one had."""
@@ -217,15 +227,21 @@ class Attendant:
                 told = Row.of(said.table.get("refusals"), subject="worker: stats")
                 refused = refusals.parse(told)
                 return Stats(bundles=counted, refusals=refused, rss_bytes=rss_bytes)
+            case "pong" if "overdue" in said.table:
+                overdue = said.child("overdue")
+                self._killed_for = overdue.text("reason")
+                self._blamed = overdue.sha256("sha256")
+                self._kill()
         return None  # pong
 
     def _died(self, how: str, now_s: float) -> Notice:
         reason = f"the worker ended: {self._killed_for or how}"
         log.warning("%s", reason)
-        self._killed_for = ""
+        event = WorkerDied(reason=reason, by=self._blamed)
+        self._killed_for = self._blamed = ""
         self._child = None
         self._watch = self._watch.died(now_s, self._patience)
-        return Notice(model=None, event=WorkerDied(reason=reason))
+        return Notice(model=None, event=event)
 
     def _say(self, **command: object) -> None:
         if self._child is not None:
@@ -235,7 +251,7 @@ class Attendant:
         if self._child is None:
             return
         if self._lifeline is not None:
-            self._lifeline.note(self._killed_for)
+            self._lifeline.note(self._killed_for, by=self._blamed)
         self._child.kill()
 
 

@@ -32,7 +32,6 @@ from edgekit_agent.rules.events import (
     Proceed,
     Prove,
     RunHook,
-    Started,
     StartUpdate,
     StopUpdate,
     Ticked,
@@ -195,11 +194,11 @@ class Supervisor:
 
     def _begin(self) -> None:
         at = self._clock()
-        crash = self._worker.begin(at.s)  # first of all, serve
+        started = self._worker.begin(at.s)  # first of all, serve
         self._telemetry.begin(at)
         self._refusals_file.begin(at.utc)
         self._judge_freshness(at)
-        self._died(Started(crash=crash), at.s)
+        self._died(started, at.s)
         self._roster.collect()
         self._transport.subscribe(
             self._topics.file(TIMESTAMP), self._topics.taken(self._config.device)
