@@ -22,7 +22,6 @@ from edgekit_converters.flavors.trees import fp32_trees
 from edgekit_converters.frameworks import finishing
 from edgekit_converters.frameworks.boosting import boosted_labels, lightgbm_dump
 from edgekit_converters.frameworks.boosting.boosted import Members, Trees, Zeros
-from edgekit_converters.intake import inputs
 from edgekit_converters.passes import clean
 from tests.converters.booster_rows import (
     CODES,
@@ -354,27 +353,10 @@ def test_a_booster_of_texts_alone_takes_no_numbers(tmp_path: Path) -> None:
     assert (tensor.name, tensor.dtype, tensor.shape) == ("texts", "str", (-1, 1))
 
 
-def test_categories_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
-    frame = labelled()
-    frame["zone"] = frame["zone"].cat.as_ordered()  # trained on as numbers
-    on_categories(frame).save_model(path := tmp_path / "model.txt")
-    with pytest.raises(ConversionError, match=r"4 columns.*3 were trained.*OrdinalEncoder"):
-        extracted(path, saved_rows(tmp_path, ROWS[:, :2]))
-
-
 @pytest.mark.parametrize("values", [["a", 1], [0.1, 0.2], [2**24, 2**24 + 1]])
 def test_categories_that_float32_cannot_hold_are_refused(values: list[object]) -> None:
     with pytest.raises(ConversionError, match="column zone: its categories are neither"):
         boosted_labels.labels(0, "zone", values)
-
-
-def test_a_signature_of_another_kind_than_the_categories_is_refused() -> None:
-    boosted = lightgbm_dump.read(on_categories(labelled()).model_to_string())
-    names = ("kind", "size", "zone", "lit", "half", "far")
-    with pytest.raises(ConversionError, match=r"column kind holds numbers.*on texts"):
-        boosted_labels.check(boosted, inputs.columns(names))
-    with pytest.raises(ConversionError, match="signature: a tensor"):
-        boosted_labels.check(boosted, inputs.matrix(6))
 
 
 def test_an_objective_nobody_knows_is_refused_with_a_next_step() -> None:

@@ -120,6 +120,19 @@ class Labels:
         return bool(self.known) and isinstance(self.known[0], str)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """What training saw of a feature: its least and largest number, or category.
+
+    `used` is False for one that never differed, so that no split asks for it.
+    """
+
+    low: float = 0.0
+    high: float = 0.0
+    categorical: bool = False
+    used: bool = True
+
+
 Derived = Zeros | Members
 
 
@@ -156,7 +169,8 @@ class Boosted:
     """One model: its margins and what they mean.
 
     `scale` multiplies the margins before the link. `missing` is the number that stands
-    for a missing value beside NaN.
+    for a missing value beside NaN. `listed` are the labels of features that come in this
+    order, but of which is not told; then `spans` has what training saw of each feature.
     """
 
     margins: Trees | Linear
@@ -167,6 +181,8 @@ class Boosted:
     missing: float = float("nan")
     objective: str = ""
     labels: tuple[Labels, ...] = ()
+    listed: tuple[tuple[object, ...], ...] = ()
+    spans: tuple[Span, ...] = ()
 
     @property
     def targets(self) -> int:

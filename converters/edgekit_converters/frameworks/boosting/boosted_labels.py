@@ -41,22 +41,6 @@ def takes(boosted: Boosted) -> Inputs:
     return Inputs(fields=tuple(listed), tensors=False)
 
 
-def check(boosted: Boosted, given: Inputs) -> None:
-    """Raise ConversionError where a column holds texts and its labels are none."""
-    if boosted.labels and given.tensors:
-        raise ConversionError(
-            "signature: a tensor, and the booster was trained on categories of pandas; log"
-            " it with the DataFrame's columns"
-        )
-    for number, field in enumerate(given.fields):
-        if field.numeric == (number in boosted.text_features):
-            kinds = ("numbers", "texts") if field.numeric else ("texts", "numbers")
-            raise ConversionError(
-                f"signature: column {field.name} holds {kinds[0]}, the booster was trained"
-                f" on {kinds[1]}; log it with its categories as they were trained on"
-            )
-
-
 def as_trained(boosted: Boosted, table: Table) -> pd.DataFrame:
     """Return rows as the booster takes them, labels as pandas's categories."""
     frame = pd.DataFrame(dict(table))

@@ -4,7 +4,7 @@ Knows neither library: each hands over what the model is, and how it is asked.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from edgekit.manifest import Binding, OutputRole, Signature, TensorInput, Tensor
 from edgekit.table import Array, Table
 from edgekit_converters.extraction import Extraction, Task
 from edgekit_converters.frameworks import finishing
-from edgekit_converters.frameworks.boosting import boosted_labels
+from edgekit_converters.frameworks.boosting import boosted_labels, label_columns
 from edgekit_converters.frameworks.boosting.boosted import Boosted, Link
 from edgekit_converters.frameworks.boosting.boosted_graph import (
     above_half,
@@ -74,8 +74,12 @@ def extract(job: Job, native: Native) -> Extraction:
     source = job.source
     signed = inputs.from_signature(source.signature)
     takes = signed or _takes(native.boosted)
-    tensors = _tensors(takes, native)
+    _check_width(takes, native)
     rows = samples.read(job.samples, source.example, takes, job.target)
+    native = replace(
+        native, boosted=label_columns.settled(native.boosted, takes, rows.table)
+    )
+    tensors = _tensors(takes, native)
     original = _ask(native, rows.table, takes)
     graph, wanted = _graph(native, original, min(PREFERRED_OPSET, job.supported.opset))
     raw = finishing.run(graph, tensors, finishing.head(rows.table))
@@ -115,17 +119,17 @@ def refuse_params(job: Job) -> None:
 
 
 def _takes(boosted: Boosted) -> Inputs:
-    if boosted.labels:
-        return boosted_labels.takes(boosted)
+    if boosted.listed:
+        return boosted_labels.takes(label_columns.guessed(boosted))
     if boosted.names:
         return inputs.columns(boosted.names)
     return inputs.matrix(boosted.features)
 
 
-def _tensors(takes: Inputs, native: Native) -> tuple[TensorInput, ...]:
-    """Return the graph's inputs: numbers, and texts where it reads any."""
+def _check_width(takes: Inputs, native: Native) -> None:
+    """Raise ConversionError unless the signature gives what the booster was trained on."""
     texts = [field.name for field in takes.fields if not field.numeric]
-    if texts and not native.boosted.labels:
+    if texts and not native.boosted.listed:
         raise ConversionError(
             f"{native.framework}: the signature has texts ({', '.join(texts)}), a booster"
             " reads numbers; log it with its categories as numbers"
@@ -143,13 +147,23 @@ def _tensors(takes: Inputs, native: Native) -> tuple[TensorInput, ...]:
             f"{native.framework}: the booster takes {width} numbers a row, the signature"
             f" gives {given_text}; log it with the columns that it was trained on"
         )
-    boosted_labels.check(native.boosted, takes)
+    if native.boosted.listed and takes.tensors:
+        raise ConversionError(
+            "signature: a tensor, and the booster was trained on categories of pandas; log"
+            " it with the DataFrame's columns"
+        )
+
+
+def _tensors(takes: Inputs, native: Native) -> tuple[TensorInput, ...]:
+    """Return the graph's inputs: numbers, and texts where it reads any."""
+    texts = tuple(field.name for field in takes.fields if not field.numeric)
     if not texts:
+        width = native.boosted.features
         return (_side_by_side(OwnGraph.INPUT, "float32", takes.names, width),)
     numbers = tuple(field.name for field in takes.fields if field.numeric)
     both = (
         _side_by_side(OwnGraph.INPUT, "float32", numbers, len(numbers)),
-        _side_by_side(OwnGraph.TEXTS, TEXT, tuple(texts), len(texts)),
+        _side_by_side(OwnGraph.TEXTS, TEXT, texts, len(texts)),
     )
     return both if numbers else both[1:]
 

@@ -40,7 +40,7 @@ def convert(job: Job) -> Extraction:
             f"{path.name}: LightGBM {lightgbm.__version__} cannot load it ({error});"
             " save it again with Booster.save_model"
         ) from error
-    if not boosted.labels and all(_UNNAMED.fullmatch(name) for name in boosted.names):
+    if not boosted.listed and all(_UNNAMED.fullmatch(name) for name in boosted.names):
         boosted = replace(boosted, names=())
     return extract(
         job,

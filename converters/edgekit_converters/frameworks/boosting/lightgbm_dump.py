@@ -17,14 +17,13 @@ from edgekit.table import Array
 from edgekit_converters.frameworks.boosting import lightgbm_linear
 from edgekit_converters.frameworks.boosting.boosted import (
     Boosted,
-    Labels,
     Link,
+    Span,
     Test,
     Tree,
     Trees,
 )
 from edgekit_converters.frameworks.boosting.boosted_columns import MEMBER_THRESHOLD, Columns
-from edgekit_converters.frameworks.boosting.boosted_labels import labels
 from edgekit_converters.frameworks.thresholds import rounded_down
 
 _LINKS: Mapping[str, Link] = {
@@ -92,6 +91,9 @@ def _read(text: str) -> Boosted:
     names = tuple(header["feature_names"].split(" "))
     if len(names) != features or len(trees) % targets:
         raise ValueError(f"{features} features, {len(names)} names, {len(trees)} trees")
+    spans = tuple(_span(info) for info in header["feature_infos"].split(" "))
+    if len(spans) != features:
+        raise ValueError(f"{features} features, {len(spans)} spans")
     share = 1.0
     if "average_output" in head.split("\n"):  # a random forest
         share = targets / max(len(trees), 1)
@@ -121,38 +123,31 @@ def _read(text: str) -> Boosted:
         names=names,
         scale=_scale(objective, parameters),
         objective=objective,
-        labels=_labels(after, header),
+        listed=_listed(after),
+        spans=spans,
     )
 
 
-def _labels(after: str, header: Mapping[str, str]) -> tuple[Labels, ...]:
+def _listed(after: str) -> tuple[tuple[object, ...], ...]:
     """Return the categories of pandas's columns, which stand after the trees.
 
-    They are told in the order of the columns, and not of which: those are the features of
-    which the header lists categories, and no range.
+    They are told in the order of the columns, and not of which.
     """
     _, _, listed = after.partition("\npandas_categorical:")
     held = json.loads(listed.partition("\n")[0] or "null")
-    if not held:
-        return ()
-    infos = header["feature_infos"].split(" ")
-    names = header["feature_names"].split(" ")
-    told = [(n, i) for n, i in enumerate(infos) if not i.startswith(("[", _UNUSED))]
-    fits = len(told) == len(held) and all(
-        max(map(int, info.split(":"))) < len(values)
-        for (_, info), values in zip(told, held, strict=True)
-    )
-    if not fits:
-        raise ConversionError(
-            f"LightGBM: {len(held)} columns of pandas with categories, of which"
-            f" {len(told)} were trained on as such, so that they cannot be told apart;"
-            " train on all of them (unordered, not constant), or with an OrdinalEncoder"
-            " before it"
-        )
-    return tuple(
-        labels(number, names[number], values)
-        for (number, _), values in zip(told, held, strict=True)
-    )
+    return tuple(tuple(values) for values in held or ())
+
+
+def _span(info: str) -> Span:
+    """Return what the header says of a feature: "none", "[low:high]" or "-1:2:0:7"."""
+    if info == _UNUSED:
+        return Span(used=False)
+    ends = [float(part) for part in info.strip("[]").split(":")]
+    if info.startswith("["):
+        low, high = ends
+        return Span(low=low, high=high)
+    seen = [code for code in ends if code >= 0] or [0.0]  # -1: missing ones
+    return Span(low=min(seen), high=max(seen), categorical=True)
 
 
 def _entries(text: str) -> dict[str, str]:
