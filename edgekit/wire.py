@@ -47,6 +47,11 @@ class Topics:
         """Retained: the names of all metadata files, so that absence can be known."""
         return f"{self.root}/index"
 
+    @property
+    def book(self) -> str:
+        """Retained: whose book takes the telemetry of this fleet."""
+        return f"{self.root}/book"
+
     def file(self, name: str) -> str:
         """Retained: one metadata file (TUF metadata, statements, chunk indexes)."""
         return f"{self.root}/meta/{slug(name)}"

@@ -1,10 +1,11 @@
 """`edgekit fleet`: who runs what, since when. Options, calls, output."""
 
 import functools
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -17,10 +18,11 @@ from rich.text import Text
 
 from edgekit.cli import drift
 from edgekit.cli.options import fleet_option, json_option, print_json
-from edgekit.cli.talk import say, show_table
+from edgekit.cli.talk import account, now, say, show_table
 from edgekit.errors import TransportError
 from edgekit.figures import Figures
 from edgekit.fleet.book import STRANGERS, Book
+from edgekit.fleet.claim import Claim, Said
 from edgekit.fleet.folder import FleetFolder
 from edgekit.fleet.status import Row, rows
 from edgekit.fleet.watch import Listener
@@ -95,29 +97,44 @@ def status(*, offline: bool, verbose: bool, fleet_folder: Path, as_json: bool) -
             print_json([asdict(row) for row in found])
         else:
             _show(found, verbose=verbose)
-        for sentence in _garbage(book):
+        for sentence in (*_garbage(book), *_losses(book)):
             say(sentence)
 
 
 @command.command(name="watch")
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="Have this fleet.db take the telemetry from now on, though another one does.",
+)
 @fleet_option
-def watch(*, fleet_folder: Path) -> None:
+def watch(*, take_over: bool, fleet_folder: Path) -> None:
     """Show the same table live, until interrupted (Ctrl-C).
 
-    A broker that is not there yet is tried again and again.
+    A broker that is not there yet is tried again and again. Telemetry goes into fleet.db,
+    and devices forget what is there: one fleet has one such book. Where another one, or an
+    older copy of it, has taken this fleet's telemetry before, this command ends with exit
+    code 3.
     """
     folder = FleetFolder(path=fleet_folder)
     with folder.book() as book, _listener(folder, book, patient=True) as listener:
+        claiming = replace(listener, claim=_claim(book, take_over=take_over))
         console = Console()
         drawn_at = 0.0
         with Live(console=console, auto_refresh=False) as live:
             try:
-                for _news in listener.follow(pause_s=_REDRAW_S):
+                for _news in claiming.follow(pause_s=_REDRAW_S):
                     if time.monotonic() - drawn_at >= _REDRAW_S:
                         live.update(_table(rows(book.known())), refresh=True)
                         drawn_at = time.monotonic()
             except KeyboardInterrupt:
                 return
+
+
+def _claim(book: Book, *, take_over: bool) -> Claim:
+    who, at = f"{account()}@{socket.gethostname()}", now().isoformat()
+    said = Said(token=book.claim(), who=who, at=at, take_over=take_over)
+    return Claim(said, ours=book.claimed, now_s=time.monotonic())
 
 
 @contextmanager
@@ -220,6 +237,26 @@ def _garbage(book: Book) -> Iterator[str]:
     for one in book.garbage():
         who = "devices never enrolled" if one.device == STRANGERS else one.device
         yield f"note: {one.messages} unusable message(s) from {who}; the last: {one.reason}"
+
+
+def _losses(book: Book) -> Iterator[str]:
+    for one in book.losses():
+        lost = (
+            f"{number} {why}"
+            for number, why in (
+                (one.dropped, "for want of room"),
+                (one.corrupt, "damaged on its disk"),
+                (one.refused, "that this fleet refused"),
+            )
+            if number
+        )
+        if told := ", ".join(lost):
+            yield f"note: {one.device} lost telemetry windows: {told}"
+        if one.unread:
+            yield (
+                f"note: {one.unread} telemetry window(s) of {one.device} wait in fleet.db"
+                " for a newer edgekit; update it here, and they are counted"
+            )
 
 
 command.add_command(drift.command)

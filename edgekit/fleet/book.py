@@ -6,6 +6,7 @@ late message changes nothing.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,6 +28,7 @@ T = TypeVar("T")
 
 FILE_NAME = "fleet.db"
 _VERSION = 3
+_CLAIMS = "CREATE TABLE claim (token TEXT PRIMARY KEY);"
 _SCHEMA = (
     """
 CREATE TABLE device (
@@ -61,6 +63,7 @@ CREATE TABLE garbage (
 """
     + windows.SCHEMA
     + windows.LOSSES
+    + _CLAIMS
 )
 _UPGRADES = {
     1: """
@@ -73,7 +76,7 @@ CREATE TABLE receipt (
 DROP TABLE telemetry;
 """
     + windows.SCHEMA,
-    2: windows.LOSSES,
+    2: windows.LOSSES + _CLAIMS,
 }
 STRANGERS = ""  # what devices that were never enrolled sent is counted under this name
 
@@ -142,6 +145,17 @@ class Book(Database):
             )
             # what another key signed proves nothing any more
             cursor.execute("DELETE FROM receipt WHERE device = ?", (device.name,))
+
+    def claim(self) -> str:
+        """Return a new token, which this book knows and its copies do not."""
+        token = os.urandom(16).hex()
+        with self.transaction() as cursor:
+            cursor.execute("INSERT INTO claim VALUES (?)", (token,))
+        return token
+
+    def claimed(self, token: str) -> bool:
+        """Whether this book, or what it was copied from, has made that token."""
+        return bool(self.rows("SELECT 1 FROM claim WHERE token = ?", (token,)))
 
     def devices(self) -> tuple[Device, ...]:
         """Return every enrolled device by name."""

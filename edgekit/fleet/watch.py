@@ -5,16 +5,21 @@ keep their telemetry until it is acknowledged, so the broker need not keep a ses
 this listener: what was published while nobody listened comes again.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import unquote
 
+from edgekit.errors import TransportError
 from edgekit.fleet.acknowledgements import Acknowledgements
 from edgekit.fleet.book import Book
+from edgekit.fleet.claim import Claim
 from edgekit.fleet.heard import Heard
-from edgekit.transport import Arrival, Message, Transport
+from edgekit.transport import Arrival, Connected, Message, Transport
 from edgekit.wire import Topics
+
+log = logging.getLogger(__name__)
 
 RETAINED = ("state", "presence", "receipt")
 ALL = (*RETAINED, "telemetry")
@@ -24,13 +29,17 @@ MOST_S = 15.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """One ear on a fleet's broker; `now` is the time of day, `monotonic` in seconds."""
+    """One ear on a fleet's broker; `now` is the time of day, `monotonic` in seconds.
+
+    With a `claim`, devices are answered once it holds.
+    """
 
     transport: Transport
     topics: Topics
     book: Book
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
+    claim: Claim | None = None
     taken: Acknowledgements = field(default_factory=Acknowledgements)
 
     def until_quiet(self, *, quiet_s: float = QUIET_S, most_s: float = MOST_S) -> int:
@@ -53,13 +62,37 @@ class Listener:
         """Listen for ever, telemetry too; yield for each arrival whether it was news.
 
         Yields False after `pause_s` seconds without one, so that the caller can look up.
+        Raises ClaimedError where another book takes this fleet's telemetry.
         """
-        self.transport.subscribe(*(self.topics.every(kind) for kind in ALL))
+        own = () if self.claim is None else (self.topics.book,)
+        self.transport.subscribe(*own, *(self.topics.every(kind) for kind in ALL))
         while True:
             arrival = self.transport.receive(pause_s)
+            if self.claim is not None:
+                self._press(self.claim, arrival)
             yield arrival is not None and self._take(arrival)
+            if self.claim is not None and not self.claim.held:
+                continue
             if arrival is None or self.taken.due(self.monotonic()):
                 self.taken.send(self.transport, self.topics)
+
+    def _press(self, claim: Claim, arrival: Arrival | None) -> None:
+        """Have the claim see what arrived, and publish what it says."""
+        now_s = self.monotonic()
+        said = None
+        match arrival:
+            case Connected():
+                claim.connected(now_s)
+            case Message(topic=self.topics.book, payload=payload):
+                said = claim.heard(payload, now_s)
+            case _:
+                pass
+        said = said or claim.tick(now_s)
+        if said is not None:
+            try:
+                self.transport.publish(self.topics.book, said, retain=True)
+            except TransportError as error:
+                log.warning("claim: not published: %s", error)
 
     def _take(self, arrival: Arrival) -> bool:
         if not isinstance(arrival, Message):

@@ -155,3 +155,22 @@ def test_who_has_no_certificate_is_not_let_in(broker: tuple[Path, int]) -> None:
     address = BrokerAddress(url=f"mqtts://localhost:{port}", ca_file=folder / "ca.pem")
     with pytest.raises(TransportError):
         MqttTransport.connect(address, client_id="stranger")
+
+
+def test_the_claim_on_a_fleet_is_kept_for_the_operator_and_no_device_touches_it(
+    broker: tuple[Path, int],
+) -> None:
+    fleet, device = connected(broker, "fleet"), connected(broker, "pi-7")
+    for one in (fleet, device):
+        one.subscribe(TOPICS.book)
+        heard(one, for_s=0.3)
+    device.publish(TOPICS.book, b"forged", retain=True)
+    fleet.publish(TOPICS.book, b"claimed", retain=True)
+    assert heard(fleet) == {"claimed"}
+    assert heard(device, for_s=0.3) == set()
+    for one in (fleet, device):
+        one.close()
+    again = connected(broker, "fleet")
+    again.subscribe(TOPICS.book)
+    assert heard(again) == {"claimed"}
+    again.close()

@@ -121,6 +121,7 @@ def test_the_topics_are_the_codes() -> None:
     told = set(re.findall(r"^\| `(edgekit/1/[^`]+)`", section("Topics"), re.MULTILINE))
     made = {
         topics.index,
+        topics.book,
         topics.file("<name>"),
         topics.blob("<sha256>"),
         topics.repair("<sha256>"),

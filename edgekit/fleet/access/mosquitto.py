@@ -77,6 +77,8 @@ def rules(topics: Topics, devices: Iterable[str]) -> str:
         f"topic read {topics.root}/dev/#",
         f"topic write {topics.every('ask/+/+')}",
         f"topic write {topics.every('taken')}",
+        f"topic write {topics.book}",
+        f"topic read {topics.book}",
     ]
     for device in sorted(devices):
         lines += [

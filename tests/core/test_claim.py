@@ -1,0 +1,249 @@
+"""One book takes a fleet's telemetry; whoever comes with another is told."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import ConfigError
+from edgekit.fleet.book import Book, Device
+from edgekit.fleet.claim import ASK_S, ECHO_S, OBJECT_S, Claim, ClaimedError, Said
+from edgekit.fleet.watch import Listener
+from edgekit.telemetry.taken import Taken
+from edgekit.transport import Message
+from edgekit.wire import Topics
+from tests.core.reports import window
+from tests.fakes import FakeBroker, FakeClock, FakeTransport
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+TOPICS = Topics(fleet="demo")
+MINE = Said(token="a", who="ada", at="")  # noqa: S106 - no secret
+STEP_S = 0.25
+ENOUGH = int((ASK_S + OBJECT_S) / STEP_S) + 20  # steps, for any claim to be settled
+
+
+class Watch:
+    """A listener with a claim, as `edgekit fleet watch` runs it; ended once it yields."""
+
+    def __init__(
+        self, broker: FakeBroker, clock: FakeClock, path: Path, *, take_over: bool = False
+    ) -> None:
+        self.book = Book(path)
+        self.book.rows("PRAGMA synchronous = OFF")  # no power cut is tested here
+        pi = Device(name="pi-7", board="b", models=(), enrolled_by="ada", enrolled_at=NOW)
+        self.book.enroll_again(pi)
+        said = Said(
+            token=self.book.claim(), who=path.parent.name, at="12:00", take_over=take_over
+        )
+        self.claim = Claim(said, ours=self.book.claimed, now_s=clock.now)
+        self.transport: FakeTransport = broker.connect(path.parent.name)
+        self._heard = Listener(
+            transport=self.transport,
+            topics=TOPICS,
+            book=self.book,
+            now=lambda: NOW,
+            monotonic=clock,
+            claim=self.claim,
+        ).follow(pause_s=STEP_S)
+        self.ended = ""
+
+    def step(self) -> None:
+        if self.ended:
+            return
+        try:
+            next(self._heard)
+        except ClaimedError as error:
+            self.ended = str(error)
+            self.transport.close()
+
+    def stop(self) -> None:
+        self.ended = "stopped"
+        self.transport.close()
+
+    @property
+    def windows(self) -> int:
+        return len(list(self.book.windows("pi-7")))
+
+
+class World:
+    """A broker, a device and any number of watches, in a time that only waiting moves."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clock = FakeClock()
+        self.broker = FakeBroker(clock=self.clock)
+        self.device = self.broker.connect("pi-7")
+        self.device.subscribe(TOPICS.taken("pi-7"))
+        self.watches: list[Watch] = []
+
+    def watch(self, name: str, *, take_over: bool = False) -> Watch:
+        path = self.folder / name / "fleet.db"
+        made = Watch(self.broker, self.clock, path, take_over=take_over)
+        self.watches.append(made)
+        return made
+
+    def settle(self) -> None:
+        for _ in range(ENOUGH):
+            for one in self.watches:
+                one.step()
+
+    def say(self, number: int) -> None:
+        self.device.publish(TOPICS.telemetry("pi-7"), window(first=number))
+
+    def answered(self) -> set[tuple[int, int]]:
+        found: set[tuple[int, int]] = set()
+        while (arrival := self.device.receive(0.0)) is not None:
+            if isinstance(arrival, Message):
+                found |= Taken.decode(arrival.payload).windows
+        return found
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    for one in made.watches:
+        one.book.__exit__(None, None, None)
+
+
+def test_a_watch_answers_devices_once_nobody_objects(world: World) -> None:
+    ada = world.watch("ada")
+    ada.step()
+    world.say(1)
+    ada.step()
+    assert (ada.windows, world.answered()) == (1, set())
+    world.settle()
+    assert world.answered() == {(1, 1)}
+
+
+def test_a_second_book_is_refused_and_the_first_goes_on(world: World) -> None:
+    ada = world.watch("ada")
+    world.settle()
+    bob = world.watch("bob")
+    world.settle()
+    assert bob.ended == (
+        "telemetry: another book has it, of ada since 12:00; one book for each fleet is"
+        " expected: run `edgekit fleet watch` only there, or have it here from now on with"
+        " --take-over"
+    )
+    assert issubclass(ClaimedError, ConfigError)
+    world.say(1)
+    world.settle()
+    assert (ada.ended, ada.windows, world.answered()) == ("", 1, {(1, 1)})
+
+
+def test_a_second_book_is_refused_though_the_first_is_away(world: World) -> None:
+    ada = world.watch("ada")
+    world.settle()
+    ada.stop()
+    world.say(1)
+    bob = world.watch("bob")
+    world.settle()
+    world.say(2)
+    world.settle()
+    assert bob.ended
+    assert world.answered() == set(), "the device keeps them for the first"
+
+
+def test_the_same_book_watches_again_after_a_kill_and_twice_at_once(world: World) -> None:
+    world.watch("ada").stop()
+    first = world.watch("ada")
+    world.settle()
+    again = world.watch("ada")
+    world.settle()
+    assert (first.ended, again.ended) == ("", "")
+    world.say(1)
+    world.settle()
+    assert (first.windows, world.answered()) == (1, {(1, 1)})
+
+
+def test_taking_over_ends_the_other_and_lasts(world: World) -> None:
+    ada = world.watch("ada")
+    world.settle()
+    bob = world.watch("bob", take_over=True)
+    world.settle()
+    assert bob.ended == ""
+    assert "of bob since 12:00" in ada.ended
+    bob.stop()
+    back = world.watch("bob")
+    late = world.watch("ada")
+    world.settle()
+    assert (back.ended, bool(late.ended)) == ("", True)
+
+
+@pytest.mark.parametrize("between", [0, 1, 3, 5])
+def test_of_two_that_begin_at_once_one_stays(world: World, between: int) -> None:
+    ada = world.watch("ada")
+    for _ in range(between):
+        ada.step()
+    bob = world.watch("bob")
+    world.settle()
+    assert bool(ada.ended) != bool(bob.ended)
+
+
+def test_a_copy_of_a_book_is_another_book(world: World) -> None:
+    ada = world.watch("ada")
+    world.settle()
+    ada.stop()
+    (world.folder / "copy").mkdir()
+    shutil.copy(world.folder / "ada/fleet.db", world.folder / "copy/fleet.db")
+    again = world.watch("ada")
+    world.settle()
+    copy = world.watch("copy")
+    world.settle()
+    assert again.ended == ""
+    assert "of ada since" in copy.ended
+
+
+def test_a_broker_that_forgot_everything_is_told_again(world: World) -> None:
+    ada = world.watch("ada")
+    world.settle()
+    world.broker.kill(forget_retained=True)
+    world.settle()
+    world.broker.restart()
+    world.settle()
+    bob = world.watch("bob")
+    world.settle()
+    assert (ada.ended, bool(bob.ended)) == ("", True)
+
+
+def test_a_watch_that_was_cut_off_yields_to_who_took_over(world: World) -> None:
+    ada = world.watch("ada")
+    world.settle()
+    ada.transport.session_ended("the cable is out")
+    bob = world.watch("bob", take_over=True)
+    world.settle()
+    ada.transport.reconnect()
+    world.settle()
+    assert (bool(ada.ended), bob.ended) == (True, "")
+
+
+def test_a_broker_that_keeps_no_claim_is_told_of_and_telemetry_flows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    claim = Claim(MINE, ours=lambda _: False, now_s=0.0)
+    assert claim.tick(ASK_S) is not None
+    assert claim.tick(ASK_S + ECHO_S - 1) is None
+    assert not claim.held
+    claim.tick(ASK_S + ECHO_S)
+    assert claim.held
+    assert "must let the operator write and read the fleet's topic `book`" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\xff",
+        b"[]",
+        b'{"token":"\\u001b","who":"","at":""}',
+        b" " * 5_000,
+        Said(token="x" * 301, who="", at="").encode(),
+    ],
+)
+def test_garbage_claims_nothing(garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    claim = Claim(MINE, ours=lambda _: False, now_s=0.0)
+    assert claim.heard(garbage, 0.0) is None
+    assert claim.heard(b"", 0.0) is None
+    assert len(caplog.records) == 1
