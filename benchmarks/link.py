@@ -9,8 +9,9 @@ windowed transfer of a depot, and an HTTP server's file, over loopback. Publishe
 broker, HTTP server and device are a process each and share this machine, so that what
 counts is also their processor time together. The transfer checks, writes and fsyncs what
 it gets; HTTP writes and checks at the end; raw messages are counted only, or checked,
-written and fsynced as those of the transfer are. The first want waits 0.2 s for other
-devices; "at once" is a depot without that.
+written and fsynced as those of the transfer are. A depot waits 0.2 s for other devices to
+join, unless all it knows have; "of strangers" is the transfer to a device that it does not
+know yet, so that it waits.
 
 Then, as root, the transfer and HTTP through two network namespaces joined by a link with a
 rate and 50 ms each way, without and with 1 % of the packets lost in each direction. Last, a
@@ -19,6 +20,7 @@ device's memory during 50 MB.
 
 import argparse
 import hashlib
+import itertools
 import os
 import socket
 import statistics
@@ -116,13 +118,13 @@ def _send_raw(site: Site, room: Semaphore, ready: Event) -> None:
     sender.close()
 
 
-def windowed(site: Site) -> Took:
-    """Measure the fetching of the bundle."""
-    device = session(site.broker, "device")
+def windowed(site: Site, name: str = "device") -> Took:
+    """Measure the fetching of the bundle by a device."""
+    device = session(site.broker, name)
     pids = (site.depot_pid, site.broker_pid, os.getpid())
     with tempfile.TemporaryDirectory(dir=site.folder) as folder:
         before, began = sum(map(cpu_s, pids)), time.perf_counter()
-        fetch_bundle(device, TOPICS, "device", site.entry, site.index, Path(folder))
+        fetch_bundle(device, TOPICS, name, site.entry, site.index, Path(folder))
         took_s = time.perf_counter() - began
         cpu = sum(map(cpu_s, pids)) - before
     device.close()
@@ -149,12 +151,14 @@ def over_http(site: Site) -> Took:
 def show_near(megabytes: int, rounds: int) -> None:
     """Print a line for each case over loopback."""
     taken: dict[str, list[Took]] = {}
-    with running(megabytes) as site, running(megabytes, gather_s=0) as at_once:
+    strangers = (f"device-{number}" for number in itertools.count())
+    with running(megabytes) as site, running(megabytes) as of_strangers:
+        windowed(site)  # so that the device is known
         cases: dict[str, Callable[[], Took]] = {
             "raw messages": lambda: raw(site),
             "raw, checked and stored": lambda: raw_stored(site),
             "windowed": lambda: windowed(site),
-            "windowed, at once": lambda: windowed(at_once),
+            "windowed, of strangers": lambda: windowed(of_strangers, next(strangers)),
             "HTTP": lambda: over_http(site),
         }
         for _ in range(rounds):

@@ -20,8 +20,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from benchmarks.delivery import TOPICS, _make_repository
-from edgekit.depot.schedule import ScheduleRules
-from edgekit.depot.server import BLOBS, Depot, DepotOptions
+from edgekit.depot.server import BLOBS, Depot
 from edgekit.mqtt import BrokerAddress, MqttTransport
 from edgekit.statement import BundleEntry
 
@@ -54,14 +53,11 @@ class Site:
 
 
 @contextmanager
-def running(
-    megabytes: int, *, host: str = "127.0.0.1", gather_s: float | None = None
-) -> Iterator[Site]:
-    """Serve a bundle of random bytes; the depot gathers devices as it does by default."""
+def running(megabytes: int, *, host: str = "127.0.0.1") -> Iterator[Site]:
+    """Serve a bundle of random bytes."""
     program = shutil.which("mosquitto", path=f"{os.defpath}:/usr/sbin:/usr/local/sbin")
     if program is None:
         raise SystemExit("mosquitto is not installed: apt install mosquitto")
-    rules = ScheduleRules() if gather_s is None else ScheduleRules(gather_s=gather_s)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         entry, index = _make_repository(folder / "repository", megabytes)
@@ -78,7 +74,7 @@ def running(
             ending.callback(broker.wait)
             ending.callback(broker.terminate)
             _await_listening(host, port)
-            depot = _started(ending, _serve_depot, url, repository, rules, stop)
+            depot = _started(ending, _serve_depot, url, repository, stop)
             ending.callback(stop.set)
             _started(ending, _serve_http, (host, web), repository / BLOBS, stop)
             ending.callback(stop.set)
@@ -115,9 +111,9 @@ def _started(
     return process
 
 
-def _serve_depot(url: str, repository: Path, rules: ScheduleRules, stop: Event) -> None:
+def _serve_depot(url: str, repository: Path, stop: Event) -> None:
     transport = session(url, "depot")
-    depot = Depot(transport, TOPICS, repository, DepotOptions(rules=rules))
+    depot = Depot(transport, TOPICS, repository)
     ended = threading.Event()
 
     def wait() -> None:

@@ -19,6 +19,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from edgekit.depot.coding import Lack, mixture
+from edgekit.depot.company import Company
 from edgekit.wire import Want, pack_bits
 
 _HISTORY = 4096  # sendings remembered for a device: far more than any window
@@ -28,7 +29,7 @@ _HISTORY = 4096  # sendings remembered for a device: far more than any window
 class ScheduleRules:
     """The timers and bounds of a schedule."""
 
-    gather_s: float = 0.2  # the first want of an idle blob waits for others to join
+    gather_s: float = 0.2  # the first want of an idle blob waits for the others to join
     settle_s: float = 2.0  # what serves few waits for the reports of others, so long
     patience_s: float = 2.0  # without progress for so long, what is in flight was lost
     most_patience_s: float = 60.0
@@ -113,15 +114,24 @@ class _Receiver:
 
 
 class Schedule:
-    """The sendings of one blob of `chunks` chunks, since `epoch` was drawn."""
+    """The sendings of one blob of `chunks` chunks, since `epoch` was drawn.
+
+    Once all of `company` have joined, nobody is waited for.
+    """
 
     def __init__(
-        self, *, chunks: int, epoch: int, rules: ScheduleRules | None = None
+        self,
+        *,
+        chunks: int,
+        epoch: int,
+        rules: ScheduleRules | None = None,
+        company: Company | None = None,
     ) -> None:
         self.chunks = chunks
         self.epoch = epoch
         self.sequence = 0
         self._rules = rules or ScheduleRules()
+        self._company = company or Company()
         self._receivers: dict[str, _Receiver] = {}
         self._cursor = 0
         self._start_at = 0.0
@@ -214,6 +224,8 @@ class Schedule:
             waiting_since=now,
             patience_s=self._rules.patience_s,
         )
+        if now < self._start_at and self._company.is_within(self._receivers):
+            self._start_at = now
 
     def _note_progress(self, receiver: _Receiver, sequence: int, now: float) -> None:
         # A slow link always makes us wait, a lossy one only sometimes: the pace follows

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from edgekit.depot.chronicle import Chronicle
+from edgekit.depot.company import Company
 from edgekit.depot.schedule import Schedule, ScheduleRules, Sending
 from edgekit.depot.shelf import Shelf
 from edgekit.depot.throttle import Throttle
@@ -60,6 +61,7 @@ class Sender:
     def __init__(
         self, transport: Transport, topics: Topics, shelf: Shelf, pace: Pace, sent: Sent
     ) -> None:
+        self.company = Company()  # whom the depot hears, of whatever bundle
         self._sent = sent
         self._transport = transport
         self._topics = topics
@@ -138,7 +140,10 @@ class Sender:
         line = _Line(
             entry=entry,
             schedule=Schedule(
-                chunks=entry.chunks, epoch=draw_epoch(), rules=self._pace.rules
+                chunks=entry.chunks,
+                epoch=draw_epoch(),
+                rules=self._pace.rules,
+                company=self.company,
             ),
             throttle=Throttle(self._pace.topic_bytes_per_s),
             chronicle=self._chronicles[entry.sha256],

@@ -229,6 +229,7 @@ class Depot:
 
     def _hear(self, device: str, want: Want, entry: BundleEntry) -> None:
         sha256, now = want.sha256, self._options.clock()
+        self._sender.company.hear(device, done=not want.missing)
         if not self._peers.serves(sha256):
             silent = self._peers.asks(device, want, now)
             if silent is not None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from edgekit.depot.company import Company
 from edgekit.depot.schedule import Schedule, ScheduleRules, Sending
 from edgekit.wire import Want
 from tests.simulation import Device, Simulation
@@ -178,6 +179,40 @@ def test_the_first_request_waits_for_others_to_join() -> None:
     schedule.hear("b", want({2}), 0.4)
     assert drain(schedule, 0.5) == [1, 2]
     assert schedule.wait_s(0.5) is None
+
+
+def company(*names: str) -> Company:
+    """A depot's acquaintances, one of whom it has served."""
+    found = Company()
+    for name in names:
+        found.hear(name, done=name == names[0])
+    return found
+
+
+def test_a_request_waits_for_nobody_once_all_that_are_known_have_joined() -> None:
+    schedule = Schedule(chunks=10, epoch=7, company=company("a", "b"))
+    schedule.hear("b", want({1}), 0)
+    assert schedule.next(0) is None
+    schedule.hear("a", want({1, 2}), 0.1)
+    assert drain(schedule, 0.1) == [1, 2]
+
+
+def test_the_only_device_that_is_known_waits_for_nobody() -> None:
+    schedule = Schedule(chunks=10, epoch=7, company=company("a"))
+    schedule.hear("a", want({1}), 5)
+    assert drain(schedule, 5) == [1]
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_a_depot_that_cannot_know_all_waits_for_strangers(*, served: bool) -> None:
+    found = Company(most=1)
+    for name in ("a", "b") if served else ("a",):
+        found.hear(name, done=served)
+    schedule = Schedule(chunks=10, epoch=7, company=found)
+    schedule.hear("a", want({1}), 0)
+    schedule.hear("b", want({1}), 0)
+    assert schedule.next(0) is None
+    assert schedule.wait_s(0) == ScheduleRules().gather_s
 
 
 def test_quiet_devices_hold_nobody_up() -> None:
