@@ -26,6 +26,7 @@ from edgekit_agent.service.listener import Listener, LoopbackListener, UnixListe
 from edgekit_agent.service.served import Identity, Served
 from edgekit_agent.service.shelf import Shelf
 from edgekit_agent.storage.store import Store
+from tests.agent.answers import statuses
 from tests.agent.making import made, stored
 
 pytestmark = pytest.mark.slow
@@ -216,6 +217,11 @@ def scored(path: Path, model: str, body: bytes, content: Content) -> tuple[int, 
     return int(top.split()[1]), rest
 
 
+def refusals(listener: Listener) -> int:
+    """How often it has refused something since the last look."""
+    return sum(listener.refusals.take().values())
+
+
 def totals(shelf: Shelf) -> dict[str, int]:
     told = shelf.drain()
     return {
@@ -232,11 +238,12 @@ def defects(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert [record.getMessage() for record in caplog.records] == []
 
 
-@pytest.mark.usefixtures("defects", "listeners")
+@pytest.mark.usefixtures("defects")
 @pytest.mark.parametrize(("bodies", "content"), [(BODIES, "json"), (TABLES, "csv")])
 def test_whatever_is_scored_gets_predictions_or_a_sentence_and_is_counted(
     place: Path,
     shelves: dict[Enforcement, Shelf],
+    listeners: dict[Enforcement, Listener],
     bodies: st.SearchStrategy[bytes],
     content: str,
 ) -> None:
@@ -249,6 +256,7 @@ def test_whatever_is_scored_gets_predictions_or_a_sentence_and_is_counted(
         status, answer = scored(place / f"{mode}.sock", model, body, kind)
         counted = totals(shelves[mode])
         assert counted["requests"] == 1
+        assert refusals(listeners[mode]) == 0
         document = json.loads(answer)
         if status == 200:
             assert "predictions" in document
@@ -263,17 +271,24 @@ def test_whatever_is_scored_gets_predictions_or_a_sentence_and_is_counted(
     ask()
 
 
-@pytest.mark.usefixtures("defects", "listeners")
+@pytest.mark.usefixtures("defects")
 @often
 @given(MODES, st.one_of(HEADS, st.binary(max_size=60)), st.binary(max_size=20))
-def test_whatever_is_sent_is_answered_and_the_next_request_served(
-    place: Path, mode: Enforcement, head: bytes, body: bytes
+def test_whatever_is_sent_is_answered_and_counted_and_the_next_request_served(
+    place: Path,
+    listeners: dict[Enforcement, Listener],
+    mode: Enforcement,
+    head: bytes,
+    body: bytes,
 ) -> None:
-    path = place / f"{mode}.sock"
-    answer = exchange(path, head + body)
-    if answer.startswith(b"HTTP/1.1 "):
-        assert answer.split()[1][:1] in b"245"
-        assert b"500 " not in answer[:14]
+    path, listener = place / f"{mode}.sock", listeners[mode]
+    totals(listener.shelf)
+    found = statuses(exchange(path, head + body))
+    assert found or not (head + body).strip(b"\r\n")
+    assert 500 not in found
+    at_the_model = totals(listener.shelf)
+    refused = at_the_model["errors"] + at_the_model["schema_violations"]
+    assert sum(status >= 400 for status in found) == refusals(listener) + refused
     good = b'{"dataframe_records": [{"a": 1, "b": 2}]}'
     assert scored(path, "doubles", good, Content.JSON) == (200, b'{"predictions": [6.0]}')
 

@@ -27,6 +27,7 @@ from edgekit_agent.supervision.hook import (
     MOST_AGAIN_S,
     Running,
 )
+from tests.agent.answers import statuses
 from tests.agent.making import made, stored
 from tests.fuzz.files import SIGNATURES
 from tests.fuzz.surface import Form, Surface
@@ -150,8 +151,12 @@ class _Counter:
                 theirs.shutdown(socket.SHUT_RDWR)
                 asking.join(20)
         assert not asking.is_alive(), "no end of the answer"
-        statuses = [part[9:12] for part in b"".join(answer).split(b"HTTP/1.")[1:]]
-        assert b"500" not in statuses
+        found = statuses(b"".join(answer))
+        assert 500 not in found
+        at_the_door = sum(listener.refusals.take().values())
+        at_the_model = sum(one.errors + one.schema_violations for one in self.shelf.drain())
+        refused = sum(status >= 400 for status in found)
+        assert refused == at_the_door + at_the_model, "refused, and not counted, or twice"
 
 
 def _ask(connection: socket.socket, request: bytes, answer: list[bytes]) -> None:

@@ -25,7 +25,7 @@ _COME_BACK = (
 class Deadlined(io.RawIOBase):
     """Reads from a connection until a deadline, however slowly the bytes drip in.
 
-    `cut_off` tells whether the deadline passed when a part of the request was there.
+    `cut_off` tells whether a deadline passed after the first byte that it was for.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -35,10 +35,10 @@ class Deadlined(io.RawIOBase):
         self._begun = False
         self.cut_off = False
 
-    def allow(self, time_s: float, *, begun: bool = False) -> None:
-        """Begin anew: `time_s` from now on. `begun`: a part of the request is there."""
+    def allow(self, time_s: float) -> None:
+        """Begin anew: `time_s` from now on."""
         self._deadline_s = time.monotonic() + time_s
-        self._begun = begun
+        self._begun = False
 
     def readable(self) -> bool:
         """It is for reading."""

@@ -60,7 +60,7 @@ class Conversation(StreamRequestHandler):
         if self.head.waits:
             self.wfile.write(_CONTINUE)
             self.wfile.flush()
-        self._raw.allow(REQUEST_S, begun=True)
+        self._raw.allow(REQUEST_S)
         return self.rfile.read(size)
 
     def hang_up(self) -> None:
