@@ -67,12 +67,13 @@ class Place(StrEnum):
 class Serving:
     """How programs may ask besides the socket: at a port of loopback, over the broker.
 
-    `process` is where models run.
+    `process` is where models run, `limit_s` what one may compute for a request.
     """
 
     port: int | None
     mqtt: bool
     process: Place = Place.OWN
+    limit_s: int = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,13 +275,14 @@ def _limits(reader: Reader) -> Limits:
 
 
 def _serving(reader: Reader) -> Serving:
-    known = {"port", "mqtt", "process"}
+    known = {"port", "mqtt", "process", "time_limit_s"}
     refuse_unknown(reader.table, known, subject=reader.subject, error=ConfigError)
     has_port = "port" in reader.table
     return Serving(
         port=reader.integer("port", least=1, most=65_535) if has_port else None,
         mqtt=reader.flag("mqtt", default=False),
         process=Place(reader.one_of("process", Place, Place.OWN)),
+        limit_s=reader.integer("time_limit_s", 30, least=1, most=3600),
     )
 
 

@@ -87,6 +87,7 @@ def _settings(path: Path, config: Config, environment: Environment, lock: int) -
     shared = config.serving.process is Place.SHARED
     if not shared:
         lifeline.leave()
+    limit = ("--request-s", str(config.serving.limit_s))
     recent = ("--recent-rows", str(kept.rows), "--recent-bytes", str(kept.most_bytes))
     at_port = config.serving.port
     port = () if at_port is None else ("--port", str(at_port))
@@ -100,6 +101,7 @@ def _settings(path: Path, config: Config, environment: Environment, lock: int) -
             *enforcement,
             *port,
             *recent,
+            *limit,
         ),
         lock=lock,
         policy=Policy(spread=spread(config.device)),

@@ -54,8 +54,10 @@ def test_a_model_has_its_own_budget_within_the_devices() -> None:
 
 
 def test_a_port_and_the_broker_serve_only_if_they_are_named() -> None:
-    config = parse(GOOD + "[serving]\nport = 8080\nmqtt = true\n", subject="agent.toml")
+    text = "[serving]\nport = 8080\nmqtt = true\ntime_limit_s = 120\n"
+    config = parse(GOOD + text, subject="agent.toml")
     assert (config.serving.port, config.serving.mqtt) == (8080, True)
+    assert config.serving.limit_s == 120
     config = parse(GOOD, subject="agent.toml")
     assert (config.serving.port, config.serving.mqtt) == (None, False)
 

@@ -72,10 +72,16 @@ class Init:
 
 
 @contextmanager
-def kept_running(house: Household, *, watchdog_s: float = 60.0) -> Iterator[Init]:
-    """Run the agent of a household for ever, models in its own process."""
+def kept_running(
+    house: Household, serving: str = "", *, watchdog_s: float = 60.0
+) -> Iterator[Init]:
+    """Run the agent of a household for ever, models in its own process.
+
+    `serving` are more lines of that table of its provisioning file.
+    """
     text = house.config.read_text("utf-8")
-    house.config.write_text(f'{text}\n[serving]\nprocess = "shared"\n', "utf-8")
+    table = f'[serving]\nprocess = "shared"\n{serving}\n'
+    house.config.write_text(f"{text}\n{table}", "utf-8")
     init = Init(house, watchdog_s)
     try:
         yield init

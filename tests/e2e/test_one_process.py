@@ -6,10 +6,12 @@ import threading
 
 import pytest
 
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, TransportError
 from edgekit.manifest import MODEL_NAME
+from edgekit_agent import client
 from edgekit_agent.rules.record import Phase
 from edgekit_agent.supervision.tenant import EXIT_CODE
+from tests.agent.looping import HANGS, looping
 from tests.agent.making import made
 from tests.e2e.household import Household
 from tests.e2e.init import Init, kept_running
@@ -20,6 +22,7 @@ FIRST = made(version="1", scale=2.0)
 SECOND = made(version="2", scale=3.0)
 THIRD = made(version="4", scale=7.0)
 WRONG = made(version="3", scale=5.0, golden_scale=2.0)
+HANGING = looping("2", 3.0)
 BEGUN = "worker: started"
 
 
@@ -140,3 +143,22 @@ def test_threads_that_hang_end_the_process_and_it_serves_again(house: Household)
         assert init.bitten == 0
         served(house, "2")
         assert "no sign of life" in house.log
+
+
+def test_a_request_that_never_ends_ends_the_process_and_its_version_pays(
+    house: Household,
+) -> None:
+    house.release(FIRST, 1)
+    with kept_running(house, "time_limit_s = 1", watchdog_s=300.0) as init:
+        served(house, "1")
+        house.release(HANGING, 2)
+        served(house, "2")
+        with pytest.raises(TransportError):
+            client.predict(house.socket, "wine", HANGS)
+        house.until(lambda: bool(init.endings), "the process ends itself")
+        assert init.endings[0] == EXIT_CODE
+        assert init.bitten == 0
+        served(house, "2")
+        trouble = house.trouble()
+        assert (trouble["kind"], trouble["error"]) == ("not-now", "WorkerDied")
+        assert "a request has been computed for" in trouble["reason"]
