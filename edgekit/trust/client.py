@@ -27,7 +27,7 @@ from edgekit.trust.expiry import ExpiredError
 from edgekit.trust.fetcher import SourceFetcher
 from edgekit.trust.floor import Floor
 from edgekit.trust.guard import Guard
-from edgekit.trust.layout import FLEET_FIELD, METADATA, statement_file
+from edgekit.trust.layout import FLEET_FIELD, METADATA, cached_file, statement_file
 from edgekit.trust.limits import DEFAULT_LIMITS, Limits
 from edgekit.trust.payload import Metadata, Root, TargetFile
 from edgekit.trust.refusal import refusals
@@ -107,7 +107,7 @@ class TrustClient:
             )
 
     def _role_file(self, role: str) -> Path:
-        return self._folder / METADATA / f"{role}.json"
+        return self._folder / METADATA / cached_file(role)
 
     def _refreshed(self) -> GuardedUpdater:
         metadata = self._folder / METADATA

@@ -5,6 +5,11 @@ from edgekit.trust.layout import TARGETS
 from edgekit.trust.payload import DelegatedRole, Targets
 
 
+def delegated(targets: Targets) -> tuple[str, ...]:
+    """Return the names of the roles that a targets role delegates to."""
+    return tuple((targets.delegations.roles if targets.delegations else None) or ())
+
+
 def delegation(targets: Targets, role: str) -> DelegatedRole:
     """Return what the targets role says of a role, or raise TrustError."""
     roles = (targets.delegations.roles if targets.delegations else None) or {}

@@ -2,12 +2,17 @@
 
 A pointer is replaced by the next one, and a device keeps no metadata of before. With these
 four files beside a bundle it can tell much later, without a broker, that both roles vouched
-for it. Signatures count only by keys that are trusted now. Expiry is not looked at: what
-serves goes on serving, and how stale it is the floor tells. Knows no network and no clock.
+for it. Signatures count only by keys that are trusted now: when a signature was made nobody
+can tell, so one by a key that was replaced may be a thief's of yesterday. Where keys were
+replaced, the newest metadata of the role on the disk may still state the same, under the
+new ones. Expiry is not looked at: what serves goes on serving, and how stale it is the
+floor tells. Knows no network and no clock.
 """
 
 import base64
-from dataclasses import dataclass, fields
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError
@@ -22,10 +27,15 @@ from edgekit.statement import (
     record_path,
     stage_role,
 )
-from edgekit.trust.delegation import delegation, refuse_foreign_paths, refuse_strays
+from edgekit.trust.delegation import (
+    delegated,
+    delegation,
+    refuse_foreign_paths,
+    refuse_strays,
+)
 from edgekit.trust.floor import Floor
 from edgekit.trust.guard import check_fleet
-from edgekit.trust.layout import METADATA, ROOT, TARGETS
+from edgekit.trust.layout import METADATA, ROOT, TARGETS, cached_file
 from edgekit.trust.payload import Metadata, Root, Targets
 from edgekit.trust.vouched import Vouched, check_pointer, vouch
 
@@ -64,10 +74,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trusted:
-    """The keys that a device trusts: what it last accepted, read from its own disk."""
+    """The keys that a device trusts: what it last accepted, read from its own disk.
+
+    `newest` is the metadata of roles below that lies there, by role, as it was read:
+    whether it is rightly signed is found out when it is needed.
+    """
 
     fleet: str
     targets: Targets
+    newest: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path, root: bytes, *, fleet: str) -> "Trusted":
@@ -78,7 +93,7 @@ class Trusted:
         metadata = folder / METADATA
         floor = _floor(folder, fleet)
         newest = _newest_root(root, metadata / "root_history")
-        path = metadata / f"{TARGETS}.json"
+        path = metadata / cached_file(TARGETS)
         targets = _signed(newest, TARGETS, _read(path), fleet)
         for role, version in ((ROOT, newest.version), (TARGETS, targets.version)):
             if version < floor.versions.get(role, 0):
@@ -88,7 +103,7 @@ class Trusted:
                 )
         check_fleet(ROOT, newest, fleet)
         refuse_strays(targets)
-        return cls(fleet=fleet, targets=targets)
+        return cls(fleet=fleet, targets=targets, newest=_newest(metadata, targets))
 
     def vouched(self, evidence: Evidence, *, stage: str, model: str) -> Vouched:
         """Return what the evidence proves, or raise TrustError."""
@@ -100,6 +115,19 @@ class Trusted:
         return vouch(pointer, ReleaseRecord.from_json(made))
 
     def _statement(self, role: str, path: str, metadata: bytes, data: bytes) -> bytes:
+        """Return a statement by a role's kept metadata, or else by its newest one."""
+        try:
+            return self._stated(role, path, metadata, data)
+        except TrustError:
+            if role not in self.newest:
+                raise
+            try:
+                return self._stated(role, path, self.newest[role], data)
+            except TrustError:
+                pass
+            raise
+
+    def _stated(self, role: str, path: str, metadata: bytes, data: bytes) -> bytes:
         allowed = delegation(self.targets, role)
         signed = _signed(self.targets, role, metadata, self.fleet)
         refuse_foreign_paths(allowed, signed)
@@ -111,6 +139,14 @@ class Trusted:
         except LengthOrHashMismatchError as error:
             raise TrustError(f"{path}: not the bytes that {role} signed for") from error
         return data
+
+
+def _newest(metadata: Path, targets: Targets) -> dict[str, bytes]:
+    found = {}
+    for role in delegated(targets):
+        with contextlib.suppress(OSError):
+            found[role] = (metadata / cached_file(role)).read_bytes()
+    return found
 
 
 def _newest_root(provisioned: bytes, history: Path) -> Root:
@@ -157,7 +193,10 @@ def _verify(
     try:
         delegator.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
     except (RepositoryError, ValueError) as error:
-        raise TrustError(f"{role}: not signed by enough of the keys trusted now") from error
+        raise TrustError(
+            f"{role}: not signed by enough of the keys trusted now; one that was replaced"
+            " counts for nothing"
+        ) from error
 
 
 def _floor(folder: Path, fleet: str) -> Floor:

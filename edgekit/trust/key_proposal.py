@@ -14,13 +14,14 @@ from typing import cast
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ConfigError, TrustError
+from edgekit.trust.delegation import delegated
 from edgekit.trust.generation import Generation
 from edgekit.trust.keys import SignerLookup
 from edgekit.trust.layout import FLEET_FIELD, ROOT, TARGETS
 from edgekit.trust.payload import Metadata, Root, Targets
 from edgekit.trust.proposal import MAX_BYTES, Proposal
 from edgekit.trust.roles import RoleKeys, delegator_of, keys_of
-from edgekit.trust.sameness import delegated, refuse_more_than_keys, refuse_statements
+from edgekit.trust.sameness import refuse_more_than_keys, refuse_statements
 from edgekit.trust.sent import (
     Signable,
     check_root,

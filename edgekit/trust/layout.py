@@ -1,5 +1,7 @@
 """How files and signed fields of a repository are named. Knows no contents."""
 
+from urllib.parse import quote
+
 from edgekit.statement import MODELS_ROLE, slug, stage_role
 
 ROOT = "root"
@@ -19,6 +21,11 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 def metadata_file(role: str, version: int) -> str:
     """Return the name of one version of a role's metadata; the timestamp has one name."""
     return TIMESTAMP_FILE if role == TIMESTAMP else f"{version}.{role}.json"
+
+
+def cached_file(role: str) -> str:
+    """Return how python-tuf names a role's newest metadata on a device."""
+    return f"{quote(role, safe='')}.json"
 
 
 def statement_file(path: str, sha256: str) -> str:

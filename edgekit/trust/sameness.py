@@ -19,11 +19,6 @@ from edgekit.trust.roles import stage_path
 _KEYS = ("keyids", "threshold")
 
 
-def delegated(targets: Targets) -> tuple[str, ...]:
-    """Return the names of the roles that a targets role delegates to."""
-    return tuple((targets.delegations.roles if targets.delegations else None) or ())
-
-
 def refuse_more_than_keys(
     role: str,
     before: Root | Targets,

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import atomic
 from edgekit.trust.keys import public_key
 from tests.power import torn_writes
 from tests.trust.people import SECRET, People, run, running_fleet
@@ -245,7 +244,7 @@ def test_a_full_disk_leaves_neither_a_proposal_nor_its_key(
             _full()
         replace(source, target)
 
-    monkeypatch.setattr(atomic.os, "replace", refused)
+    monkeypatch.setattr(os, "replace", refused)
     result = run("keys", "rotate", "timestamp", "--propose", "--fleet", people.fleet)
     assert result.exit_code == 10
     assert "keys-timestamp.json: cannot be written: No space left" in result.stderr
@@ -259,7 +258,7 @@ def test_a_full_disk_leaves_the_file_as_it_was_sent(
     before = file.read_bytes()
     keys = f"--keys={people.folder / 'ada'}"
     with monkeypatch.context() as patched:
-        patched.setattr(atomic.os, "replace", _full)
+        patched.setattr(os, "replace", _full)
         result = run("sign", file, keys, "--yes")
     assert result.exit_code == 10
     assert file.read_bytes() == before

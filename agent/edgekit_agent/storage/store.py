@@ -109,14 +109,17 @@ class Store:
         """Count this start and return its id, never used before on this device.
 
         The first part is the kernel's boot id, the second the number of the start, or by
-        chance where the disk cannot count. What a kill left half written is deleted.
+        chance where the disk cannot count. A folder that does not know of any start, as it
+        is new or was wiped, counts from the time of day in seconds: so the numbers of a
+        device go up though it forgot them, unless its clock was set back as well. What a
+        kill left half written is deleted.
         """
         atomic.sweep(self._folder)
         path = self._folder / "starts"
         try:
             starts = str(int(path.read_text("ascii")) + 1)
         except (OSError, ValueError):
-            starts = "1"
+            starts = str(max(1, int(time.time())))
         try:
             atomic.write_bytes(path, f"{starts}\n".encode())
         except StoreError as error:
@@ -156,11 +159,13 @@ class Store:
 
     def forgot(self, model: str) -> bool:
         """Whether more was known of a model once than its record tells now."""
-        path = self._record(model)
-        if sealed.damaged(path).exists():
-            return True
+        aside = sealed.damaged(self._record(model))
+        return aside.exists() or self.unreadable(model)
+
+    def unreadable(self, model: str) -> bool:
+        """Whether a record is there that the disk does not give."""
         try:
-            path.read_bytes()
+            self._record(model).read_bytes()
         except FileNotFoundError:
             return False
         except OSError:

@@ -9,14 +9,16 @@ import argparse
 import hashlib
 import logging
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from edgekit.errors import EdgekitError, StoreError, TrustError
 from edgekit.manifest import MANIFEST_NAME
 from edgekit.trust.evidence import Evidence, Trusted
+from edgekit.trust.layout import TIME_FORMAT
 from edgekit_agent import config
 from edgekit_agent.config import Config
-from edgekit_agent.rules.record import Phase, Record, Release
+from edgekit_agent.rules.record import Phase, Record, Release, Trouble, TroubleKind
 from edgekit_agent.storage import bundles, testimony
 from edgekit_agent.storage.store import Store
 from edgekit_agent.storage.testimony import Mark
@@ -25,21 +27,28 @@ from edgekit_agent.subscription import Subscription
 log = logging.getLogger(__name__)
 
 
-def recover(store: Store, settings: Config, wanted: Subscription) -> Record | None:
-    """Return the record of what served of a model and can be verified; None: nothing.
+def recover(store: Store, settings: Config, wanted: Subscription, at: str) -> Record:
+    """Return the record of what served of a model and can be verified.
 
-    Raises TrustError when this disk does not even tell which keys are trusted.
+    Where nothing can, it says why, and that nothing serves until a broker has told what is
+    to run: `at` is when this was found, UTC.
     """
-    trusted = Trusted.read(store.tuf, settings.root, fleet=settings.fleet)
-    found: list[Release] = []
-    for mark in testimony.marks(store.bundles, wanted.model):
-        try:
-            found.append(verified(store, trusted, wanted, mark))
-        except (TrustError, StoreError) as error:
-            digest = mark.release.sha256
-            log.error("%s: %s stays unused: %s", wanted.model, digest[:12], error)  # noqa: TRY400 - no traceback for users
+    found, unused = _looked(store, settings, wanted)
+    for reason in unused:
+        log.error("%s: stays unused: %s", wanted.model, reason)
     if not found:
-        return None
+        return Record(
+            model=wanted.model,
+            stage=wanted.stage,
+            trouble=Trouble(
+                kind=TroubleKind.NOT_NOW,
+                error=TrustError.__name__,
+                reason="the record of what served is lost, and nothing here can be"
+                f" verified to serve on: {'; '.join(unused)}. Nothing serves until a"
+                " broker has told what is to run",
+                at=at,
+            ),
+        )
     current, previous, *_ = (*found, None)
     return Record(
         model=wanted.model,
@@ -48,6 +57,24 @@ def recover(store: Store, settings: Config, wanted: Subscription) -> Record | No
         current=current,
         previous=previous,
     )
+
+
+def _looked(
+    store: Store, settings: Config, wanted: Subscription
+) -> tuple[list[Release], list[str]]:
+    """Return what can be verified, the last that served first; and why not the others."""
+    found: list[Release] = []
+    unused: list[str] = []
+    try:
+        trusted = Trusted.read(store.tuf, settings.root, fleet=settings.fleet)
+    except TrustError as error:
+        return found, [f"which keys are trusted cannot be told: {error}"]
+    for mark in testimony.marks(store.bundles, wanted.model):
+        try:
+            found.append(verified(store, trusted, wanted, mark))
+        except (TrustError, StoreError) as error:
+            unused.append(f"bundle {mark.release.sha256[:12]}: {error}")
+    return found, unused
 
 
 def verified(store: Store, trusted: Trusted, wanted: Subscription, mark: Mark) -> Release:
@@ -61,15 +88,15 @@ def verified(store: Store, trusted: Trusted, wanted: Subscription, mark: Mark) -
     vouched = trusted.vouched(evidence, stage=wanted.stage, model=wanted.model)
     entry = next((one for one in vouched.entries if one.sha256 == sha256), None)
     if entry is None:
-        raise TrustError(f"bundle {sha256[:12]}: signed for are others, not this one")
+        raise TrustError("signed for are others, not this one")
     if not entry.manifest_sha256:
         raise TrustError(
-            f"bundle {sha256[:12]}: its release does not tell its manifest's digest, it"
-            " was made by an earlier edgekit"
+            "its release does not tell its manifest's digest, it was made by an earlier"
+            " edgekit"
         )
     bundles.read(store, sha256)
     if _digest(folder / MANIFEST_NAME) != entry.manifest_sha256:
-        raise TrustError(f"bundle {sha256[:12]}: its manifest is not the signed one")
+        raise TrustError("its manifest is not the signed one")
     return Release(
         version=vouched.pointer.version,
         flavor=entry.flavor,
@@ -80,7 +107,7 @@ def verified(store: Store, trusted: Trusted, wanted: Subscription, mark: Mark) -
 
 
 def main() -> None:
-    """Write the record of each model that is named, where something of it is found."""
+    """Write the record of each model that is named: what was found, or why nothing."""
     parser = argparse.ArgumentParser(
         prog="edgekit_agent.update.recovery", description=__doc__
     )
@@ -94,12 +121,19 @@ def main() -> None:
     store = Store(settings.state_dir)
     for model in arguments.models:
         try:
-            record = recover(store, settings, settings.subscription(model))
-            if record is not None:
-                store.save(record)
+            record = recover(store, settings, settings.subscription(model), _now())
+            if record.current is not None:
                 log.info("%s: found again, by what was signed for it", model)
+            elif record.trouble is not None:
+                log.error("%s: %s", model, record.trouble.reason)
+            if record.current is not None or not store.unreadable(model):
+                store.save(record)
         except EdgekitError as error:
             log.error("%s: %s", model, error)  # noqa: TRY400 - no traceback for users
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime(TIME_FORMAT)
 
 
 def _digest(path: Path) -> str:
