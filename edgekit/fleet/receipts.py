@@ -21,6 +21,7 @@ class Standing(StrEnum):
     NONE = "none"  # a key is pinned, and no receipt was heard yet
     SIGNED = "signed"  # the receipt says just what is reported
     DIFFERS = "differs"
+    WENT_BACK = "went back"  # starts are counted as if there had been fewer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +69,19 @@ def replayed(last: Receipt, new: Receipt) -> str:
     )
 
 
-def compared(pinned: bytes | None, receipt: Receipt | None, state: ModelState) -> Signed:
-    """Hold what a device reports of a model against what it signed."""
+def compared(
+    pinned: bytes | None, receipt: Receipt | None, state: ModelState, *, boot_id: str
+) -> Signed:
+    """Hold what a device reports of a model, in the life `boot_id`, against what it signed.
+
+    `pinned` is its public key, None where it was enrolled without one.
+    """
     if pinned is None:
         return UNSIGNED
     if receipt is None:
         return Signed(standing=Standing.NONE, sentence="no receipt yet")
+    if sentence := _went_back(receipt, boot_id):
+        return Signed(standing=Standing.WENT_BACK, at=receipt.at, sentence=sentence)
     said = _said(receipt, state)
     reported = state.current
     same = (said is None) == (reported is None) and (
@@ -86,6 +94,19 @@ def compared(pinned: bytes | None, receipt: Receipt | None, state: ModelState) -
     told = f"version {reported.version}" if reported else "nothing"
     sentence = f"DIFFERS: signed {signed} at {at}, reports {told}"
     return Signed(standing=Standing.DIFFERS, at=at, sentence=sentence)
+
+
+def _went_back(receipt: Receipt, boot_id: str) -> str:
+    """Return why nothing that is signed from now on is believed, "" where it is."""
+    signed, reported = _life(receipt.boot_id), _life(boot_id)
+    if signed is None or reported is None or boot_id == receipt.boot_id:
+        return ""
+    if reported > signed:
+        return ""
+    return (
+        f"WENT BACK: signed as start {signed}, reports start {reported}: its state folder"
+        " was wiped or put back, or it is a copy; `edgekit device enroll --again`"
+    )
 
 
 def _said(receipt: Receipt, state: ModelState) -> Served | None:

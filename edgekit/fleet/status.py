@@ -82,9 +82,10 @@ def _row(known: Known, model: str, stage: str, state: ModelState | None) -> Row:
 
 
 def _receipt(known: Known, state: ModelState | None) -> Signed:
-    if state is None:
+    if state is None or known.report is None:
         return UNSIGNED
-    return compared(known.device.receipt_key, known.receipt, state)
+    key, boot_id = known.device.receipt_key, known.report.boot_id
+    return compared(key, known.receipt, state, boot_id=boot_id)
 
 
 def _counted(known: Known, current: Serving | None) -> BundleCounts | None:

@@ -2,8 +2,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -220,9 +224,41 @@ def test_no_two_starts_have_the_same_id(store: Store) -> None:
     assert ids[0].rsplit("-", 1)[0] == ids[1].rsplit("-", 1)[0], "one boot, several starts"
 
 
-def test_a_damaged_start_counter_begins_anew(store: Store) -> None:
-    (store.tuf.parent / "starts").write_text("many")
-    assert store.begin().endswith("-1")
+def number(boot_id: str) -> int:
+    return int(boot_id.rsplit("-", 1)[1])
+
+
+@pytest.mark.parametrize("damage", ["many", "", "\xff"])
+def test_starts_go_up_though_their_counter_is_damaged(store: Store, damage: str) -> None:
+    first = number(store.begin())
+    (store.tuf.parent / "starts").write_text(damage, "latin-1")
+    with clock(ahead_s=3600):
+        assert number(store.begin()) > first
+
+
+def test_starts_go_up_though_the_folder_was_wiped(tmp_path: Path) -> None:
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+    before = Store(tmp_path / "before")
+    last = [number(before.begin()) for _ in range(50)][-1]
+    with clock(ahead_s=3600):
+        assert number(Store(tmp_path / "after").begin()) > last
+
+
+def test_starts_are_counted_though_there_is_no_clock(store: Store) -> None:
+    with patch("edgekit_agent.storage.store.time.time", return_value=0.0):
+        assert [number(store.begin()) for _ in range(2)] == [1, 2]
+
+
+def test_an_agent_of_before_counts_on(store: Store) -> None:
+    (store.tuf.parent / "starts").write_text("17\n")
+    assert number(store.begin()) == 18
+
+
+@contextmanager
+def clock(*, ahead_s: float) -> Iterator[None]:
+    with patch("edgekit_agent.storage.store.time.time", return_value=time.time() + ahead_s):
+        yield
 
 
 def test_what_kills_left_half_written_is_gone_at_the_next_start(store: Store) -> None:

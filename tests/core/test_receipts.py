@@ -67,8 +67,8 @@ def hear(book: Book, payload: bytes, *, of: str = "pi-7") -> bool:
     return take(message, topics=TOPICS, book=book, now=NOW)
 
 
-def report(book: Book, **changes: object) -> None:
-    payload = state(models=[model_state(**changes)])
+def report(book: Book, *, boot_id: str = RECEIPT.boot_id, **changes: object) -> None:
+    payload = state(boot_id=boot_id, models=[model_state(**changes)])
     message = Message(topic=TOPICS.state("pi-7"), payload=payload, retained=True)
     assert take(message, topics=TOPICS, book=book, now=NOW)
 
@@ -102,6 +102,35 @@ def test_a_broker_that_changes_the_report_is_seen(book: Book) -> None:
     assert told.sentence == (
         f"DIFFERS: signed version 3 ({SHA[:12]}) at {RECEIPT.at}, reports version 4"
     )
+
+
+@pytest.mark.parametrize("boot_id", ["ffffffff-1", "ffffffff-4"])
+def test_a_device_whose_state_was_wiped_or_copied_is_told_as_such(
+    book: Book, boot_id: str
+) -> None:
+    hear(book, signed.sign(RECEIPT, SECRET))
+    report(book, boot_id=boot_id)
+    refused = replace(RECEIPT, boot_id=boot_id, seq=1, at="2026-02-01T00:00:00Z")
+    assert not hear(book, signed.sign(refused, SECRET))
+
+    told = the_row(book).receipt
+    start = boot_id.rpartition("-")[2]
+    assert told.standing is Standing.WENT_BACK
+    assert told.sentence == (
+        f"WENT BACK: signed as start 4, reports start {start}: its state folder was wiped"
+        " or put back, or it is a copy; `edgekit device enroll --again`"
+    )
+
+    book.enroll_again(device(key=OTHER_PUBLIC))
+    assert hear(book, signed.sign(refused, OTHER_SECRET))
+    assert the_row(book).receipt.standing is Standing.SIGNED
+
+
+@pytest.mark.parametrize("boot_id", ["ffffffff-5", "ffffffff-1800000000", "ffffffff-xaa"])
+def test_a_later_start_goes_not_back(book: Book, boot_id: str) -> None:
+    hear(book, signed.sign(RECEIPT, SECRET))
+    report(book, boot_id=boot_id)
+    assert the_row(book).receipt.standing is Standing.SIGNED
 
 
 def test_serving_nothing_can_be_signed_too(book: Book) -> None:
