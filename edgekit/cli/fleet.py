@@ -85,7 +85,8 @@ def status(*, offline: bool, verbose: bool, fleet_folder: Path, as_json: bool) -
     watch` heard: brokers do not keep those. An empty ONLINE means that the device was
     never heard. RECEIPT tells whether the device has signed what it reports, with the key
     that was pinned when it was enrolled. RECEIPT, HOOK and REFUSED are left out where there
-    is nothing to tell; --json has everything.
+    is nothing to tell; --json has everything. Notes tell what could not be used, and what
+    devices refused before any model saw it: in all, by reason.
     """
     folder = FleetFolder(path=fleet_folder)
     with folder.book() as book:
@@ -97,7 +98,7 @@ def status(*, offline: bool, verbose: bool, fleet_folder: Path, as_json: bool) -
             print_json([asdict(row) for row in found])
         else:
             _show(found, verbose=verbose)
-        for sentence in (*_garbage(book), *_losses(book)):
+        for sentence in (*_garbage(book), *_refusals(found), *_losses(book)):
             say(sentence)
 
 
@@ -237,6 +238,13 @@ def _garbage(book: Book) -> Iterator[str]:
     for one in book.garbage():
         who = "devices never enrolled" if one.device == STRANGERS else one.device
         yield f"note: {one.messages} unusable message(s) from {who}; the last: {one.reason}"
+
+
+def _refusals(found: tuple[Row, ...]) -> Iterator[str]:
+    for device, refusals in {row.device: row.refusals for row in found}.items():
+        if refusals:
+            told = ", ".join(f"{reason} {count}" for reason, count in refusals.items())
+            yield f"note: {device} refused before any model saw it: {told}"
 
 
 def _losses(book: Book) -> Iterator[str]:

@@ -8,19 +8,20 @@ late message changes nothing.
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from edgekit.database import Database
 from edgekit.errors import ConfigError, TransportError, TrustError
-from edgekit.fleet import windows
+from edgekit.fleet import refusals, windows
 from edgekit.fleet.heard import Heard, Losses
 from edgekit.fleet.receipts import accept
 from edgekit.fleet.report import Presence, Report
 from edgekit.fleet.windows import Counted, Windows
 from edgekit.receipt import Receipt
+from edgekit.telemetry.refusals import Refusals
 from edgekit.telemetry.window import Window
 from edgekit.trust.receipt import envelope_content
 
@@ -63,6 +64,7 @@ CREATE TABLE garbage (
 """
     + windows.SCHEMA
     + windows.LOSSES
+    + refusals.SCHEMA
     + _CLAIMS
 )
 _UPGRADES = {
@@ -76,7 +78,7 @@ CREATE TABLE receipt (
 DROP TABLE telemetry;
 """
     + windows.SCHEMA,
-    2: windows.LOSSES + _CLAIMS,
+    2: windows.LOSSES + refusals.SCHEMA + _CLAIMS,
 }
 STRANGERS = ""  # what devices that were never enrolled sent is counted under this name
 
@@ -112,6 +114,7 @@ class Known:
     presence: Presence | None
     window: Window | None  # the last one heard
     receipt: Receipt | None = None  # the last one, verified
+    refusals: Refusals = field(default_factory=dict)  # in all
 
 
 class Book(Database):
@@ -180,6 +183,7 @@ class Book(Database):
             self.rows("SELECT device, payload FROM presence")
         )
         receipts: dict[str, bytes] = dict(self.rows("SELECT device, payload FROM receipt"))
+        refused = refusals.sums(self)
         return tuple(
             Known(
                 device=one,
@@ -187,6 +191,7 @@ class Book(Database):
                 presence=_parsed(Presence.from_json, presences.get(one.name)),
                 window=self._windows.last(one.name),
                 receipt=_parsed(envelope_content, receipts.get(one.name)),
+                refusals=refused.get(one.name, {}),
             )
             for one in self.devices()
         )

@@ -1,13 +1,14 @@
 """Who runs what: one row for each model of each device. Pure, knows no file or broker."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from edgekit.figures import Figures
 from edgekit.fleet.book import Known
 from edgekit.fleet.model_state import HookRun, ModelState, Refused, Serving
 from edgekit.fleet.receipts import UNSIGNED, Signed, compared
 from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.refusals import labelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,8 @@ class Row:
     `online` None: its presence was never heard. Empty texts: not known. `phase` tells what
     an update is at; `since` is when the version began to serve, UTC. `receipt` tells what
     the device signed about it. `hook`, `proof` and `refused` are as the device reports
-    them; docs/formats/device-state.md is their page.
+    them; docs/formats/device-state.md is their page. `refusals` are of the whole device, in
+    all, by reason: what reached no model.
     """
 
     device: str
@@ -40,6 +42,7 @@ class Row:
     pace_us: int | None = None
     pause_ms: int | None = None
     refused: tuple[Refused, ...] = ()
+    refusals: Mapping[str, int] = field(default_factory=dict)
 
 
 def rows(fleet: Iterable[Known]) -> tuple[Row, ...]:
@@ -78,6 +81,7 @@ def _row(known: Known, model: str, stage: str, state: ModelState | None) -> Row:
         pace_us=state.pace_us if state else None,
         pause_ms=state.pause_ms if state else None,
         refused=state.refused if state else (),
+        refusals=labelled(known.refusals),
     )
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from edgekit.database import Cursor, Database
 from edgekit.errors import TransportError
-from edgekit.fleet import unread
+from edgekit.fleet import refusals, unread
 from edgekit.fleet.heard import Heard, Losses
 from edgekit.fleet.unread import Unread, Waiting
 from edgekit.telemetry.taken import Arrival, Range, admit, digest
@@ -154,6 +154,7 @@ def _take(cursor: Cursor, window: Window, payload: bytes, now: datetime) -> Arri
     if window.dropped or window.corrupt or window.refused:
         lost = (window.dropped, window.corrupt, window.refused)
         _lose(cursor, device, *lost)
+    refusals.add(cursor, device, window.refusals)
     _bound(cursor, device)
     return arrival
 

@@ -10,9 +10,11 @@ import pytest
 from edgekit import board
 from edgekit.cli import device as device_command
 from edgekit.errors import ConfigError, TransportError
+from edgekit.fleet.book import Book
 from edgekit.fleet.folder import FleetFolder
 from edgekit.mqtt import MqttTransport
 from edgekit.receipt import Receipt, Served
+from edgekit.telemetry.refusals import Reason
 from edgekit.trust.receipt import sign
 from edgekit.wire import Topics
 from tests.core.commands import fleet_in, run
@@ -220,6 +222,25 @@ def test_status_tells_what_the_broker_has_kept(fleet: Path, broker: FakeBroker) 
         "note: 1 unusable message(s) from devices never enrolled; the last: never"
         " enrolled\n"
     )
+
+
+def test_status_tells_what_devices_refused(fleet: Path) -> None:
+    enroll_two(fleet)
+    with Book(fleet / "fleet.db") as book:
+        refused = {Reason.HTTP_PATH: 3, Reason.ASK_BUSY: 40, 255: 1}
+        for number in (1, 2):
+            payload = window(first=number, refusals=refused)
+            book.hear_telemetry("pi-7", payload, NOW)
+
+    result = run("fleet", "status", "--offline", fleet=fleet)
+    rows = json.loads(run("fleet", "status", "--offline", "--json", fleet=fleet).stdout)
+
+    assert result.stderr == (
+        "note: pi-7 refused before any model saw it: http-path 6, ask-busy 80,"
+        " reason-255 2\n"
+    )
+    told = {"http-path": 6, "ask-busy": 80, "reason-255": 2}
+    assert [row["refusals"] for row in rows] == [told, {}]
 
 
 def test_status_tells_of_receipts_hooks_proofs_and_what_was_refused(

@@ -19,6 +19,7 @@ from edgekit.fleet.heard import Heard, Losses
 from edgekit.fleet.watch import Listener
 from edgekit.fleet.windows import ended
 from edgekit.telemetry import window as window_module
+from edgekit.telemetry.refusals import Reason
 from edgekit.telemetry.taken import Taken, digest
 from edgekit.telemetry.window import FORMAT, Window
 from edgekit.transport import Connected
@@ -303,6 +304,19 @@ def test_a_loss_that_a_device_tells_is_counted_once(book: Book) -> None:
     for payload in (window(first=1), told.encode(), told.encode()):
         hear(book, payload)
     assert book.losses() == (Losses(device="pi-7", dropped=3, corrupt=1, refused=2),)
+
+
+def test_what_a_device_refused_is_summed_once_and_outlives_the_windows(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_windows, "MOST_WINDOWS", 2)
+    refused = {Reason.HTTP_PATH: 2, Reason.ASK_BUSY: 1}
+    for number in (1, 2, 3, 4, 2, 4, 1):
+        hear(book, window(first=number, refusals=refused))
+    hear(book, window(first=5))
+    assert len(ranges(book)) == 2
+    sums = {one.device.name: one.refusals for one in book.known()}
+    assert sums == {"pi-7": {Reason.HTTP_PATH: 8, Reason.ASK_BUSY: 4}, "pi-8": {}}
 
 
 def test_the_word_that_a_window_is_lost_and_the_window_count_as_one(book: Book) -> None:

@@ -1,4 +1,5 @@
 import json
+import threading
 import zlib
 from dataclasses import replace
 from functools import reduce
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from edgekit.durations import MAX_US, Durations
 from edgekit.errors import TransportError
 from edgekit.telemetry.counts import BundleCounts
+from edgekit.telemetry.refusals import MAX_NUMBER, Reason, RefusalCounter, labelled
 from edgekit.telemetry.taken import Arrival, Taken, admit, messages
 from edgekit.telemetry.window import MAX_PLAIN_BYTES, Health, Window
 
@@ -52,6 +54,7 @@ def window(number: int, health: Health, found: list[BundleCounts]) -> Window:
         health=health,
         dropped=number % 2,
         bundles=tuple(kept[key] for key in sorted(kept)),
+        refusals={Reason.HTTP_PATH: number, MAX_NUMBER: 1} if found else {},
     )
 
 
@@ -69,6 +72,11 @@ def test_any_way_to_merge_says_the_same_and_travels(
         windows[at : at + 2] = [windows[at].merged(windows[at + 1])]
     assert windows[0] == whole
     assert Window.decode(whole.encode()) == whole
+    refused = {Reason.HTTP_PATH: 0, MAX_NUMBER: 0}
+    for number, (_, found) in enumerate(run, 1):
+        refused[Reason.HTTP_PATH] += number * bool(found)
+        refused[MAX_NUMBER] += bool(found)
+    assert whole.refusals == (refused if refused[MAX_NUMBER] else {})
     asked = sum(bundle.requests for _, found in run for bundle in _last_of_each(found))
     assert sum(bundle.requests for bundle in whole.bundles) == asked
 
@@ -112,6 +120,55 @@ def test_a_window_of_20_features_takes_less_than_a_kilobyte() -> None:
     assert len(bare.encode()) < 1_000
 
 
+def places(payload: bytes) -> list[object]:
+    plain = zlib.decompress(payload) if payload[:1] == b"\x78" else payload
+    found = json.loads(plain)
+    assert isinstance(found, list)
+    return found
+
+
+def test_refusals_cost_no_byte_until_there_are_some_and_then_few() -> None:
+    bare = window(40, Health(), [])
+    refused = replace(bare, refusals={Reason.HTTP_PATH: 3, Reason.ASK_BUSY: 1200})
+    assert places(bare.encode())[10:] == []
+    assert places(refused.encode())[10:] == [[3, 3, 21, 1200]]
+    assert len(refused.encode()) - len(bare.encode()) <= 20
+    before = json.dumps(places(refused.encode())[:10]).encode()
+    assert Window.decode(before).refusals == {}, "as agents before wrote it"
+
+
+def test_a_reason_that_a_newer_agent_gives_is_counted_by_its_number() -> None:
+    told = {Reason.HTTP_BUSY: 2, 200: 7}
+    assert labelled(told) == {"http-busy": 2, "reason-200": 7}
+    newer = replace(window(1, Health(), []), refusals=told)
+    assert Window.decode(newer.encode()).refusals == told
+
+
+def test_what_is_counted_from_many_threads_is_taken_once() -> None:
+    refusals = RefusalCounter()
+    found: list[int] = []
+    over = threading.Event()
+
+    def take() -> None:
+        while not over.is_set():
+            found.append(refusals.take().get(Reason.ASK_BUSY, 0))
+
+    def refuse() -> None:
+        for _ in range(2_000):
+            refusals.add(Reason.ASK_BUSY)
+
+    taker = threading.Thread(target=take)
+    refusers = [threading.Thread(target=refuse) for _ in range(4)]
+    for thread in (taker, *refusers):
+        thread.start()
+    for thread in refusers:
+        thread.join()
+    over.set()
+    taker.join()
+    assert sum(found) + refusals.take().get(Reason.ASK_BUSY, 0) == 8_000
+    assert refusals.take() == {}
+
+
 def test_a_window_too_long_to_travel_says_so_and_is_shorter_reduced() -> None:
     many = [
         replace(counted(250), sha256=f"{n:064x}", inputs=((n * 10**9 + 12345,) * 33,) * 250)
@@ -126,6 +183,7 @@ def test_a_window_too_long_to_travel_says_so_and_is_shorter_reduced() -> None:
 
 def test_garbage_is_refused_within_bounded_memory() -> None:
     good = window(1, Health(), [counted(2)]).encode()
+    twice, odd, far = [1, 1, 1, 1], [1, 1, 2], [MAX_NUMBER + 1, 1]
     bomb = zlib.compress(b"[" + b"0," * MAX_PLAIN_BYTES)
     squeezed = zlib.compress(b"[2]")
     for bad in (b"", b"{}", b"[]", b"[2]", b"\x78", bomb, squeezed[:-1], squeezed + b"x"):
@@ -135,7 +193,10 @@ def test_garbage_is_refused_within_bounded_memory() -> None:
         Window.decode(b"[" * 65_537)
     with pytest.raises(TransportError):
         Window.decode(b"[" * 60_000)
-    row = json.loads(zlib.decompress(good) if good[:1] == b"\x78" else good)
+    row = places(good)
+    for refusals in (twice, odd, far):
+        with pytest.raises(TransportError):
+            Window.decode(json.dumps([*row[:10], refusals]).encode())
     for place in range(len(row)):
         wrongs: tuple[object, ...] = (None, -1, "\x1b[2J", [[]], {}, 2**70, True)
         for wrong in wrongs:
