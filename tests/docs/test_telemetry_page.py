@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from edgekit.fleet.claim import Said
+from edgekit.fleet.unread import MOST_UNREAD
 from edgekit.telemetry import taken, window
 from edgekit.telemetry.counts import MAX_NAME_CHARS
 from edgekit.telemetry.profile import MAX_COLUMNS
@@ -43,6 +45,13 @@ def test_the_acknowledgement_on_the_page_is_the_codes() -> None:
     assert Taken.decode(text.encode()).encode().decode() == text
 
 
+def test_the_refusal_and_the_claim_on_the_page_are_the_codes() -> None:
+    text = shown('{"boot_id":""')
+    assert Taken.decode(text.encode()).encode().decode() == text
+    text = shown('{"at"')
+    assert Said.decode(text.encode()).encode().decode() == text
+
+
 def test_the_figures_on_the_page_have_the_agents_keys() -> None:
     told = home_assistant.figures(CONFIG, Today(), serving(), lambda _: None)
     keys = re.compile(rb'"(\w+)":')
@@ -56,6 +65,9 @@ def test_the_limits_on_the_page_are_the_codes() -> None:
         f"up to {MAX_NAME_CHARS} characters",
         f"more than {MAX_COLUMNS} columns",
         f"up to {taken.MAX_WINDOWS} windows of one life and {taken.MAX_BYTES // 1024} KiB",
+        f"Up to {taken.MAX_DIGESTS} in a message",
+        f"up to {taken.MAX_REASON_CHARS} characters: `refused`",
+        f"up to {MOST_UNREAD:,} of a device",
         f"blocks of {BLOCK_BYTES // 1024} KiB",
         f"At most {MOST_IN_FLIGHT} are under way",
         f"every {CHECKPOINT_S} seconds",
