@@ -14,7 +14,7 @@ _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**64 
 _DEEP = 60
 _DEEPER = 5_000  # beyond every recursion limit
 # Values as they stand in JSON; json.dumps would not write most of them.
-_JSON_TOKENS = (
+JSON_TOKENS = (
     *("null", "true", "false", "0", "-1", "-0.0", "0.5", "1e400", "-1e400", "1e-400"),
     *(
         "NaN",
@@ -47,7 +47,7 @@ _JSON_TOKENS = (
     *('{"a":' * depth + "1" + "}" * depth for depth in (_DEEP, 900, _DEEPER)),
     *('{"type":"array","items":' * depth + "1" + "}" * depth for depth in (_DEEP, 300)),
 )
-_TOML_TOKENS = (
+TOML_TOKENS = (
     *("nan", "inf", "-inf", "1e400", "-1", "0", "true", "9" * 5_000, "0x" + "f" * 5_000),
     *("1979-05-27", "2020-13-45", "1979-05-27T07:32:00Z", "00:60:00", "1_000", "0b2"),
     *(
@@ -71,7 +71,7 @@ _TOML_TOKENS = (
     *("[" * depth + "]" * depth for depth in (_DEEP, _DEEPER)),
     *("{a = " * depth + "1" + "}" * depth for depth in (_DEEP, _DEEPER)),
 )
-_TOML_LINES = (
+TOML_LINES = (
     *("a = ", "= 1", "[", "[[a]]", "[a]\n[a]", '"" = 1', "[models]", "a.b = 1\na = 2"),
     *("\ufeff", "a" * 9_000, ".".join("a" * 3_000) + " = 1", "\r", "\0", "[broker.url]"),
 )
@@ -80,7 +80,7 @@ DICTIONARY = tuple(
     sorted(
         {
             word.encode()
-            for word in (*_JSON_TOKENS, *_TOML_TOKENS, *_TOML_LINES)
+            for word in (*JSON_TOKENS, *TOML_TOKENS, *TOML_LINES)
             if 0 < len(word) <= _LONGEST_WORD
         }
     )
@@ -158,39 +158,39 @@ def _json(seed: bytes) -> st.SearchStrategy[bytes]:
     document = json.loads(seed)
     paths = sorted(places(document), key=str)
     if not paths:
-        return st.sampled_from(_JSON_TOKENS).map(str.encode)
+        return st.sampled_from(JSON_TOKENS).map(str.encode)
     path = st.sampled_from(paths)
     return st.one_of(
         st.builds(
-            lambda at, token: _put(document, at, token), path, st.sampled_from(_JSON_TOKENS)
+            lambda at, token: put(document, at, token), path, st.sampled_from(JSON_TOKENS)
         ),
         st.builds(
-            lambda at, token: _put(document, at, token), path, st.sampled_from(_JSON_TOKENS)
+            lambda at, token: put(document, at, token), path, st.sampled_from(JSON_TOKENS)
         ),
-        st.builds(lambda at, other: _moved(document, at, other), path, path),
-        path.map(lambda at: _left_out(document, at)),
-        path.map(lambda at: _renamed(document, at)),
-        path.map(lambda at: _doubled(document, at)),
+        st.builds(lambda at, other: moved(document, at, other), path, path),
+        path.map(lambda at: left_out(document, at)),
+        path.map(lambda at: renamed(document, at)),
+        path.map(lambda at: doubled(document, at)),
     )
 
 
-def _put(document: object, path: tuple[object, ...], token: str) -> bytes:
+def put(document: object, path: tuple[object, ...], token: str) -> bytes:
     return (
         _dumped(replaced(document, path, _HOLE)).replace(json.dumps(_HOLE), token).encode()
     )
 
 
-def _moved(document: object, path: tuple[object, ...], other: tuple[object, ...]) -> bytes:
+def moved(document: object, path: tuple[object, ...], other: tuple[object, ...]) -> bytes:
     return _dumped(replaced(document, path, _at(document, other))).encode()
 
 
-def _left_out(document: object, path: tuple[object, ...]) -> bytes:
+def left_out(document: object, path: tuple[object, ...]) -> bytes:
     copy = json.loads(_dumped(document))
     del _at(copy, path[:-1])[path[-1]]
     return _dumped(copy).encode()
 
 
-def _renamed(document: object, path: tuple[object, ...]) -> bytes:
+def renamed(document: object, path: tuple[object, ...]) -> bytes:
     copy = json.loads(_dumped(document))
     holder = _at(copy, path[:-1])
     if isinstance(holder, dict):
@@ -198,12 +198,12 @@ def _renamed(document: object, path: tuple[object, ...]) -> bytes:
     return _dumped(copy).encode()
 
 
-def _doubled(document: object, path: tuple[object, ...]) -> bytes:
+def doubled(document: object, path: tuple[object, ...]) -> bytes:
     """The same key a second time, with another value, or an element twice."""
     value = _dumped(_at(document, path))
     key = "" if isinstance(path[-1], int) else json.dumps(path[-1]) + ": "
     token = f'"", {key}{value}'
-    return _put(document, path, token)
+    return put(document, path, token)
 
 
 def _at(document: Any, path: tuple[Any, ...]) -> Any:  # noqa: ANN401 - any JSON value
@@ -222,22 +222,22 @@ def _toml(seed: bytes) -> st.SearchStrategy[bytes]:
     place = st.integers(0, len(lines) - 1)
     return st.one_of(
         st.builds(
-            lambda at, token: _valued(lines, at, token),
+            lambda at, token: valued(lines, at, token),
             place,
-            st.sampled_from(_TOML_TOKENS),
+            st.sampled_from(TOML_TOKENS),
         ),
         st.builds(
-            lambda at, line: _inserted(lines, at, line), place, st.sampled_from(_TOML_LINES)
+            lambda at, line: inserted(lines, at, line), place, st.sampled_from(TOML_LINES)
         ),
         place.map(lambda at: b"\n".join(lines[:at] + lines[at + 1 :])),
         place.map(lambda at: b"\n".join(lines[: at + 1] + lines[at:])),
     )
 
 
-def _valued(lines: list[bytes], at: int, token: str) -> bytes:
+def valued(lines: list[bytes], at: int, token: str) -> bytes:
     changed = _TOML_VALUE.sub(lambda _: token.encode(), lines[at])
     return b"\n".join([*lines[:at], changed, *lines[at + 1 :]])
 
 
-def _inserted(lines: list[bytes], at: int, line: str) -> bytes:
+def inserted(lines: list[bytes], at: int, line: str) -> bytes:
     return b"\n".join([*lines[:at], line.encode(), *lines[at:]])

@@ -23,6 +23,7 @@ def main() -> None:
     with atheris.instrument_imports(include=_OURS):
         surface = importlib.import_module("tests.fuzz.table").SURFACES[name]
         dictionary = importlib.import_module("tests.fuzz.damage").DICTIONARY
+        mutator = importlib.import_module("tests.fuzz.mutation").mutator
     corpus = folder / "corpus"
     corpus.mkdir()
     for number, example in enumerate(surface.seeds()):
@@ -41,9 +42,17 @@ def main() -> None:
     }
     arguments = [f"-{key}={value}" for key, value in options.items()]
     atheris.Setup(
-        [sys.argv[0], *arguments, str(corpus)], lambda data: surface.feed(data) and None
+        [sys.argv[0], *arguments, str(corpus)],
+        lambda data: surface.feed(data) and None,
+        custom_mutator=mutator(surface.form, _mutate),
     )
     atheris.Fuzz()
+
+
+def _mutate(data: bytes, max_size: int) -> bytes:
+    """Call it by its name, behind which Fuzz() puts another."""
+    mutated: bytes = atheris.Mutate(data, max_size)
+    return mutated
 
 
 def _escaped(word: bytes) -> str:
