@@ -24,7 +24,8 @@ from edgekit_agent.supervision import report
 from edgekit_agent.supervision.lifeline import Lifeline
 from edgekit_agent.supervision.notify import Notifier
 from edgekit_agent.supervision.recovery import find_lost
-from edgekit_agent.supervision.supervisor import Settings, Supervisor
+from edgekit_agent.supervision.settings import Settings
+from edgekit_agent.supervision.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 

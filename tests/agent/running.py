@@ -22,7 +22,8 @@ from edgekit_agent.rules.watch import Patience
 from edgekit_agent.storage.store import Store
 from edgekit_agent.supervision import report
 from edgekit_agent.supervision.notify import Notifier
-from edgekit_agent.supervision.supervisor import Settings, Supervisor
+from edgekit_agent.supervision.settings import Settings
+from edgekit_agent.supervision.supervisor import Supervisor
 from tests.agent.making import Made, made
 from tests.fakes import FakeBroker, FakeTransport
 
@@ -234,7 +235,7 @@ class Agent:
 
     def worker_pid(self) -> int:
         assert self.supervisor is not None
-        child = self.supervisor._worker._child  # noqa: SLF001 - to kill it from outside
+        child = self.supervisor._steward.worker._child  # noqa: SLF001 - to kill it from outside
         assert child is not None
         return child.pid
 
