@@ -29,7 +29,8 @@ _HISTORY = 4096  # sendings remembered for a device: far more than any window
 class ScheduleRules:
     """The timers and bounds of a schedule."""
 
-    gather_s: float = 0.2  # the first want of an idle blob waits for the others to join
+    gather_s: float = 0.2  # the first want of an idle blob waits for others, these again …
+    most_gather_s: float = 0.6  # … and all together so long
     settle_s: float = 2.0  # what serves few waits for the reports of others, so long
     patience_s: float = 2.0  # without progress for so long, what is in flight was lost
     most_patience_s: float = 60.0
@@ -135,6 +136,7 @@ class Schedule:
         self._receivers: dict[str, _Receiver] = {}
         self._cursor = 0
         self._start_at = 0.0
+        self._gathers_until = 0.0
         self._settled_at: float | None = None
 
     @property
@@ -213,7 +215,10 @@ class Schedule:
 
     def _join(self, device: str, want: Want, missing: int, now: float) -> None:
         if not any(self._near(receiver, now) for receiver in self._receivers.values()):
+            self._gathers_until = now + self._rules.most_gather_s
             self._start_at = now + self._rules.gather_s
+        elif now < self._start_at:
+            self._start_at = min(now + self._rules.gather_s, self._gathers_until)
         self._receivers[device] = _Receiver(
             missing=missing,
             eligible=missing,

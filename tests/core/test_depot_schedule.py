@@ -172,13 +172,22 @@ def test_silent_devices_are_forgotten() -> None:
 
 
 def test_the_first_request_waits_for_others_to_join() -> None:
-    schedule = schedule_of(rules=ScheduleRules(gather_s=0.5))
+    schedule = schedule_of(rules=ScheduleRules(gather_s=0.5, most_gather_s=1))
     schedule.hear("a", want({1}), 0)
     assert schedule.next(0.4) is None
     assert schedule.wait_s(0.4) == pytest.approx(0.1)
     schedule.hear("b", want({2}), 0.4)
-    assert drain(schedule, 0.5) == [1, 2]
-    assert schedule.wait_s(0.5) is None
+    assert schedule.next(0.8) is None  # b may be followed by others as well
+    assert drain(schedule, 0.9) == [1, 2]
+    assert schedule.wait_s(0.9) is None
+
+
+def test_a_crowd_is_waited_for_no_longer_than_the_bound() -> None:
+    schedule = schedule_of(rules=ScheduleRules(gather_s=0.5, most_gather_s=1))
+    for at in (0, 0.4, 0.8, 0.9):
+        schedule.hear(f"at {at}", want({1}), at)
+    assert schedule.next(0.95) is None
+    assert drain(schedule, 1) == [1]
 
 
 def company(*names: str) -> Company:
