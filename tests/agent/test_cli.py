@@ -11,9 +11,11 @@ from socketserver import StreamRequestHandler, UnixStreamServer
 import pytest
 
 from edgekit import __version__
+from edgekit.telemetry.refusals import Reason
 from edgekit_agent import cli
 from edgekit_agent.rules.record import Phase, Record, Release, Trouble, TroubleKind
 from edgekit_agent.storage.store import Store
+from edgekit_agent.supervision.refusals import RefusalsFile
 
 
 def provision(folder: Path) -> Path:
@@ -194,6 +196,34 @@ def test_status_for_a_script_is_json(
     told = json.loads(capsys.readouterr().out)
     assert told["models"][0]["current"]["version"] == "2"
     assert told["serving"] is False
+
+
+def test_status_tells_what_was_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusals = RefusalsFile(folder)
+    refusals.begin("2026-01-01T00:00:00Z")
+    assert run("status", "--config", str(provision(folder))) == 0
+    assert "refused" not in capsys.readouterr().out
+    refusals.add({Reason.HTTP_PATH: 2})
+    refusals.add({Reason.HTTP_PATH: 1, Reason.ASK_BUSY: 40})
+    assert run("status", "--config", str(provision(folder))) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told == "refused since 2026-01-01T00:00:00Z: ask-busy 40, http-path 3"
+    assert run("status", "--json", "--config", str(provision(folder))) == 0
+    assert json.loads(capsys.readouterr().out)["refusals"] == {
+        "since": "2026-01-01T00:00:00Z",
+        "counts": {"http-path": 3, "ask-busy": 40},
+    }
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"since": 1}', '{"counts": {"x": -1}}'])
+def test_status_without_a_readable_count_of_refusals_says_nothing_of_them(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (folder / "refusals.json").write_text(text)
+    assert run("status", "--json", "--config", str(provision(folder))) == 0
+    assert json.loads(capsys.readouterr().out)["refusals"] is None
 
 
 def test_status_of_a_fresh_device_says_that_nothing_runs(

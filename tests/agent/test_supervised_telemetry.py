@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from edgekit.errors import ConfigError
+from edgekit.telemetry.refusals import Reason, Refusals, added
+from edgekit_agent import client
 from edgekit_agent.supervision import home_assistant
-from tests.agent.running import (
-    V1,
-    Agent,
-)
+from edgekit_agent.supervision.refusals import Refused
+from tests.agent.running import ROWS, TOPICS, V1, Agent
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +44,55 @@ def test_windows_are_kept_until_the_fleet_has_them(agent: Agent) -> None:
     assert kept
     agent.start()
     agent.wait(lambda: kept.isdisjoint(path.name for path in folder.iterdir()), take=True)
+
+
+def refused(agent: Agent) -> Refusals:
+    """What the windows that were sent tell of refusals."""
+    found: Refusals = {}
+    for window in agent.windows():
+        found = added(found, window.refusals)
+    return found
+
+
+def test_whatever_is_refused_is_told_once_by_its_reason(agent: Agent) -> None:
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    with pytest.raises(ConfigError, match="beer"):
+        client.predict(agent.config.socket, "beer", ROWS)
+    for payload in (b"{", b"no acknowledgement"):
+        agent.broker.inject(TOPICS.taken("pi-7"), payload, qos=1)
+    agent.broker.inject(f"{TOPICS.device('pi-7')}/ask/wine/no good", ROWS)
+    agent.broker.inject(TOPICS.ask("pi-7", "beer", "q"), ROWS)
+    agent.plans({"error": "TrustError", "reason": "forged", "final": False})
+    told = {
+        Reason.HTTP_MODEL: 2,  # one of them came over the broker, and was passed on
+        Reason.BROKER_TAKEN: 2,
+        Reason.BROKER_TOPIC: 1,
+        Reason.UPDATE_UNTRUSTED: 1,
+    }
+    agent.wait(lambda: len(refused(agent)) == len(told), take=True)
+    agent.plans({"nothing": True})  # an update that fails is tried again
+    at_least = refused(agent)
+    assert {**at_least, Reason.UPDATE_UNTRUSTED: 1} == told
+    here = Refused.read(agent.config.runtime_dir)
+    assert here is not None
+    assert here.counts["http-model"] == here.counts["broker-taken"] == 2
+    agent.stop()
+    assert refused(agent)[Reason.HTTP_MODEL] == 2
+    agent.start()
+    agent.wait(lambda: (Refused.read(agent.config.runtime_dir) or here).counts == {})
+
+
+def test_what_was_dropped_on_its_way_in_is_told(agent: Agent) -> None:
+    agent.start()
+    agent.wait(lambda: len(agent.windows()) >= 1)
+    assert agent.transport is not None
+    agent.transport.inbox.dropped += 7
+    agent.wait(lambda: refused(agent) == {Reason.BROKER_DROPPED: 7}, take=True)
+    seen = len(agent.windows())
+    agent.wait(lambda: len(agent.windows()) >= seen + 2, take=True)
+    assert refused(agent) == {Reason.BROKER_DROPPED: 7}
 
 
 def test_home_assistant_is_told_where_the_figures_are(agent: Agent) -> None:
