@@ -36,11 +36,18 @@ def command() -> None:
 
     A role signs one kind of thing: models says which bundles exist, stage-NAME what a
     stage runs, snapshot and timestamp keep it fresh, targets and root name the keys of
-    the others. Replacing a key of models or of a stage takes the key of targets;
-    replacing one of targets, snapshot, timestamp or root takes the key of root. With
-    --dry-run a change only says what it would sign, and who would have to. With --propose
-    it becomes a file that several people sign, each on a machine of their own.
-    """
+    the others. Replacing a key of models or of a stage, or adding a stage, takes the key
+    of targets; replacing one of targets, snapshot, timestamp or root takes the key of root.
+    With --dry-run a change only says what it would sign, and who would have to. With
+    --propose it becomes a file that several people sign, each on a machine of their own.
+
+    \b
+    Example, where the keys of root are Ada's and Bob's, and Carol is to have one:
+      edgekit keys make root --folder ~/keys > carol.pub      Carol, who sends carol.pub
+      edgekit keys add root --theirs carol.pub --propose      whoever has the fleet
+      edgekit sign keys-root.json --keys ~/keys               Ada, then Bob
+      edgekit publish fleet/pending/keys-root.json            whoever has the fleet
+    """  # noqa: D301 - click's mark for lines that stay as they are
 
 
 @command.command(name="list")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from edgekit.cli.options import print_json
-from edgekit.cli.talk import size
+from edgekit.cli.talk import plain, size
 from edgekit.errors import ConfigError
 from edgekit.statement import MODELS_ROLE, ReleaseRecord, StagePointer
 from edgekit.trust.key_proposal import KeyProposal, parse
@@ -41,9 +41,14 @@ def say_pending(proposal: AnyProposal, path: Path, *, as_json: bool) -> None:
 
 def read(path: Path) -> AnyProposal:
     """Read a proposal that somebody sent, verified."""
+    return parse(content(path))
+
+
+def content(path: Path) -> bytes:
+    """Return the bytes of a proposal, no more than one may have; or raise ConfigError."""
     try:
         with path.open("rb") as file:
-            return parse(file.read(MAX_BYTES + 1))
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
 
@@ -55,45 +60,49 @@ def show(proposal: AnyProposal) -> None:
     made to order.
     """
     root = keys_of(proposal.root.signed, "root")
-    click.echo(
+    _say(
         f"fleet {proposal.fleet}, root {proposal.root.signed.version}, signed by"
         f" {root.threshold} of the keys"
     )
     for keyid in sorted(root.keyids):
-        click.echo(f"  {keyid}")
+        _say(f"  {keyid}")
     if isinstance(proposal, KeyProposal):
         _show_keys(proposal)
         return
     for change in proposal.changes():
-        click.echo(
+        _say(
             f"{change.role}, version {change.version}: {len(change.signed_by)} of"
             f" {change.threshold} signatures, until {change.expires:%Y-%m-%d}"
         )
         for line in _lines(change):
-            click.echo(f"  {line}")
+            _say(f"  {line}")
 
 
 def _show_keys(proposal: KeyProposal) -> None:
     changes = proposal.key_changes()
     if not changes:
-        click.echo("no key changes, nor anything else; signatures are renewed")
+        _say("no key changes, nor anything else; signatures are renewed")
     for change in changes:
         after, before = change.after, change.before.keyids if change.before else ()
         now = f"{_needs(change.before)} must sign now" if change.before else "a new stage"
-        click.echo(f"keys of {change.role}: {now}, {_needs(after)} afterwards")
+        _say(f"keys of {change.role}: {now}, {_needs(after)} afterwards")
         for keyid in after.keyids:
-            click.echo(f"    {short(keyid)}" if keyid in before else f"  + {keyid}")
+            _say(f"    {short(keyid)}" if keyid in before else f"  + {keyid}")
         for keyid in sorted(set(before) - set(after.keyids)):
-            click.echo(f"  - {short(keyid)}")
+            _say(f"  - {short(keyid)}")
     for one in proposal.gathered():
         for keys in one.by:
             there = keys.threshold - one.lacking(keys)
             words = ", ".join(map(short, keys.keyids))
-            click.echo(
+            _say(
                 f"{one.role}, version {one.version} after {one.before}, until"
                 f" {one.expires:%Y-%m-%d}: {there} of {keys.threshold} signatures of"
                 f" {words}"
             )
+
+
+def _say(line: str) -> None:
+    click.echo(plain(line))
 
 
 def _needs(keys: RoleKeys) -> str:

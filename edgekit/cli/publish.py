@@ -37,9 +37,9 @@ def command(
     """Offer a pending release or change of keys, once everybody has signed it.
 
     FILE is what `edgekit release` wrote, or `edgekit keys` with --propose, and others
-    signed with `edgekit sign`. Only the
-    online keys of the fleet are needed. It is refused when signatures are missing, or when
-    the fleet has changed since it was proposed.
+    signed with `edgekit sign`. Only the online keys of the fleet are needed. It is refused
+    when signatures are missing, or when the fleet has changed since it was proposed. What
+    was cut short is finished by the same command.
 
     \b
     Example:

@@ -13,6 +13,7 @@ from edgekit.cli.options import (
     read_passphrase,
 )
 from edgekit.errors import ConfigError
+from edgekit.trust.key_proposal import parse
 from edgekit.trust.keys import KeyFolder
 from edgekit.trust.payload import Signer
 
@@ -32,8 +33,8 @@ from edgekit.trust.payload import Signer
     "--root",
     "root_file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="The fleet's root.json that you trust; without it, compare the keys of the root"
-    " that are shown with those you know.",
+    help="The fleet's root.json that you trust: a proposal of another fleet, or one from"
+    " before this root, is refused.",
 )
 @click.option("--yes", is_flag=True, help="Sign without asking.")
 @passphrase_option
@@ -51,14 +52,17 @@ def command(  # noqa: PLR0913 - one argument for each option
 
     FILE is what `edgekit release` or `edgekit rollback` wrote where a stage needs several
     signatures, or `edgekit keys` with --propose. It holds no secret and needs no fleet
-    folder: what would change is told from signed metadata in it. Send it back with your
-    signature in it; `edgekit publish` offers it to the devices when it has all it needs.
+    folder: what would change is told from signed metadata in it. Without --root, compare
+    the ids of the root's keys, and of keys that come, with those their holders tell you
+    by another way. Send the file back with your signature in it; `edgekit publish` offers
+    it to the devices when it has all it needs.
 
     \b
     Example:
       edgekit sign wine-7-production.json --keys ~/keys
     """  # noqa: D301 - click's mark for lines that stay as they are
-    proposal = proposals.read(file)
+    sent = proposals.content(file)
+    proposal = parse(sent)
     if root_file is not None:
         proposal.refuse_other_root(root_file.read_bytes())
     if not as_json:
@@ -76,6 +80,8 @@ def command(  # noqa: PLR0913 - one argument for each option
         return next((signer for signer in found if signer is not None), None)
 
     signed = proposal.sign(look_up)
+    if proposals.content(file) != sent:
+        raise ConfigError(f"{file}: it has changed since it was shown; sign it again")
     atomic.write_bytes(file, signed.to_json())
     if as_json:
         print_json(proposals.document(signed, file))

@@ -24,6 +24,16 @@ def show_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         click.echo("  ".join(padded).rstrip())
 
 
+def plain(text: str) -> str:
+    """Return a line in which nothing moves the cursor, hides or turns what stands there.
+
+    For what somebody else wrote: a terminal obeys characters that nobody sees.
+    """
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
+
+
 def size(length: int) -> str:
     """Return a number of bytes as people read it: 812 B, 14.2 KiB, 3.1 MiB."""
     if length < _KIB:

@@ -10,13 +10,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import pytest
 
 from edgekit.trust.keys import public_key
 from tests.power import torn_writes
 from tests.trust.people import SECRET, People, run, running_fleet
+from tests.trust.simulator import pointer, record
 
 pytestmark = pytest.mark.slow  # makes keys: each takes a fifth of a second on purpose
 
@@ -237,12 +241,12 @@ def test_a_full_disk_leaves_neither_a_proposal_nor_its_key(
     people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (people.fleet / "pending").mkdir()
-    before, replace = people.contents(), os.replace
+    before, original = people.contents(), os.replace
 
     def refused(source: str, target: Path) -> None:
         if Path(target).parent.name == "pending":
             _full()
-        replace(source, target)
+        original(source, target)
 
     monkeypatch.setattr(os, "replace", refused)
     result = run("keys", "rotate", "timestamp", "--propose", "--fleet", people.fleet)
@@ -327,3 +331,59 @@ def test_a_kill_while_signing_leaves_the_file_as_it_was_or_signed(people: People
     assert done.returncode == -signal.SIGKILL
     assert file.read_bytes() == before
     assert people.sign("ada", file).exit_code == 0
+
+
+# --- what a terminal would obey, and what changes under the reader's eyes ----------------
+
+
+def test_what_is_shown_moves_no_cursor_and_hides_nothing(people: People) -> None:
+    """A run id is free text of whoever proposes: it could overwrite the lines above it."""
+    hidden = "5f\x1b[2K\x1b[1A\u202egood\n+ wine 1"
+    proposal = people.repository().propose(
+        records=[replace(record("2"), run_id=hidden)],
+        pointers=[pointer("2", 2)],
+        signers=lambda _keyid: None,
+        now=datetime.now(UTC),
+    )
+    file = people.folder / "sent.json"
+    file.write_bytes(proposal.to_json())
+    shown = run("sign", file, f"--keys={people.fleet / 'keys'}", "--yes")
+    assert shown.exit_code == 0, shown.stderr
+    assert all(character.isprintable() or character == "\n" for character in shown.stdout)
+    (line,) = (one for one in shown.stdout.splitlines() if "wine 2, run" in one)
+    assert line.endswith(r"run 5f\x1b[2K\x1b[1A\u202egood\n+ wine 1")
+
+
+def test_a_file_that_somebody_else_signs_meanwhile_keeps_that_signature(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = for_bob(people)
+    bobs = people.sign("bob", file)
+    assert bobs.exit_code == 0
+    with_bobs = file.read_bytes()
+    file.unlink()
+    shutil.rmtree(people.fleet / "pending")
+    theirs = people.folder / "bob-root.pub"
+    file = people.propose("add", "root", "--threshold=2", "--theirs", theirs)
+
+    def ask(*_args: object, **_more: object) -> bool:
+        file.write_bytes(with_bobs)
+        return True
+
+    monkeypatch.setattr(click, "confirm", ask)
+    result = run("sign", file, f"--keys={people.folder / 'ada'}")
+    assert result.exit_code == 3
+    assert "it has changed since it was shown; sign it again" in result.stderr
+    assert file.read_bytes() == with_bobs
+
+
+def test_a_key_that_is_there_already_is_not_added_twice(people: People) -> None:
+    before = people.contents()
+    ada = people.folder / "ada/root-1.pem"
+    for how in (["--propose"], ["--propose", "--threshold=2"]):
+        result = run(
+            *("keys", "add", "root", "--theirs", ada, *how), "--fleet", people.fleet
+        )
+        assert result.exit_code == 3
+        assert "one is there twice, different keys are expected" in result.stderr
+    assert people.contents() == before
