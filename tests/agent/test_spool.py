@@ -1,5 +1,7 @@
 import os
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -139,3 +141,45 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "telemetry").chmod(0o500)
     with pytest.raises(StoreError):
         found.add(window(1), sent=False)
+
+
+def test_the_word_that_a_window_is_lost_takes_its_place_for_good(tmp_path: Path) -> None:
+    found = spool(tmp_path)
+    found.add(window(1), sent=True)
+    found.add(window(2), sent=True)
+    before = {path: path.read_bytes() for path in (tmp_path / "telemetry").iterdir()}
+    found.refuse(found.entries[0], "pi-7")
+
+    assert kept(found) == [("b-1", 1, 1, False), ("b-1", 2, 2, True)]
+    word = read(found, 0)
+    assert (word.device, word.refused, word.bundles) == ("pi-7", 1, ())
+    assert total(found) == 1
+    for path, content in before.items():  # a power cut undoes that it was deleted
+        path.write_bytes(content)
+    again = spool(tmp_path)
+    assert kept(again) == kept(found)
+    assert read(again, 0) == word
+
+
+def test_a_word_that_is_refused_too_is_counted_and_ends_there(tmp_path: Path) -> None:
+    found = spool(tmp_path)
+    found.add(replace(window(4), last=6), sent=True)
+    for _ in range(2):
+        found.refuse(found.entries[0], "pi-7")
+    assert found.entries == ()
+    assert found.take_losses() == (0, 0, 3)
+    assert spool(tmp_path).entries == ()
+
+
+def test_a_disk_that_is_full_leaves_a_refused_window_to_be_refused_again(
+    tmp_path: Path,
+) -> None:
+    found = spool(tmp_path)
+    found.add(window(1), sent=True)
+    with (
+        patch("edgekit.atomic.os.replace", side_effect=OSError(28, "No space left")),
+        pytest.raises(StoreError),
+    ):
+        found.refuse(found.entries[0], "pi-7")
+    assert kept(found) == [("b-1", 1, 1, True)]
+    assert total(found) == 1

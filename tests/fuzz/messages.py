@@ -12,10 +12,12 @@ from edgekit.depot.schedule import ScheduleRules
 from edgekit.depot.server import Depot, DepotOptions
 from edgekit.errors import TransportError, TrustError
 from edgekit.fleet.book import Book, Device
+from edgekit.fleet.claim import Said
 from edgekit.fleet.watch import take
 from edgekit.offer import Offer, Patch
 from edgekit.statement import ReleaseRecord, StagePointer
 from edgekit.telemetry.refusals import Reason, RefusalCounter
+from edgekit.telemetry.taken import Taken
 from edgekit.transport import Message
 from edgekit.trust import receipt
 from edgekit.wire import (
@@ -154,6 +156,13 @@ def _telemetry(payload: bytes) -> None:
     message = Message(topic=TOPICS.telemetry(DEVICE), payload=payload)
     news = take(message, topics=TOPICS, book=_book(), now=NOW)
     assert not news or _garbage() == before, "counted as garbage, and taken"
+
+
+def _answers() -> list[bytes]:
+    kept = Taken(boot_id="b-1", windows=frozenset({(1, 2), (4, 4)}))
+    unread = Taken(unread=frozenset({"ab" * 32}))
+    refused = Taken(refused={"cd" * 32: "telemetry: counts as device pi-6"})
+    return [one.encode() for one in (kept, unread, refused)]
 
 
 def _is_object(payload: bytes) -> bool:
@@ -310,6 +319,20 @@ SURFACES = (
     ),
     Surface(name="watch", entry=_watched, seeds=_reports, form=Form.JSON, examples=30),
     Surface(name="telemetry", entry=_telemetry, seeds=lambda: [reports.window()]),
+    Surface(
+        name="taken",
+        entry=Taken.decode,
+        seeds=_answers,
+        refusals=(TransportError,),
+        form=Form.JSON,
+    ),
+    Surface(
+        name="claim",
+        entry=Said.decode,
+        seeds=lambda: [Said(token="ab" * 16, who="ada@station", at="").encode()],
+        refusals=(TransportError,),
+        form=Form.JSON,
+    ),
     Surface(name="topic", entry=_topics, seeds=lambda: [b"pi-7/state", b"ask/wine/1"]),
     Surface(name="ask", entry=_asked, seeds=lambda: [b"wine/1", b"%20%C3%A9/a_b~c.d-e"]),
     Surface(name="line", entry=_line, seeds=lambda: [b'{"event":"up","n":1}\n' * 3]),
