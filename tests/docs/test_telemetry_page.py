@@ -8,6 +8,7 @@ from edgekit.fleet.unread import MOST_UNREAD
 from edgekit.telemetry import taken, window
 from edgekit.telemetry.counts import MAX_NAME_CHARS
 from edgekit.telemetry.profile import MAX_COLUMNS
+from edgekit.telemetry.refusals import MAX_NUMBER, Reason
 from edgekit.telemetry.taken import Taken
 from edgekit.telemetry.window import Window
 from edgekit_agent.rules.backlog import BLOCK_BYTES, MOST_IN_FLIGHT
@@ -33,6 +34,7 @@ def test_the_window_on_the_page_is_read_and_written_again() -> None:
     text = shown("[2,")
     read = Window.decode(text.encode())
     assert (read.first, read.last, read.health.cpu_c) == (40, 41, 51.5)
+    assert read.refusals == {Reason.HTTP_MODEL: 2, Reason.ASK_BUSY: 17}
     (bundle,) = read.bundles
     assert (bundle.requests, bundle.schema_violations) == (5, 1)
     assert sum(bundle.durations.values()) == bundle.requests - bundle.schema_violations
@@ -50,6 +52,13 @@ def test_the_refusal_and_the_claim_on_the_page_are_the_codes() -> None:
     assert Taken.decode(text.encode()).encode().decode() == text
     text = shown('{"at"')
     assert Said.decode(text.encode()).encode().decode() == text
+
+
+def test_every_reason_of_a_refusal_is_told_and_no_other() -> None:
+    rows = re.findall(r"^\| (\d+) \| `([a-z]+-[a-z]+)` \|", PAGE, re.MULTILINE)
+    assert [(int(number), label) for number, label in rows] == [
+        (reason.value, reason.label) for reason in Reason
+    ]
 
 
 def test_the_figures_on_the_page_have_the_agents_keys() -> None:
@@ -71,5 +80,6 @@ def test_the_limits_on_the_page_are_the_codes() -> None:
         f"blocks of {BLOCK_BYTES // 1024} KiB",
         f"At most {MOST_IN_FLIGHT} are under way",
         f"every {CHECKPOINT_S} seconds",
+        f"up to {MAX_NUMBER}, is added up",
     ):
         assert told in PAGE, told
