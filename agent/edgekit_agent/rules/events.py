@@ -1,6 +1,6 @@
 """What can happen to one model on a device, and what the agent does about it.
 
-Only names: edgekit_agent.rules.step decides, edgekit_agent.supervision.supervisor brings
+Only names: edgekit_agent.rules.step decides, edgekit_agent.supervision.steward brings
 the events and carries out the actions.
 """
 
