@@ -31,9 +31,12 @@ from edgekit.wire import (
     split_index,
 )
 from edgekit_agent import lines
+from edgekit_agent.storage.spool import Spool
 from edgekit_agent.supervision.relay import MAX_WAITING, Relay
+from edgekit_agent.supervision.telemetry import Telemetry
 from edgekit_agent.update.metadata import RetainedFiles
 from edgekit_agent.update.receiver import Accepted, Receiver
+from tests.agent.test_report import configuration
 from tests.core import reports
 from tests.core.examples import pointer, record
 from tests.fakes import FakeBroker, FakeClock
@@ -163,6 +166,22 @@ def _answers() -> list[bytes]:
     unread = Taken(unread=frozenset({"ab" * 32}))
     refused = Taken(refused={"cd" * 32: "telemetry: counts as device pi-6"})
     return [one.encode() for one in (kept, unread, refused)]
+
+
+def _acknowledged(payload: bytes) -> None:
+    """A device hears it as what became of its windows; garbage is counted."""
+    with tempfile.TemporaryDirectory(prefix="ek-fuzz-") as folder:
+        refusals = RefusalCounter()
+        transport = FakeBroker(clock=FakeClock()).connect("agent")
+        spool = Spool(Path(folder), most_bytes=2**20)
+        device = Telemetry(configuration(), transport, spool, "b", refusals=refusals)
+        device.taken(payload)
+    try:
+        Taken.decode(payload)
+    except TransportError:
+        assert refusals.take() == {Reason.BROKER_TAKEN: 1}, "refused, and not counted"
+        raise
+    assert refusals.take() == {}
 
 
 def _is_object(payload: bytes) -> bool:
@@ -321,7 +340,7 @@ SURFACES = (
     Surface(name="telemetry", entry=_telemetry, seeds=lambda: [reports.window()]),
     Surface(
         name="taken",
-        entry=Taken.decode,
+        entry=_acknowledged,
         seeds=_answers,
         refusals=(TransportError,),
         form=Form.JSON,
