@@ -5,7 +5,7 @@ hypothesis would; the rest is libFuzzer's own. Knows no surface and no atheris.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from tests.core.examples import places
@@ -23,6 +23,7 @@ from tests.fuzz.damage import (
 )
 from tests.fuzz.surface import Form
 
+_LONG_CHARS = 300
 Mutate = Callable[[bytes, int], bytes]
 
 
@@ -64,7 +65,7 @@ def _json(document: object, paths: list[tuple[object, ...]], random: Random) -> 
         case 3:
             return doubled(document, path)
         case _:
-            return put(document, path, random.choice(JSON_TOKENS))
+            return put(document, path, _word(JSON_TOKENS, random))
 
 
 def _toml(data: bytes, random: Random) -> bytes:
@@ -72,10 +73,16 @@ def _toml(data: bytes, random: Random) -> bytes:
     at = random.randrange(len(lines))
     match random.randrange(4):
         case 0:
-            return inserted(lines, at, random.choice(TOML_LINES))
+            return inserted(lines, at, _word(TOML_LINES, random))
         case 1:
             return b"\n".join(lines[:at] + lines[at + 1 :])
         case 2:
             return b"\n".join(lines[: at + 1] + lines[at:])
         case _:
-            return valued(lines, at, random.choice(TOML_TOKENS))
+            return valued(lines, at, _word(TOML_TOKENS, random))
+
+
+def _word(words: Sequence[str], random: Random) -> str:
+    """Choose one; a long one once in twenty, as all that comes of it takes long."""
+    long = random.random() < 1 / 20
+    return random.choice([one for one in words if long == (len(one) > _LONG_CHARS)])
