@@ -28,6 +28,8 @@ def alone() -> Iterator[Household]:
         house.until(lambda: house.serves("1"), "version 1 is served")
         house.release(SECOND, 2)
         house.until(lambda: house.serves("2"), "version 2 is served")
+        mark = bundle(house) / testimony.SERVED
+        house.until(mark.is_file, "that it served is noted")  # a moment after it serves
         house.stop("agent")
         house.stop("depot")
         house.broker.stop()
@@ -86,6 +88,7 @@ def test_nothing_serves_that_cannot_be_verified_until_a_broker_is_back(
         model.write_bytes(made(version="2", scale=7.0).data)
     alone.start_agent()
     alone.until(lambda: "stays unused" in alone.log, "the bundles are refused")
+    alone.until(lambda: "Nothing serves until a broker" in alone.log, "the reason is told")
     alone.until(lambda: alone.worker() > 0, "the worker is there")
     assert not alone.serves("1")
     assert not alone.serves("2")
