@@ -32,12 +32,15 @@ class Said:
     """One claim as it travels. `token` is known to the book that made it, and its copies.
 
     `who` and `at` (UTC) are for people; `take_over`: whoever holds the fleet is to yield.
+    `against` is the token of a claim that this one objects to, made by a book that does
+    not know it: so a copy is told that knows all tokens of the book it was copied from.
     """
 
     token: str
     who: str
     at: str
     take_over: bool = False
+    against: str = ""
 
     def encode(self) -> bytes:
         """Return the payload."""
@@ -47,6 +50,7 @@ class Said:
                 "who": self.who,
                 "at": self.at,
                 "take_over": self.take_over,
+                "against": self.against,
             }
         )
 
@@ -61,6 +65,7 @@ class Said:
             who=_text(reader, "who"),
             at=_text(reader, "at"),
             take_over=reader.flag("take_over", default=False),
+            against=_text(reader, "against"),
         )
 
 
@@ -121,15 +126,15 @@ class Claim:
             if self._stage is _Stage.CLAIMING:
                 self._enter(_Stage.SETTLING, now_s)
             return None
-        if self._ours(said.token):
+        if self._ours(said.token) and not self._ours(said.against):
             return None  # another listener with this very book
         match self._stage:
             case _Stage.ASKING if self._mine.take_over:
                 return None
-            case _Stage.CLAIMING:
+            case _Stage.CLAIMING if not said.against:
                 return None  # ours comes after it, and stands
-            case _Stage.HELD if not said.take_over:
-                return self._mine.encode()
+            case _Stage.HELD if not (said.take_over or self._ours(said.against)):
+                return replace(self._mine, against=said.token).encode()
             case _:
                 raise ClaimedError(
                     f"telemetry: another book has it, of {said.who} since {said.at}; one"

@@ -183,18 +183,57 @@ def test_of_two_that_begin_at_once_one_stays(world: World, between: int) -> None
     assert bool(ada.ended) != bool(bob.ended)
 
 
+def copied(world: World) -> None:
+    (world.folder / "copy").mkdir()
+    shutil.copy(world.folder / "ada/fleet.db", world.folder / "copy/fleet.db")
+
+
 def test_a_copy_of_a_book_is_another_book(world: World) -> None:
     ada = world.watch("ada")
     world.settle()
     ada.stop()
-    (world.folder / "copy").mkdir()
-    shutil.copy(world.folder / "ada/fleet.db", world.folder / "copy/fleet.db")
+    copied(world)
     again = world.watch("ada")
     world.settle()
     copy = world.watch("copy")
     world.settle()
     assert again.ended == ""
     assert "of ada since" in copy.ended
+
+
+def test_a_copy_of_a_book_that_is_in_use_is_another_book(world: World) -> None:
+    ada = world.watch("ada")
+    world.settle()
+    copied(world)
+    for _ in range(2):  # what was objected to once stays so
+        copy = world.watch("copy")
+        world.settle()
+        assert "of ada since" in copy.ended
+        assert ada.ended == ""
+    world.watch("ada")
+    world.settle()
+    assert ada.ended == ""
+    moved = world.watch("copy", take_over=True)
+    world.settle()
+    assert (moved.ended, "of copy since" in ada.ended) == ("", True)
+    moved.stop()
+    again = world.watch("copy")
+    world.settle()
+    assert again.ended == ""
+
+
+def test_a_copy_that_watches_while_the_first_is_away_is_noticed_by_it(
+    world: World,
+) -> None:
+    ada = world.watch("ada")
+    world.settle()
+    ada.stop()
+    copied(world)
+    copy = world.watch("copy")
+    world.settle()
+    back = world.watch("ada")
+    world.settle()
+    assert (copy.ended, "of copy since" in back.ended) == ("", True)
 
 
 def test_a_broker_that_forgot_everything_is_told_again(world: World) -> None:

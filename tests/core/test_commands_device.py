@@ -2,8 +2,10 @@ import json
 import shutil
 import stat
 import tomllib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -11,10 +13,12 @@ from edgekit import board
 from edgekit.cli import device as device_command
 from edgekit.errors import ConfigError, TransportError
 from edgekit.fleet.book import Book
+from edgekit.fleet.claim import Said
 from edgekit.fleet.folder import FleetFolder
 from edgekit.mqtt import MqttTransport
 from edgekit.receipt import Receipt, Served
 from edgekit.telemetry.refusals import Reason
+from edgekit.telemetry.window import FORMAT, Window
 from edgekit.trust.receipt import sign
 from edgekit.wire import Topics
 from tests.core.commands import fleet_in, run
@@ -354,6 +358,42 @@ def test_watching_draws_until_it_is_interrupted(
     )
     with FleetFolder(path=fleet).book() as book:
         assert len(list(book.windows("pi-7"))) == 1
+
+
+def test_watching_ends_where_another_book_has_the_telemetry(
+    fleet: Path, broker: FakeBroker
+) -> None:
+    enroll_two(fleet)
+    other = Said(token="ab", who="ada@station", at="2026-03-01T12:00:00Z")  # noqa: S106 - no secret
+    broker.inject(TOPICS.book, other.encode(), retain=True)
+
+    result = run("fleet", "watch", fleet=fleet)
+
+    assert result.exit_code == ConfigError.exit_code
+    assert result.stderr == (
+        "error: telemetry: another book has it, of ada@station since 2026-03-01T12:00:00Z;"
+        " one book for each fleet is expected: run `edgekit fleet watch` only there, or"
+        " have it here from now on with --take-over\n"
+    )
+    assert broker.retained[TOPICS.book] == other.encode()
+
+
+def test_what_devices_lost_and_what_waits_is_told(fleet: Path) -> None:
+    enroll_two(fleet)
+    lost = replace(Window.decode(window()), dropped=3, refused=8).encode()
+    too_new = window(first=2)
+    with FleetFolder(path=fleet).book() as book:
+        book.hear_telemetry("pi-7", lost, NOW)
+        with patch("edgekit.telemetry.window.FORMAT", FORMAT - 1):
+            book.hear_telemetry("pi-7", too_new, NOW)
+
+    result = run("fleet", "status", "--offline", fleet=fleet)
+
+    assert result.stderr == (
+        "note: pi-7 lost telemetry windows: 3 for want of room, 8 that this fleet refused\n"
+        "note: 1 telemetry window(s) of pi-7 wait in fleet.db for a newer edgekit; update"
+        " it here, and they are counted\n"
+    )
 
 
 def test_one_devices_trace_is_asked_by_its_name(fleet: Path, broker: FakeBroker) -> None:

@@ -50,7 +50,7 @@ def test_the_acknowledgement_on_the_page_is_the_codes() -> None:
 def test_the_refusal_and_the_claim_on_the_page_are_the_codes() -> None:
     text = shown('{"boot_id":""')
     assert Taken.decode(text.encode()).encode().decode() == text
-    text = shown('{"at"')
+    text = shown('{"against"')
     assert Said.decode(text.encode()).encode().decode() == text
 
 
