@@ -46,6 +46,7 @@ class Reason(IntEnum):
     BROKER_TOPIC = 31
     BROKER_TAKEN = 32
     UPDATE_UNTRUSTED = 40
+    UPDATE_CHUNK = 41
 
     @property
     def label(self) -> str:

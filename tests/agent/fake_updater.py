@@ -1,7 +1,8 @@
 """An updater that needs no broker: it does what a plan file says, in the real words.
 
 The plan is read anew by every process: model name -> {"bundle": path, "release": {...}},
-{"nothing": true}, {"error", "reason", "final"}, {"crash": true} or {"hang": true}.
+{"nothing": true}, {"error", "reason", "final", "refused"}, {"crash": true} or {"hang":
+true}.
 """
 
 import argparse
@@ -60,6 +61,8 @@ def _fetch(
 
 
 def _fail(plan: dict[str, dict[str, str]], voice: lines.Voice) -> None:
+    if "refused" in plan:
+        voice.say("refused", chunks=plan["refused"])
     final = bool(plan.get("final"))
     voice.say("failed", error=plan["error"], reason=plan["reason"], final=final)
 

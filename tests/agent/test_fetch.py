@@ -34,6 +34,7 @@ class Fleet:
         self.repository = repository
         self.folder = folder / "models"
         self.folder.mkdir()
+        self.refused: list[int] = []  # what each fetch told
         self.start_depot()
 
     def start_depot(self) -> None:
@@ -63,6 +64,7 @@ class Fleet:
                 self.folder,
                 progress=progress,
                 clock=self.clock,
+                refused=self.refused.append,
                 patience=patience,
                 files=files,
             )
@@ -163,6 +165,8 @@ def test_a_hostile_publisher_costs_its_own_chunks_and_no_more(
     )
     assert fleet.fetch().read_bytes() == DATA
     assert fleet.depot.served.chunks <= 3 * CHUNKS
+    genuine = attack is forged_sequence
+    assert [count > 0 for count in fleet.refused] == ([] if genuine else [True])
 
 
 def test_a_publisher_that_spoils_repairs_does_not_block_the_transfer(

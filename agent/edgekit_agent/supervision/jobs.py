@@ -58,10 +58,14 @@ class _Running:
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """The event that a line stands for, if any, and whether the process is done with it."""
+    """The event that a line stands for, if any, and whether the process is done with it.
+
+    `refused` chunks were no chunks of the bundle that was fetched.
+    """
 
     event: Event | None
     last: bool = True
+    refused: int = 0
 
 
 @dataclass(slots=True)
@@ -166,6 +170,8 @@ def update_meaning(_job: Job, said: Reader | str) -> Meaning:
     event = said.text("event")
     if event == "progress":
         return Meaning(None, last=False)
+    if event == "refused":
+        return Meaning(None, last=False, refused=said.integer("chunks"))
     return Meaning(_update_event(event, said), last=event != "resolved")
 
 

@@ -170,6 +170,7 @@ class Steward:
             slot.conclude()
         if slot is self._updates:
             self._freshness_file.read()
+        self._refusals.add(Reason.UPDATE_CHUNK, meaning.refused)
         match meaning.event:
             case UpdateFailed(error=TrustError.__name__):
                 self._refusals.add(Reason.UPDATE_UNTRUSTED)

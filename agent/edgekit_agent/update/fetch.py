@@ -34,9 +34,14 @@ from edgekit_agent.update.whole import file_digest
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]  # bytes here, bytes in all
+Count = Callable[[int], None]
 
 
 def _no_progress(_here: int, _all: int) -> None:
+    """Tell nobody."""
+
+
+def uncounted(_chunks: int) -> None:
     """Tell nobody."""
 
 
@@ -52,6 +57,7 @@ class _Fetch:
     partial: Partial
     receiver: Receiver
     progress: Progress
+    refused: Count
     clock: Callable[[], float]
     standstill: Standstill
     length: int
@@ -67,6 +73,7 @@ def fetch_bundle(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many 
     folder: Path,
     *,
     progress: Progress = _no_progress,
+    refused: Count = uncounted,
     clock: Callable[[], float] = time.monotonic,
     patience: Patience | None = None,
     rules: ReceiverRules | None = None,
@@ -76,7 +83,8 @@ def fetch_bundle(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many 
 
     `entry` and `index` come from signed metadata. Raises TrustError when they contradict
     each other, TransportError when patience ends, StoreError when the disk refuses; what
-    was verified stays, and the next call resumes. It alone receives from `transport`.
+    was verified stays, and the next call resumes. It alone receives from `transport`. In
+    the end `refused` is told how many messages held no chunk of this bundle, if any did.
     """
     final = final_path(folder, entry)
     if _is_whole(final, entry):
@@ -84,7 +92,7 @@ def fetch_bundle(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many 
     with Partial(entry, index, folder, files) as partial:
         receiver = Receiver(entry=entry, index=index, have=partial.have, rules=rules)
         fetch = _begin(transport, topics, device, entry, partial, receiver, clock)
-        fetch.progress = progress
+        fetch.progress, fetch.refused = progress, refused
         if patience is not None:
             fetch.standstill = Standstill(
                 chunks=entry.chunks, patience=patience, now=clock()
@@ -102,6 +110,7 @@ def fetch_chunks(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many 
     folder: Path,
     numbers: Iterable[int],
     *,
+    refused: Count = uncounted,
     clock: Callable[[], float] = time.monotonic,
 ) -> bytes:
     """Return these chunks of a bundle, one after the other, verified.
@@ -114,6 +123,7 @@ def fetch_chunks(  # noqa: PLR0913, PLR0917 - a fetch's nouns come from as many 
         have = partial.have | (set(range(entry.chunks)) - set(wanted))
         receiver = Receiver(entry=entry, index=index, have=have, repairs=False)
         fetch = _begin(transport, topics, device, entry, partial, receiver, clock)
+        fetch.refused = refused
         if not receiver.complete:
             _run(fetch, lambda: receiver.complete)
         chunks = [partial.read(number) for number in wanted]
@@ -142,6 +152,7 @@ def _begin(  # noqa: PLR0913, PLR0917 - as above
         partial=partial,
         receiver=receiver,
         progress=_no_progress,
+        refused=uncounted,
         clock=clock,
         standstill=Standstill(chunks=entry.chunks, patience=Patience(), now=clock()),
         length=entry.length,
@@ -160,6 +171,7 @@ def _run(fetch: _Fetch, complete: Callable[[], bool]) -> None:
         fetch.transport.unsubscribe(fetch.topic, fetch.repair_topic)
         if refused := fetch.standstill.refused:
             logger.warning("%s: %d chunks were refused", fetch.subject, refused)
+            fetch.refused(refused)
 
 
 def _complete(fetch: _Fetch) -> bool:

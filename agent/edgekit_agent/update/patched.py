@@ -20,7 +20,7 @@ from edgekit.transport import Message, Transport
 from edgekit.wire import Topics
 from edgekit_agent.storage import bundles
 from edgekit_agent.storage.store import Store
-from edgekit_agent.update.fetch import fetch_bundle, fetch_chunks
+from edgekit_agent.update.fetch import Count, fetch_bundle, fetch_chunks, uncounted
 from edgekit_agent.update.standstill import Patience
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,7 @@ class Patching:
     device: str
     store: Store
     progress: Callable[[int, int], None]
+    refused: Count = uncounted
     clock: Callable[[], float] = time.monotonic
 
     def bring(
@@ -63,6 +64,7 @@ class Patching:
                 patch.index,
                 self.store.incoming,
                 progress=self.progress,
+                refused=self.refused,
                 clock=self.clock,
                 patience=PATIENCE,
             )
@@ -104,6 +106,7 @@ class Patching:
                 index,
                 self.store.incoming,
                 range(needed),
+                refused=self.refused,
                 clock=self.clock,
             )
             chunks = -(-head_bytes(head) // entry.chunk_bytes)

@@ -36,7 +36,7 @@ from edgekit_agent.storage import bundles, testimony
 from edgekit_agent.storage.store import Store
 from edgekit_agent.subscription import Subscription
 from edgekit_agent.update import admission
-from edgekit_agent.update.fetch import fetch_bundle
+from edgekit_agent.update.fetch import Count, fetch_bundle, uncounted
 from edgekit_agent.update.metadata import RetainedFiles
 from edgekit_agent.update.patched import Patching
 from edgekit_agent.update.room import measured
@@ -55,7 +55,7 @@ class UnfitBundleError(TrustError):
 class Update:
     """One model's update, in the order in which its parts must happen."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an update's nouns come from as many places
         self,
         settings: Config,
         wanted: Subscription,
@@ -63,6 +63,7 @@ class Update:
         store: Store,
         transport: Transport,
         progress: Callable[[int, int], None],
+        refused: Count = uncounted,
     ) -> None:
         self._config = settings
         self._wanted = wanted
@@ -71,6 +72,7 @@ class Update:
         self._topics = Topics(fleet=settings.fleet)
         self._files = RetainedFiles(transport, self._topics)
         self._progress = progress
+        self._refused = refused
         self._signed = b""  # for what was resolved
 
     def resolve(self) -> Vouched | None:
@@ -129,6 +131,7 @@ class Update:
             device=self._config.device,
             store=self._store,
             progress=self._progress,
+            refused=self._refused,
         )
         manifest = patching.bring(entry, index, held)
         if manifest is None:
@@ -158,6 +161,7 @@ class Update:
             index,
             self._store.incoming,
             progress=self._progress,
+            refused=self._refused,
             patience=patience,
         )
         try:
@@ -254,7 +258,12 @@ def _run(
     transport = MqttTransport.connect(settings.broker, client_id=client_id)
     try:
         one = Update(
-            settings, wanted, store=store, transport=transport, progress=Progress(voice)
+            settings,
+            wanted,
+            store=store,
+            transport=transport,
+            progress=Progress(voice),
+            refused=lambda chunks: voice.say("refused", chunks=chunks),
         )
         update(one, store, voice, answered)
     finally:
