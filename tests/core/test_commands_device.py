@@ -387,7 +387,8 @@ def test_what_devices_lost_and_what_waits_is_told(fleet: Path) -> None:
         with patch("edgekit.telemetry.window.FORMAT", FORMAT - 1):
             book.hear_telemetry("pi-7", too_new, NOW)
 
-    result = run("fleet", "status", "--offline", fleet=fleet)
+    with patch("edgekit.fleet.windows.FORMAT", FORMAT - 1):
+        result = run("fleet", "status", "--offline", fleet=fleet)
 
     assert result.stderr == (
         "note: pi-7 lost telemetry windows: 3 for want of room, 8 that this fleet refused\n"
