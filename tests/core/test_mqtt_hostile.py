@@ -81,6 +81,16 @@ def test_the_longest_packet_of_ours_is_read() -> None:
         transport.close()
 
 
+def test_a_message_whose_topic_is_no_text_is_counted_as_dropped() -> None:
+    nameless = publish("t/??", b"1").replace(b"??", b"\xff\xfe")
+    with broker(nameless + publish("t/good", b"2")) as address:
+        transport = MqttTransport.connect(address, client_id="pi", options=SLOW)
+        next_news(transport, Connected)
+        assert transport.receive(5) == Message(topic="t/good", payload=b"2")
+        assert transport.dropped == 1
+        transport.close()
+
+
 def test_many_small_packets_that_come_at_once_are_all_read_at_once() -> None:
     small = b"".join(publish("t", b"%d" % n) for n in range(500))
     with broker(small + publish("t", b"x" * 10_000) + publish("t", b"end")) as address:
