@@ -9,18 +9,18 @@ edgekit.trust.sameness). docs/formats/proposal.md describes the file.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import cast
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ConfigError, TrustError
 from edgekit.trust.delegation import delegated
+from edgekit.trust.gathered import Gathered, KeyChange, add_signatures
 from edgekit.trust.generation import Generation
 from edgekit.trust.keys import SignerLookup
 from edgekit.trust.layout import FLEET_FIELD, ROOT, TARGETS
 from edgekit.trust.payload import Metadata, Root, Targets
 from edgekit.trust.proposal import MAX_BYTES, Proposal
-from edgekit.trust.roles import RoleKeys, delegator_of, keys_of
+from edgekit.trust.roles import delegator_of, keys_of
 from edgekit.trust.sameness import refuse_more_than_keys, refuse_statements
 from edgekit.trust.sent import (
     Signable,
@@ -36,39 +36,6 @@ from edgekit.trust.sent import (
 
 FORMAT = 2
 KIND = "keys"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyChange:
-    """The keys of a role before and after; `before` is None for one that is new."""
-
-    role: str
-    before: RoleKeys | None
-    after: RoleKeys
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gathered:
-    """A role that gets a new version: of each set of keys that must sign it, who has.
-
-    `before` is the version as published, 0 for a role that is new.
-    """
-
-    role: str
-    before: int
-    version: int
-    expires: datetime
-    by: tuple[RoleKeys, ...]
-    signed_by: tuple[str, ...]
-
-    def lacking(self, keys: RoleKeys) -> int:
-        """Return how many signatures of these keys are still to come."""
-        return max(0, keys.threshold - len(set(self.signed_by) & set(keys.keyids)))
-
-    @property
-    def lacks(self) -> int:
-        """How many signatures are still to come, at least."""
-        return max(map(self.lacking, self.by))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +95,7 @@ class KeyProposal:
         ConfigError when they can add none.
         """
         new = {role: _copied(metadata) for role, metadata in self._new().items()}
-        added = sum(_add(new[one.role], one, signers) for one in self.gathered())
+        added = sum(add_signatures(new[one.role], one, signers) for one in self.gathered())
         if not added and not self.complete:
             raise none_can_sign(
                 wanted=[
@@ -316,19 +283,6 @@ class KeyProposal:
             by=tuple(dict.fromkeys(keys_of(d, role) for d in self._delegators(role))),
             signed_by=tuple(dict.fromkeys(right)),
         )
-
-
-def _add(metadata: Signable, gathered: Gathered, signers: SignerLookup) -> int:
-    """Add the signatures that are missing and at hand; return how many."""
-    there = set(gathered.signed_by)
-    for keys in gathered.by:
-        for keyid in keys.keyids:
-            enough = len(there & set(keys.keyids)) >= keys.threshold
-            signer = None if enough or keyid in there else signers(keyid)
-            if signer is not None:
-                metadata.sign(signer, append=True)
-                there.add(keyid)
-    return len(there) - len(gathered.signed_by)
 
 
 def _copied(metadata: Signable) -> Signable:

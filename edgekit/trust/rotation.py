@@ -167,10 +167,11 @@ class Locksmith:
 
     def proposed_renewal(self, roles: Sequence[str]) -> KeyProposal:
         """Return the same for others to sign, or raise ConfigError."""
-        if not roles or set(roles) <= set(ONLINE_ROLES):
+        fresh = [role for role in roles if role in ONLINE_ROLES]
+        if fresh or not roles:
             raise ConfigError(
-                f"{', '.join(roles) or 'roles'}: those whose keys are elsewhere are"
-                f" expected; {' and '.join(ONLINE_ROLES)} are signed when it is published"
+                f"{', '.join(fresh) or 'roles'}: those whose keys are elsewhere are"
+                f" expected; {' and '.join(ONLINE_ROLES)} are renewed without a proposal"
             )
         return self._propose(renewing(roles))
 

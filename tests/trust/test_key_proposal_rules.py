@@ -1,0 +1,138 @@
+"""Proposals of other keys by a repository with its keys in memory: what becomes of them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekit.errors import ConfigError, TrustError
+from edgekit.trust.key_proposal import KeyProposal, parse
+from edgekit.trust.redraft import Redraft, founding, naming, renewing
+from edgekit.trust.repository import Repository
+from tests.power import torn_writes
+from tests.trust.simulator import NOW
+from tests.trust.workbench import Keys, create, release, runs
+
+PEOPLE = ("root", "targets", "models", "stage-production", "stage-staging")
+
+
+def proposed(repository: Repository, keys: Keys, change: Redraft) -> KeyProposal:
+    """Propose where only the fleet's own keys are, and sign where the others are."""
+    online = fleet_s(keys)
+    sent = repository.propose_keys(
+        change, signers=lambda k: keys.signers[k] if k in online else None, now=NOW
+    )
+    signed = parse(parse(sent.to_json()).sign(keys.signers.get).to_json())
+    assert isinstance(signed, KeyProposal)
+    assert signed.complete
+    return signed
+
+
+def fleet_s(keys: Keys) -> set[str]:
+    roles = ("snapshot", "timestamp")
+    return {signer.public_key.keyid for role in roles for signer in keys.of[role]}
+
+
+def publish(repository: Repository, keys: Keys, proposal: KeyProposal) -> None:
+    online = fleet_s(keys)
+    repository.publish_keys(
+        proposal, signers=lambda k: keys.signers[k] if k in online else None, now=NOW
+    )
+
+
+@pytest.mark.slow  # every write is torn in several places
+@pytest.mark.parametrize("role", [*PEOPLE, "timestamp", "snapshot", "stage-canary"])
+def test_a_change_cut_anywhere_is_finished_by_its_proposal(
+    tmp_path: Path, keys: Keys, role: str
+) -> None:
+    """Without one more signature: those who gave theirs may be far away."""
+    repository = create(tmp_path / "repository", keys)
+    release(repository, keys.look_up, "1", 1)
+    new = keys.make(role)
+    change = founding(role, new) if role == "stage-canary" else naming(role, new)
+    proposal = proposed(repository, keys, change)
+
+    def carry_out(folder: Path) -> None:
+        publish(Repository.open(folder), keys, proposal)
+
+    states = 0
+    for number, folder in enumerate(
+        torn_writes(tmp_path / "repository", tmp_path / "torn", carry_out)
+    ):
+        states += 1
+        healed = Repository.open(folder)
+        try:
+            publish(healed, keys, proposal)
+        except ConfigError as error:
+            assert "published already" in str(error)  # noqa: PT017 - most need no such
+        after = {state.role: state.keys for state in healed.roles()}
+        assert after[role] == new
+        assert runs(healed, tmp_path / f"device{number}") == "1"
+    assert states >= 12
+
+
+@pytest.mark.parametrize("role", PEOPLE)
+def test_a_renewal_changes_nothing_but_version_and_date(
+    repository: Repository, keys: Keys, role: str
+) -> None:
+    proposal = proposed(repository, keys, renewing([role]))
+    assert proposal.key_changes() == ()
+    before = {state.role: state for state in repository.roles()}
+    publish(repository, keys, proposal)
+    after = {state.role: state for state in repository.roles()}
+    assert after[role].version == before[role].version + 1
+    assert {r: after[r].keys for r in after} == {r: before[r].keys for r in before}
+    with pytest.raises(ConfigError, match="published already"):
+        publish(repository, keys, proposal)
+
+
+def test_a_renewal_that_would_change_a_statement_is_refused(
+    repository: Repository, keys: Keys
+) -> None:
+    release(repository, keys.look_up, "1", 1)
+    proposal = proposed(repository, keys, renewing(["models"]))
+    document = json.loads(proposal.to_json())
+    document["roles"]["models"]["signed"]["targets"] = {}
+    with pytest.raises(TrustError, match="models: it changes more than keys"):
+        parse(json.dumps(document).encode())
+
+
+def test_a_stage_that_was_founded_meanwhile_is_not_founded_again(
+    repository: Repository, keys: Keys
+) -> None:
+    late = proposed(repository, keys, founding("stage-canary", keys.make("stage-canary")))
+    other = founding("stage-canary", keys.make("stage-canary"))
+    repository.redraft(other, signers=keys.signers.get, now=NOW)
+    with pytest.raises(ConfigError, match="the fleet has changed since"):
+        publish(repository, keys, late)
+
+
+def test_while_a_change_is_half_done_nothing_is_proposed(
+    tmp_path: Path, keys: Keys
+) -> None:
+    """The proposal that was cut short has the signatures that are missing."""
+    repository = create(tmp_path / "repository", keys)
+    proposal = proposed(repository, keys, naming("targets", keys.make("targets")))
+    assert proposal.new_root is not None
+    repository.files.write("2.root.json", proposal.new_root.to_bytes())
+    with pytest.raises(ConfigError, match="`edgekit publish` its proposal again"):
+        proposed(repository, keys, renewing(["models"]))
+    publish(repository, keys, proposal)
+    assert runs(repository, tmp_path / "device") is None
+    proposed(repository, keys, renewing(["models"]))
+
+
+def test_what_says_the_same_is_told_from_what_does_not(
+    repository: Repository, keys: Keys
+) -> None:
+    one = proposed(repository, keys, renewing(["models"]))
+    again = replace(one, roles=dict(one.roles))
+    other = proposed(repository, keys, renewing(["root"]))
+    assert one.says_as(again)
+    assert not one.says_as(other)
+    assert one.stands_with(other)
+    publish(repository, keys, other)
+    later = proposed(repository, keys, renewing(["models"]))
+    assert not one.stands_with(later)
+    assert not one.says_as(later)
