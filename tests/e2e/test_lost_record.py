@@ -96,3 +96,23 @@ def test_nothing_serves_that_cannot_be_verified_until_a_broker_is_back(
     alone.start_depot()
     alone.until(lambda: alone.serves("2"), "version 2 is fetched again")
     assert alone.answer() == [9.0]
+
+
+def test_what_new_keys_have_signed_again_serves_without_a_broker() -> None:
+    """A change of keys is heard as a release is, and what vouches is kept anew."""
+    with household() as house:
+        house.release(SECOND, 1)
+        house.start_agent()
+        house.until(lambda: house.serves("2"), "version 2 is served")
+        signed = bundle(house) / testimony.SIGNED
+        before = signed.read_bytes()
+        for role in ("models", "stage-production"):
+            house.signing.rotate(role)
+        house.offer()
+        house.until(lambda: signed.read_bytes() != before, "the evidence is renewed")
+        house.stop("agent")
+        house.stop("depot")
+        house.broker.stop()
+        damage(house)
+        house.start_agent()
+        house.until(lambda: house.serves("2"), "version 2 is served again")
