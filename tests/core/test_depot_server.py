@@ -469,6 +469,25 @@ def test_a_rate_limit_is_kept(tmp_path: Path) -> None:
     assert clock.now - start == pytest.approx(1000 / 200, rel=0.25)
 
 
+def test_the_only_device_that_a_depot_has_served_waits_for_nobody(tmp_path: Path) -> None:
+    clock = FakeClock()
+    world = World(tmp_path, DepotOptions(clock=clock))
+    world.clock = world.broker.clock = clock
+    waits = []
+    for data in (DATA, DATA[::-1]):
+        entry, _ = world.repository.release(data, chunk_bytes=100)
+        world.turn()
+        world.ask(want_all(entry.sha256, 10))
+        begun, before = clock.now, world.depot.served.chunks
+        while world.depot.served.chunks == before:
+            world.depot.step(0.01)
+        waits.append(clock.now - begun)
+        world.ask(want_all(entry.sha256, 10, missing=frozenset()))
+        world.turn()
+    gather_s = ScheduleRules().gather_s
+    assert waits == [pytest.approx(gather_s, abs=0.02), pytest.approx(0, abs=0.02)]
+
+
 def test_a_throttle_without_a_limit_never_waits() -> None:
     throttle = Throttle(None)
     throttle.spend(10**12)

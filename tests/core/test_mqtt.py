@@ -342,6 +342,6 @@ def test_a_broker_that_wants_a_certificate_says_so_and_always_will(
     encrypted.start()
     url = encrypted.url.replace("mqtt:", "mqtts:")
     address = BrokerAddress(url=url, ca_file=tmp_path / "cert.pem")
-    with pytest.raises(TransportError, match="TLS: .*ALERT") as caught:
+    with pytest.raises(TransportError, match=r"TLS: .*ALERT") as caught:
         MqttTransport.connect(address, client_id="a", options=QUICK)
     assert caught.value.lasting
