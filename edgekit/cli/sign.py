@@ -61,6 +61,8 @@ def command(  # noqa: PLR0913 - one argument for each option
     Example:
       edgekit sign wine-7-production.json --keys ~/keys
     """  # noqa: D301 - click's mark for lines that stay as they are
+    if as_json and not yes:
+        raise ConfigError("--json: it shows nothing that could be agreed to; add --yes")
     sent = proposals.content(file)
     proposal = parse(sent)
     if root_file is not None:

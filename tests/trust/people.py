@@ -106,3 +106,9 @@ class People:
         client = TrustClient(self.folder / device, self.root, source, now)
         vouched = client.resolve(stage="production", model="wine")
         return None if vouched is None else vouched.pointer.version
+
+
+def for_bob(people: People) -> Path:
+    """A proposal that Ada and Bob must sign."""
+    public = people.makes("bob", "root")
+    return people.propose("add", "root", "--threshold=2", "--theirs", public)
