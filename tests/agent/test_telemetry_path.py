@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from edgekit.fleet.acknowledgements import Acknowledgements
 from edgekit.fleet.book import Book, Device
 from edgekit.telemetry.counts import BundleCounts
-from edgekit.telemetry.refusals import Reason, RefusalCounter
+from edgekit.telemetry.refusals import Reason, RefusalCounter, Refusals
 from edgekit.telemetry.window import FORMAT, Health
 from edgekit.wire import Topics
 from edgekit_agent.config import Config
@@ -159,7 +159,7 @@ class World:
             requests=self.waiting,
             inputs=((self.waiting, 2 * self.waiting, 0),),
         )
-        refused = {Reason.HTTP_PATH: self.waiting} if self.waiting else {}
+        refused: Refusals = {Reason.HTTP_PATH: self.waiting} if self.waiting else {}
         stats = Stats(bundles=(counted,) if self.waiting else (), refusals=refused)
         with patch.object(spool, "relief", self._relief):
             window = self.device.counted(stats, Health(), self.at)
