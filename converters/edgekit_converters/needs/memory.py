@@ -10,7 +10,7 @@ benchmarks.memory` shows how far off each model is). Convolutions are reordered 
 load, which Arm does not do: on Arm the estimate of a convolutional network is too high.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, inliner
@@ -28,7 +28,7 @@ TREE_VOTE_BYTES = 150  # of the same: a target of a leaf
 TREE_COPIES = 2.9  # of further attributes of the same: file, graph and kernel
 PACKED_SPLIT_BYTES = 575  # of a TreeEnsemble, with the leaves below it
 LINEAR_COPIES = 3.0  # of a linear or scaling operator's attributes
-GIVEN_BACK_BYTES = 8 * 2**20  # a larger weight's pages are, as soon as it is packed
+GIVEN_BACK_BYTES = 256 * 2**10  # a weight of as much is, as soon as it is packed
 REORDERED = 2.0  # convolutions' weights: as they came, and in blocks
 REORDERING = 3.0  # times the largest of them, while it is reordered
 
@@ -138,10 +138,12 @@ class _Constants:
     def loading(self) -> int:
         """Return the most that is held at once while the session is made."""
         kept = self.kept()
-        left = sum(size for name, size in self.stored.items() if name not in self._read)
-        folding = sum(self.sizes.values()) + self.working + left
+        left = [size for name, size in self.stored.items() if name not in self._read]
+        once_more = _one_by_one(left)  # in the file and out of it
+        folding = sum(self.sizes.values()) + self.working + once_more
         reading = kept + max(self.sizes.values(), default=0)
-        packing = kept + left + self._packed() + self._reordered()
+        remaining = sum(size for size in left if size < GIVEN_BACK_BYTES)
+        packing = kept + remaining + self._packed() + self._reordered()
         return max(folding, reading, packing)
 
     def _packed(self) -> int:
@@ -152,15 +154,19 @@ class _Constants:
             for place in _PACKED_INPUTS.get(node.op_type, ())
             if place < len(node.input)
         }
-        sizes = [self.sizes.get(name, 0) for name in names]
-        small = sum(size for size in sizes if size < GIVEN_BACK_BYTES)
-        large = [size for size in sizes if size >= GIVEN_BACK_BYTES]
-        return small + max(large, default=0)
+        return _one_by_one([self.sizes.get(name, 0) for name in names])
 
     def _reordered(self) -> int:
         names = {str(node.input[1]) for node in self.running if node.op_type == "Conv"}
         sizes = [self.sizes.get(name, 0) for name in names]
-        return int((REORDERED - 1) * sum(sizes) + REORDERING * max(sizes, default=0))
+        small = sum(size for size in sizes if size < GIVEN_BACK_BYTES)
+        return int((REORDERED - 1) * small + REORDERING * max(sizes, default=0))
+
+
+def _one_by_one(sizes: Sequence[int]) -> int:
+    """Return what copies take, of which the large ones are given back one by one."""
+    small = sum(size for size in sizes if size < GIVEN_BACK_BYTES)
+    return small + max((size for size in sizes if size >= GIVEN_BACK_BYTES), default=0)
 
 
 def _constant_node_bytes(node: NodeProto) -> int:
