@@ -37,8 +37,8 @@ class CorruptError(StoreError):
     """A window cannot be read any more: it is lost, the others are not."""
 
 
-class _TooLongError(Exception):
-    """Two windows do not fit one message, or have different bins."""
+class _ApartError(Exception):
+    """Two windows stay two: too long for one message, of different bins or kinds."""
 
 
 class Losses(NamedTuple):
@@ -101,7 +101,7 @@ class Spool:
         except CorruptError as error:
             log.warning("a telemetry window is lost: %s", error)
             self.discard_corrupt(entry)
-        except _TooLongError:
+        except _ApartError:
             pass
         return self.add(later, sent=False)
 
@@ -138,7 +138,7 @@ class Spool:
         """
         window = _decoded(self.payload(entry), self._path(entry))
         if window.is_loss:
-            self.refused += entry.span
+            self.refused += window.refused
             self.remove(entry)
             return
         word = window.lost(device)
@@ -211,7 +211,7 @@ class Spool:
             log.warning("a telemetry window is lost: %s", error)
             self.discard_corrupt(earlier)
             return
-        except _TooLongError:
+        except _ApartError:
             self._unmergeable.add(earlier.number)
             return
         self.remove(later)
@@ -219,11 +219,13 @@ class Spool:
 
     def _merged(self, entry: Entry, later: Window) -> Entry:
         merged = _decoded(self.payload(entry), self._path(entry))
+        if merged.is_loss != later.is_loss:  # refused, the lost ones would count twice
+            raise _ApartError("a window, and the word that another one is lost")
         try:
             merged = merged.merged(later)
             payload = merged.encode()
         except (TransportError, ValueError) as error:
-            raise _TooLongError(str(error)) from error
+            raise _ApartError(str(error)) from error
         longer = _entry(entry.number, merged, payload, sent=False)
         self._write(longer, payload)
         self._entries[self._entries.index(entry)] = longer
