@@ -111,7 +111,8 @@ def _give_back_weights() -> None:
     """Have the allocator return each large weight as soon as the runtime has packed it.
 
     Left alone, glibc takes what is as large as something it freed before from its heap,
-    where holes stay: 14 dense layers of 1024 x 1024 took 114 MB, and 72 MB with this call.
+    where holes stay: 14 dense layers of 1024 x 1024 took 114 MB, and 72 MB with this call
+    (docs/adr/0039-large-weights-have-pages-of-their-own.md).
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:  # musl has none, and returns pages by itself
