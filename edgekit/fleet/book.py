@@ -115,6 +115,7 @@ class Known:
     window: Window | None  # the last one heard
     receipt: Receipt | None = None  # the last one, verified
     refusals: Refusals = field(default_factory=dict)  # in all
+    losses: Losses | None = None  # in all; None: no telemetry was lost, and none waits
 
 
 class Book(Database):
@@ -184,6 +185,7 @@ class Book(Database):
         )
         receipts: dict[str, bytes] = dict(self.rows("SELECT device, payload FROM receipt"))
         refused = refusals.sums(self)
+        lost = {one.device: one for one in self.losses()}
         return tuple(
             Known(
                 device=one,
@@ -192,6 +194,7 @@ class Book(Database):
                 window=self._windows.last(one.name),
                 receipt=_parsed(envelope_content, receipts.get(one.name)),
                 refusals=refused.get(one.name, {}),
+                losses=lost.get(one.name),
             )
             for one in self.devices()
         )

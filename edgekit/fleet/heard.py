@@ -35,3 +35,12 @@ class Losses:
     corrupt: int = 0
     refused: int = 0
     unread: int = 0
+
+    def counts(self) -> dict[str, int]:
+        """Return all four by name."""
+        return {
+            "dropped": self.dropped,
+            "corrupt": self.corrupt,
+            "refused": self.refused,
+            "unread": self.unread,
+        }

@@ -19,7 +19,8 @@ class Row:
     an update is at; `since` is when the version began to serve, UTC. `receipt` tells what
     the device signed about it. `hook`, `proof` and `refused` are as the device reports
     them; docs/formats/device-state.md is their page. `refusals` are of the whole device, in
-    all, by reason: what reached no model.
+    all, by reason: what reached no model. `losses`, too: telemetry windows that never
+    counted, and those unread as yet, {} where there are none.
     """
 
     device: str
@@ -43,6 +44,7 @@ class Row:
     pause_ms: int | None = None
     refused: tuple[Refused, ...] = ()
     refusals: Mapping[str, int] = field(default_factory=dict)
+    losses: Mapping[str, int] = field(default_factory=dict)
 
 
 def rows(fleet: Iterable[Known]) -> tuple[Row, ...]:
@@ -82,6 +84,7 @@ def _row(known: Known, model: str, stage: str, state: ModelState | None) -> Row:
         pause_ms=state.pause_ms if state else None,
         refused=state.refused if state else (),
         refusals=labelled(known.refusals),
+        losses=known.losses.counts() if known.losses else {},
     )
 
 

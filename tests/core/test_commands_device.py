@@ -247,6 +247,23 @@ def test_status_tells_what_devices_refused(fleet: Path) -> None:
     assert [row["refusals"] for row in rows] == [told, {}]
 
 
+def test_status_tells_what_telemetry_was_lost(fleet: Path) -> None:
+    enroll_two(fleet)
+    with Book(fleet / "fleet.db") as book:
+        for number in (1, 2):
+            payload = window(first=number, dropped=number, corrupt=1)
+            book.hear_telemetry("pi-7", payload, NOW)
+
+    result = run("fleet", "status", "--offline", fleet=fleet)
+    rows = json.loads(run("fleet", "status", "--offline", "--json", fleet=fleet).stdout)
+
+    assert result.stderr == (
+        "note: pi-7 lost telemetry windows: 3 for want of room, 2 damaged on its disk\n"
+    )
+    told = {"dropped": 3, "corrupt": 2, "refused": 0, "unread": 0}
+    assert [row["losses"] for row in rows] == [told, {}]
+
+
 def test_status_tells_of_receipts_hooks_proofs_and_what_was_refused(
     fleet: Path, broker: FakeBroker
 ) -> None:
