@@ -22,7 +22,7 @@ def bars(bins: Sequence[tuple[str, float, float]]) -> str:
     room = (_WIDTH - _LEFT - _RIGHT) / len(bins)
     parts = [_opened(_HEIGHT, "shares of the reference and of now, by bin")]
     for share in (0.0, top / 2, top):
-        parts += _ruled("grid", _HEIGHT - _BOTTOM - share * scale, f"{share:.1%}")
+        parts += _ruled("grid", _HEIGHT - _BOTTOM - share * scale, f"{100 * share:.3g}%")
     for at, (name, was, now) in enumerate(bins):
         x = _LEFT + room * (at + _GAP / 2)
         width = room * (1 - _GAP) / 2
