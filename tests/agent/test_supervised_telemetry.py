@@ -127,3 +127,21 @@ def test_an_orderly_stop_loses_no_count(agent: Agent) -> None:
     agent.stop()
     agent.start()
     agent.wait(lambda: agent.counted() >= asked, take=True)
+
+
+def test_a_stop_while_an_update_is_under_way_loses_no_count(agent: Agent) -> None:
+    """The updater is ended first: what the worker tells comes after its end."""
+    agent.start()
+    agent.release(V1)
+    agent.serves("1")
+    agent.plans({"hang": True})
+    agent.until(lambda told: told["phase"] == "checking")
+    began = len(agent.windows())
+    agent.wait(lambda: len(agent.windows()) >= began + 3, take=True)  # it really runs
+    asked = 40
+    before = agent.counted()
+    for _ in range(asked):
+        agent.predict()
+    agent.stop()
+    agent.start()
+    agent.wait(lambda: agent.counted() >= before + asked, take=True)

@@ -227,15 +227,21 @@ class Supervisor:
         self._reporter.figures(window, self._steward.states)
 
     def _count_last(self) -> None:
-        """Count what the worker told when it was stopped, which is in the inbox."""
+        """Count what the worker told when it was stopped, which is in the inbox.
+
+        Between the ends of the other children, which were stopped before it.
+        """
         at, counted = self._clock(), False
         worker = self._steward.worker
-        while not isinstance(item := self._inbox.get(_LAST_WORDS_S), Ended | None):
-            if isinstance(item, Said) and worker.owns(item.child):
-                told = worker.heard(item, at.s)
-                if isinstance(told, Stats):
-                    self._count(told, at)
-                    counted = True
+        while (item := self._inbox.get(_LAST_WORDS_S)) is not None:
+            if not isinstance(item, Said | Ended) or not worker.owns(item.child):
+                continue
+            if isinstance(item, Ended):
+                break
+            told = worker.heard(item, at.s)
+            if isinstance(told, Stats):
+                self._count(told, at)
+                counted = True
         if not counted:  # no worker told anything; this process may have refused something
             self._count(Stats(), at)
         self._telemetry.tick(at)
