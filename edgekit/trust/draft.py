@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 
+from tuf.api.exceptions import UnsignedMetadataError
+
 from edgekit.errors import ConfigError
 from edgekit.trust.expiry import Lifetimes
 from edgekit.trust.generation import Generation
@@ -224,6 +226,7 @@ class Draft:
             self._timestamp.signed.snapshot_meta = MetaFile(version, len(data))
         if ROOT in self._touched:
             finish(ROOT, self._root)
+        self._refuse_unreadable()
         stamp = terms.now.astimezone(UTC).strftime(TIME_FORMAT)
         self._timestamp.signed.unrecognized_fields[ISSUED_FIELD] = stamp
         finish(TIMESTAMP, self._timestamp)
@@ -260,6 +263,23 @@ class Draft:
                 f" {terms.limits.metadata_bytes(role)}; withdraw old releases"
             )
         return data, tuple(metadata.signatures)
+
+    def _refuse_unreadable(self) -> None:
+        """Also what is not touched must be signed by the keys that are named for it now.
+
+        A state of which one role is not could be read by nobody, nor be mended.
+        """
+        standing: dict[str, AnyMetadata] = {**self._roles, SNAPSHOT: self._snapshot}
+        for role, metadata in standing.items():
+            try:
+                self._delegator(delegator_of(role)).verify_delegate(
+                    role, metadata.signed_bytes, metadata.signatures
+                )
+            except UnsignedMetadataError as error:
+                raise ConfigError(
+                    f"{role}: its keys would be others and have not signed it; sign it"
+                    " anew with the change"
+                ) from error
 
     def _date(self, role: str, metadata: AnyMetadata, terms: Terms) -> None:
         """Make it the role's next version, unsigned."""

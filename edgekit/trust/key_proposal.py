@@ -17,7 +17,7 @@ from edgekit.trust.delegation import delegated
 from edgekit.trust.gathered import Gathered, KeyChange, add_signatures
 from edgekit.trust.generation import Generation
 from edgekit.trust.keys import SignerLookup
-from edgekit.trust.layout import FLEET_FIELD, ROOT, TARGETS
+from edgekit.trust.layout import FLEET_FIELD, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
 from edgekit.trust.payload import Metadata, Root, Targets
 from edgekit.trust.proposal import MAX_BYTES, Proposal
 from edgekit.trust.roles import delegator_of, keys_of
@@ -223,7 +223,7 @@ class KeyProposal:
             raise TrustError("proposal: root: the next version is expected")
         self._refuse_more_than_keys()
         try:
-            self.key_changes()
+            self._refuse_unsigned()
             for one in self.gathered():
                 keep_signatures(self._new()[one.role], one.signed_by)
         except (ConfigError, ValueError) as error:
@@ -242,6 +242,15 @@ class KeyProposal:
                 before, after = self._before(role), self._after(role)
                 founded = self.founded if role == TARGETS else frozenset()
                 refuse_more_than_keys(role, before, after, founded=founded)
+
+    def _refuse_unsigned(self) -> None:
+        """Whose keys change must be signed anew by them, or nothing could be read again."""
+        for change in self.key_changes():
+            if change.role not in {SNAPSHOT, TIMESTAMP, *self._new()}:
+                raise TrustError(
+                    f"proposal: {change.role}: its keys change, new metadata of it is"
+                    " expected, signed by them"
+                )
 
     def _new(self) -> dict[str, Signable]:
         new: dict[str, Signable] = {}

@@ -136,3 +136,37 @@ def test_what_says_the_same_is_told_from_what_does_not(
     later = proposed(repository, keys, renewing(["models"]))
     assert not one.stands_with(later)
     assert not one.says_as(later)
+
+
+# --- whose keys change, signs ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["models", "stage-production", "targets"])
+def test_a_role_whose_keys_change_cannot_be_left_unsigned(
+    repository: Repository, keys: Keys, role: str
+) -> None:
+    """Its old metadata would stand under keys that never signed it: nobody reads on."""
+    proposal = proposed(repository, keys, naming(role, keys.make(role)))
+    document = json.loads(proposal.to_json())
+    del document["roles"][role]
+    document["base"].pop(role, None)
+    with pytest.raises(TrustError, match=f"{role}: its keys change, new metadata of it"):
+        parse(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize("role", ["models", "stage-production", "targets"])
+def test_a_state_that_nobody_could_read_is_not_written(
+    repository: Repository, keys: Keys, role: str
+) -> None:
+    """Though it was signed: the last guard before the disk."""
+    proposal = proposed(repository, keys, naming(role, keys.make(role)))
+    broken = replace(
+        proposal,
+        roles={name: one for name, one in proposal.roles.items() if name != role},
+        base={name: one for name, one in proposal.base.items() if name != role},
+    )
+    before = repository.files.names()
+    with pytest.raises(ConfigError, match=f"{role}: its keys would be others"):
+        publish(repository, keys, broken)
+    assert repository.files.names() == before
+    publish(repository, keys, proposal)
