@@ -180,6 +180,46 @@ def test_what_neither_text_nor_samples_tell_is_refused(
         extracted(model, saved(tmp_path, few))
 
 
+@pytest.mark.parametrize("categorical", ["pandas's", "none", "both"])
+def test_a_number_for_missing_does_not_move_the_categories_to_another_column(
+    categorical: str, tmp_path: Path
+) -> None:
+    """Read as a plain number it is one that training saw; as a category it is none."""
+    frame = frame_of((1, 2, 3), (0, 1, 2))
+    booster = booster_of(frame, LISTS[categorical])
+    few = plain_of(frame)
+    few = few[(few["zone"] < 3) & (few["flag"] > 0)]
+    few.iloc[:20, 1] = 0
+    model = logged(tmp_path, booster, few)
+    with pytest.raises(ConversionError, match=r"\[1, 2, 3\] .* column flag or zone"):
+        extracted(model, saved(tmp_path, few))
+
+
+def test_a_column_that_never_differed_does_not_take_the_categories_of_another(
+    tmp_path: Path,
+) -> None:
+    frame = frame_of((1, 2, 3), (0, 1, 2)).assign(flag=1)
+    booster = lightgbm.train(SETS, lightgbm.Dataset(frame, truth_of(frame)), 12)
+    few = plain_of(frame)[frame["zone"] != 3]
+    few.iloc[:20, 1] = 0
+    model = logged(tmp_path, booster, few)
+    with pytest.raises(ConversionError, match=r"\[1, 2, 3\] .* column flag or zone"):
+        extracted(model, saved(tmp_path, few))
+
+
+def test_a_number_for_missing_is_a_missing_category_where_the_columns_are_told(
+    tmp_path: Path,
+) -> None:
+    frame = frame_of((10, 20, 30), (0, 1, 2))
+    booster, plain = booster_of(frame, "auto"), plain_of(frame)
+    plain.loc[:20, "zone"] = 0
+    found = extracted(logged(tmp_path, booster, plain), saved(tmp_path, plain))
+    seen = frame.assign(zone=frame["zone"].mask(plain["zone"] == 0))
+    np.testing.assert_allclose(
+        answers_of(found, plain), booster.predict(seen), rtol=1e-5, atol=1e-6
+    )
+
+
 def test_a_signature_of_another_kind_than_the_categories_is_refused(tmp_path: Path) -> None:
     frame = frame_of("ab", (0, 1))
     booster = booster_of(frame, "auto")

@@ -4,10 +4,12 @@ LightGBM lists the categories of pandas's columns in their order, and not of whi
 every column of categories has a list, also one that was trained on as numbers or never
 differed, and a column of plain numbers can be told to be categorical. So every way to lay
 the lists on the columns, in order, is judged by what training saw of each column and by
-the samples, and one must bear them out better than all others.
+the samples, and one must bear them out better than all others. A sample with a category
+that training did not see, a number for "missing" say, speaks against the right way: so what
+the text says is categorical is outvoted only by samples that hold every category.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,10 +40,11 @@ def settled(boosted: Boosted, takes: Inputs, table: Table) -> Boosted:
     """
     if not boosted.listed:
         return boosted
-    offers = _offers(boosted, takes.fields, [table[name] for name in takes.names])
+    values = [table[name] for name in takes.names]
+    offers = _offers(boosted, takes.fields, values)
     best = _best(boosted, offers)
-    rival = _cheapest(boosted, offers, other_than=_effects(boosted, best.places))
-    if rival is not None and rival.strangers <= best.strangers:
+    rival = _rival(boosted, offers, best, values)
+    if rival is not None:
         number, here, there = next(
             (number, *pair)
             for number, pair in enumerate(zip(best.places, rival.places, strict=True))
@@ -61,16 +64,20 @@ class _Way:
     """A way to lay the lists on columns; the fewer strangers and oddities the likelier.
 
     `strangers` are values of the samples that training did not see, `oddities` columns
-    that were told to be categorical without a list, or have one and were not.
+    that were told to be categorical without a list, or have one, differed and were not.
     """
 
     strangers: int
     oddities: int
     places: tuple[int, ...]  # the column of each list so far
 
-    @property
-    def cost(self) -> tuple[int, int]:
-        return self.strangers, self.oddities
+
+def _by_strangers(way: _Way) -> tuple[int, int]:
+    return way.strangers, way.oddities
+
+
+def _by_oddities(way: _Way) -> tuple[int, int]:
+    return way.oddities, way.strangers
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +99,7 @@ def _with_labels(boosted: Boosted, places: Sequence[int]) -> Boosted:
 
 
 def _best(boosted: Boosted, offers: Sequence[_Offer]) -> _Way:
-    best = _cheapest(boosted, offers, other_than=None)
+    best = _cheapest(boosted, offers, by=_by_strangers, other_than=None)
     if best is None:
         shown = ", ".join(_told(known) for known in boosted.listed)
         raise ConversionError(
@@ -101,6 +108,28 @@ def _best(boosted: Boosted, offers: Sequence[_Offer]) -> _Way:
             " in their types, or train with an OrdinalEncoder before it"
         )
     return best
+
+
+def _rival(
+    boosted: Boosted, offers: Sequence[_Offer], best: _Way, values: Sequence[Array]
+) -> _Way | None:
+    """Return a way with other effects that is as likely as the best, if there is one.
+
+    As likely is what the samples speak against no more. And also what the text speaks
+    against no more, unless all lists are borne out by columns that hold them whole.
+    """
+    effects = _effects(boosted, best.places)
+    rival = _cheapest(boosted, offers, by=_by_strangers, other_than=effects)
+    if rival is None or rival.strangers <= best.strangers:
+        return rival
+    rival = _cheapest(boosted, offers, by=_by_oddities, other_than=effects)
+    if rival is None or rival.oddities > best.oddities:
+        return None
+    whole = all(
+        boosted.spans[place].used and _among(known) <= set(values[place].tolist())
+        for place, known in zip(best.places, boosted.listed, strict=True)
+    )
+    return None if whole else rival
 
 
 def _offers(
@@ -137,18 +166,22 @@ def _unknown(
         return None
     if values is None:
         return 0
-    if texts:
-        column, among = pd.Series(values), list(known)
-    else:
-        column = pd.Series(np.asarray(values, dtype=np.float64))
-        among = [float(value) for value in known if isinstance(value, (bool, int, float))]
-    return int((column.notna() & ~column.isin(among)).sum())
+    column = pd.Series(values if texts else np.asarray(values, dtype=np.float64))
+    return int((column.notna() & ~column.isin(list(_among(known)))).sum())
+
+
+def _among(known: _Known) -> set[object]:
+    """Return the categories as a column holds them: texts, or float64."""
+    if any(isinstance(value, str) for value in known):
+        return set(known)
+    return {float(value) for value in known if isinstance(value, (bool, int, float))}
 
 
 def _cheapest(
     boosted: Boosted,
     offers: Sequence[_Offer],
     *,
+    by: Callable[[_Way], tuple[int, int]],
     other_than: Sequence[_Known | None] | None,
 ) -> _Way | None:
     """Return the cheapest way, if one is possible: of those with other effects, if given.
@@ -162,7 +195,8 @@ def _cheapest(
             for step, cost in enumerate((offer.plain, *offer.listed[used : used + 1])):
                 if cost is None:
                     continue
-                odd = boosted.spans[feature].categorical != bool(step)
+                span = boosted.spans[feature]
+                odd = span.used and span.categorical != bool(step)
                 places = (*way.places, feature) if step else way.places
                 fresh = _Way(way.strangers + cost, way.oddities + odd, places)
                 effect = _effect(boosted, feature, used if step else None)
@@ -170,7 +204,7 @@ def _cheapest(
                     other_than is not None and effect != other_than[feature]
                 )
                 held = further.get(key := (used + step, now_apart))
-                if held is None or fresh.cost < held.cost:
+                if held is None or by(fresh) < by(held):
                     further[key] = fresh
         ways = further
     return ways.get((len(boosted.listed), True))
