@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from edgekit_agent.service.runs import Runs
+from edgekit_agent.service.runs import Overdue, Runs
 
 MODEL, SHA256 = "wine", "a" * 64
 LIMIT_S = 30.0
@@ -28,6 +28,13 @@ def runs(clock: Clock) -> Runs:
     return Runs(LIMIT_S, clock)
 
 
+def looked(runs: Runs, clock: Clock) -> Overdue | None:
+    """What two looks find, as far apart as pings."""
+    assert runs.overdue() is None
+    clock.now_s += 10
+    return runs.overdue()
+
+
 def test_a_run_that_never_ends_is_overdue_at_the_second_look(
     runs: Runs, clock: Clock
 ) -> None:
@@ -44,6 +51,17 @@ def test_a_run_that_never_ends_is_overdue_at_the_second_look(
     )
 
 
+def test_two_looks_at_once_are_one(runs: Runs, clock: Clock) -> None:
+    """A process that was stopped for 25 s finds two pings, and answers both at once."""
+    with runs.computing(MODEL, SHA256, 0.01):
+        clock.now_s += LIMIT_S + 5
+        assert runs.overdue() is None
+        clock.now_s += 0.0001
+        assert runs.overdue() is None
+        clock.now_s += 1
+    assert runs.overdue() is None
+
+
 def test_what_was_late_and_ended_is_forgotten(runs: Runs, clock: Clock) -> None:
     with runs.computing(MODEL, SHA256, 0.01):
         clock.now_s += 10 * LIMIT_S  # the machine slept, say
@@ -56,7 +74,7 @@ def test_what_fails_has_ended_too(runs: Runs, clock: Clock) -> None:
     with pytest.raises(ZeroDivisionError), runs.computing(MODEL, SHA256, 0.01):
         raise ZeroDivisionError
     clock.now_s += 10 * LIMIT_S
-    assert runs.overdue() is runs.overdue() is None
+    assert looked(runs, clock) is None
 
 
 def test_a_queue_of_slow_requests_takes_its_time(runs: Runs, clock: Clock) -> None:
@@ -75,7 +93,7 @@ def test_who_ends_last_of_a_queue_is_not_late(runs: Runs, clock: Clock) -> None:
             for _ in range(31):
                 stack.enter_context(runs.computing("beer", "b" * 64, 4.0))
             clock.now_s += 128
-        assert runs.overdue() is runs.overdue() is None
+        assert looked(runs, clock) is None
 
 
 def test_a_run_that_hangs_is_found_however_many_are_answered_meanwhile(
@@ -85,11 +103,29 @@ def test_a_run_that_hangs_is_found_however_many_are_answered_meanwhile(
         for _ in range(60):
             with runs.computing(MODEL, SHA256, 0.5):
                 clock.now_s += 1
-        assert runs.overdue() is None
         with runs.computing(MODEL, SHA256, 0.5):
-            found = runs.overdue()
+            found = looked(runs, clock)
     assert found is not None
     assert found.model == "beer"
+
+
+def test_what_a_crowd_excuses_ends_when_the_crowd_has_gone(
+    runs: Runs, clock: Clock
+) -> None:
+    """32 of 30 s beside one that hangs, on one processor; then requests as ever."""
+    with runs.computing("beer", "b" * 64, 0.01):
+        with ExitStack() as stack:
+            for _ in range(32):
+                stack.enter_context(runs.computing(MODEL, SHA256, 30.0))
+            clock.now_s += 32 * 30
+        assert runs.overdue() is None
+        for _ in range(20):
+            with runs.computing(MODEL, SHA256, 0.5):
+                clock.now_s += 1
+        found = looked(runs, clock)
+    assert found is not None
+    assert (found.model, found.allowed_s) == ("beer", pytest.approx(LIMIT_S + 0.1))
+    assert found.for_s == pytest.approx(960 / 33 + 20 / 2 + 10)
 
 
 def test_all_that_hang_at_once_are_found_as_soon(runs: Runs, clock: Clock) -> None:
@@ -97,11 +133,10 @@ def test_all_that_hang_at_once_are_found_as_soon(runs: Runs, clock: Clock) -> No
         for _ in range(32):
             stack.enter_context(runs.computing(MODEL, SHA256, 0.001))
         clock.now_s += LIMIT_S + 1
-        assert runs.overdue() is None
-        assert runs.overdue() is not None
+        assert looked(runs, clock) is not None
 
 
 def test_many_rows_take_their_time(runs: Runs, clock: Clock) -> None:
     with runs.computing(MODEL, SHA256, 100_000 * 0.001):
         clock.now_s += 900
-        assert runs.overdue() is runs.overdue() is None
+        assert looked(runs, clock) is None
