@@ -1,5 +1,6 @@
 """Where pending proposals lie: one file each in the fleet folder, named by the change."""
 
+import os
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from edgekit import atomic
 from edgekit.cli import proposals
 from edgekit.cli.proposals import AnyProposal
+from edgekit.cli.talk import now
 from edgekit.errors import EdgekitError, StoreError
 from edgekit.statement import MODELS_ROLE, StagePointer, slug
 from edgekit.trust.key_proposal import KeyProposal
@@ -23,15 +25,19 @@ def keep(fleet_folder: Path, proposal: AnyProposal) -> tuple[Path, AnyProposal]:
 
     One that says the same and stands there already stays, with the signatures that it
     has gathered; one that says something else, and could still be published, stays beside
-    it. StoreError when the disk refuses.
+    it, as does a file that cannot be read. StoreError when the disk refuses.
     """
     folder = fleet_folder / "pending"
     for path in _names(folder, _name(proposal)):
         standing = _standing(path)
-        if standing is not None and standing.says_as(proposal):
-            return path, standing
-        if standing is None or not standing.stands_with(proposal):
+        if standing is None:
+            if os.path.lexists(path):
+                continue  # from a newer edgekit, say: not ours to throw away
             break
+        if standing.expired(now()) or not standing.stands_with(proposal):
+            break
+        if standing.says_as(proposal):
+            return path, standing
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

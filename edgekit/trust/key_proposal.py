@@ -9,6 +9,7 @@ edgekit.trust.sameness). docs/formats/proposal.md describes the file.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import cast
 
 from edgekit.document import Reader, canonical_json
@@ -29,6 +30,7 @@ from edgekit.trust.sent import (
     document,
     keep_signatures,
     none_can_sign,
+    refuse_expired,
     refuse_other_fleet,
     root_in,
     targets_in,
@@ -114,7 +116,11 @@ class KeyProposal:
             roles=cast("dict[str, Metadata[Targets]]", new),
         )
 
-    def refuse_unlike(self, current: Generation) -> None:
+    def expired(self, now: datetime) -> bool:
+        """Whether devices would refuse what it says for its date."""
+        return any(one.expires <= now for one in self.gathered())
+
+    def refuse_unlike(self, current: Generation, now: datetime) -> None:
         """Raise ConfigError unless it stands on this state and is signed in full."""
         refuse_other_fleet(self.root, current)
         for one in self.gathered():
@@ -125,8 +131,10 @@ class KeyProposal:
                 )
         standing: dict[str, Signable] = {ROOT: current.root, **current.roles}
         new = self._new()
-        if not current.stale and all(_same(standing.get(r), new[r]) for r in new):
+        if self.published(current):
             raise ConfigError(f"{', '.join(new)}: published already; nothing is left to do")
+        for one in self.gathered():
+            refuse_expired(one.role, one.expires, now)
         stood_on: dict[str, Signable] = {ROOT: self.root, TARGETS: self.targets}
         stood_on.update(self.base)
         if self.begun(current):
@@ -138,6 +146,18 @@ class KeyProposal:
             raise ConfigError(
                 f"{role}: the fleet has changed since this was proposed; propose it again"
             )
+
+    def published(self, current: Generation) -> bool:
+        """Whether nothing of it is left to be published.
+
+        Of a new root alone that cannot be told: no timestamp says which root is the last.
+        """
+        return (
+            bool(self.roles)
+            and not current.stale
+            and (self.new_root is None or self.begun(current))
+            and all(_same(current.roles.get(r), self.roles[r]) for r in self.roles)
+        )
 
     def begun(self, current: Generation) -> bool:
         """Whether its root is the fleet's, as after a publication that was cut short."""

@@ -25,6 +25,7 @@ from edgekit.trust.sent import (
     document,
     keep_signatures,
     none_can_sign,
+    refuse_expired,
     refuse_other_fleet,
     root_in,
     targets_in,
@@ -103,7 +104,11 @@ class Proposal:
             )
         return replace(self, roles=signed)
 
-    def refuse_unlike(self, current: Generation) -> None:
+    def expired(self, now: datetime) -> bool:
+        """Whether devices would refuse what it says for its date."""
+        return any(change.expires <= now for change in self.changes())
+
+    def refuse_unlike(self, current: Generation, now: datetime) -> None:
         """Raise ConfigError unless it stands on this state and is signed in full."""
         refuse_other_fleet(self.root, current)
         standing = current.roles
@@ -119,6 +124,7 @@ class Proposal:
                     f"{change.role}: {len(change.signed_by)} of {change.threshold}"
                     " signatures; have it signed by `edgekit sign` first"
                 )
+            refuse_expired(change.role, change.expires, now)
             stands = standing.get(change.role)
             if stands is None or stands.signed != self.base[change.role].signed:
                 raise ConfigError(

@@ -204,12 +204,13 @@ class Repository:
     ) -> Publication:
         """Offer what a proposal states, under the signatures that it has gathered.
 
-        ConfigError when some are still missing, or the fleet has changed since.
+        ConfigError when some are still missing, when it has expired, or when the fleet
+        has changed since.
         """
         release = Release.proposed(proposal)
 
         def change(draft: Draft, current: Generation) -> None:
-            proposal.refuse_unlike(current)
+            proposal.refuse_unlike(current, now)
             release.apply(draft, self.files, current)
             for role, metadata in proposal.roles.items():
                 self._revisions.refuse_used(role, metadata, current)
@@ -276,16 +277,18 @@ class Repository:
     ) -> Publication:
         """Let the keys of a proposal sign, under the signatures that it has gathered.
 
-        One that was cut short is finished. ConfigError when signatures are still missing,
-        when it is published already, or when the fleet has changed since.
+        One that was cut short is finished; of a new root alone, at least the timestamp is
+        signed anew. ConfigError when signatures are still missing or it has expired, when
+        it is published already, or when the fleet has changed since.
         """
 
         def change(draft: Draft, current: Generation) -> None:
-            proposal.refuse_unlike(current)
+            proposal.refuse_unlike(current, now)
             for role, metadata in proposal.roles.items():
                 self._revisions.refuse_used(role, metadata, current)
             begun = proposal.begun(current)
             draft.adopt_keys(None if begun else proposal.new_root, proposal.roles)
+            draft.touch(TIMESTAMP)  # a running depot sees nothing new before this one
 
         return self._revisions.make(change, signers, now)
 

@@ -5,6 +5,7 @@ What cannot be read, is of another kind or cannot be signed is a TrustError.
 
 import json
 from collections.abc import Collection, Iterable
+from datetime import datetime
 
 from tuf.api.exceptions import RepositoryError
 from tuf.api.serialization import DeserializationError, SerializationError
@@ -91,6 +92,15 @@ def refuse_other_fleet(root: Metadata[Root], current: Generation) -> None:
     if named != here:
         raise ConfigError(
             f"proposal: it is of the fleet {named}, one of the fleet {here} is expected"
+        )
+
+
+def refuse_expired(role: str, expires: datetime, now: datetime) -> None:
+    """Raise ConfigError for what devices would refuse for its date."""
+    if expires <= now:
+        raise ConfigError(
+            f"{role}: what is proposed expired on {expires:%Y-%m-%d}, a date to come is"
+            " expected; propose it again"
         )
 
 

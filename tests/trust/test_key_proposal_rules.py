@@ -2,16 +2,19 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from edgekit.errors import ConfigError, TrustError
+from edgekit.atomic import write_bytes
+from edgekit.errors import ConfigError, StoreError, TrustError
 from edgekit.trust.key_proposal import KeyProposal, parse
 from edgekit.trust.redraft import Redraft, founding, naming, renewing
 from edgekit.trust.repository import Repository
+from edgekit.trust.roles import RoleKeys
 from tests.power import torn_writes
-from tests.trust.simulator import NOW
+from tests.trust.simulator import NOW, record
 from tests.trust.workbench import Keys, create, release, runs
 
 PEOPLE = ("root", "targets", "models", "stage-production", "stage-staging")
@@ -56,16 +59,22 @@ def test_a_change_cut_anywhere_is_finished_by_its_proposal(
     def carry_out(folder: Path) -> None:
         publish(Repository.open(folder), keys, proposal)
 
+    before = repository.files.read("timestamp.json")
     states = 0
     for number, folder in enumerate(
         torn_writes(tmp_path / "repository", tmp_path / "torn", carry_out)
     ):
         states += 1
         healed = Repository.open(folder)
+        stamp = healed.files.read("timestamp.json")
         try:
             publish(healed, keys, proposal)
         except ConfigError as error:
             assert "published already" in str(error)  # noqa: PT017 - most need no such
+            assert proposal.roles, "of a new root alone, nobody can know that"
+            assert stamp != before, "a running depot was told"
+        else:
+            assert healed.files.read("timestamp.json") != stamp
         after = {state.role: state.keys for state in healed.roles()}
         assert after[role] == new
         assert runs(healed, tmp_path / f"device{number}") == "1"
@@ -83,8 +92,59 @@ def test_a_renewal_changes_nothing_but_version_and_date(
     after = {state.role: state for state in repository.roles()}
     assert after[role].version == before[role].version + 1
     assert {r: after[r].keys for r in after} == {r: before[r].keys for r in before}
+    if role == "root":
+        return
     with pytest.raises(ConfigError, match="published already"):
         publish(repository, keys, proposal)
+
+
+@pytest.mark.parametrize("role", ["root", "timestamp"])
+def test_a_new_root_that_no_timestamp_followed_is_offered_by_its_proposal(
+    tmp_path: Path, keys: Keys, role: str
+) -> None:
+    """A running depot looks at nothing else, and each root is as good as the last."""
+    repository = create(tmp_path / "repository", keys)
+    release(repository, keys.look_up, "1", 1)
+    (present,) = (state.keys for state in repository.roles() if state.role == role)
+    more = RoleKeys(keys=(*present.keys, *keys.make(role).keys))
+    proposal = proposed(repository, keys, naming(role, more))
+
+    def cut(path: Path, data: bytes) -> None:
+        if path.name == "timestamp.json":
+            raise StoreError(f"{path}: cut")
+        write_bytes(path, data)
+
+    with pytest.raises(StoreError, match="cut"):
+        publish(Repository.open(repository.folder, write=cut), keys, proposal)
+    before = repository.files.read("timestamp.json")
+    publish(repository, keys, proposal)
+    assert repository.files.read("timestamp.json") != before
+    assert "3.root.json" not in repository.files.names()
+    assert runs(repository, tmp_path / "device") == "1"
+
+
+@pytest.mark.parametrize("role", PEOPLE)
+def test_what_has_expired_is_not_published(
+    repository: Repository, keys: Keys, role: str
+) -> None:
+    """Every device would refuse the role, and all that it states, from then on."""
+    proposal = proposed(repository, keys, renewing([role]))
+    before = repository.files.names()
+    late = NOW + timedelta(days=365)
+    assert proposal.expired(late)
+    with pytest.raises(ConfigError, match=f"{role}: what is proposed expired on 2027-06"):
+        repository.publish_keys(proposal, signers=keys.signers.get, now=late)
+    assert repository.files.names() == before
+
+
+def test_a_release_that_has_expired_is_not_published(
+    repository: Repository, keys: Keys
+) -> None:
+    proposal = repository.propose(records=[record("1")], signers=keys.signers.get, now=NOW)
+    before, late = repository.files.names(), NOW + timedelta(days=365)
+    with pytest.raises(ConfigError, match="models: what is proposed expired on 2027-06"):
+        repository.publish_proposal(proposal, signers=keys.signers.get, now=late)
+    assert repository.files.names() == before
 
 
 def test_a_renewal_that_would_change_a_statement_is_refused(

@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 import pytest
@@ -92,15 +93,32 @@ def test_what_has_all_signatures_is_not_signed_again(people: People) -> None:
 
 
 def test_what_is_published_is_not_published_again(people: People) -> None:
+    file = people.propose("renew", "targets")
+    people.sign("ada", file)
+    assert people.publish(file).exit_code == 0
+    before = people.contents()
+    again = people.publish(file)
+    assert again.exit_code == 3
+    assert "targets: published already; nothing is left to do" in again.stderr
+    assert people.contents() == before
+
+
+def test_a_new_root_that_is_published_again_gets_but_a_new_timestamp(
+    people: People,
+) -> None:
+    """Nobody can tell whether it was offered: whether the timestamp came after it."""
     file = for_bob(people)
     people.sign("ada", file)
     people.sign("bob", file)
     assert people.publish(file).exit_code == 0
     before = people.contents()
     again = people.publish(file)
-    assert again.exit_code == 3
-    assert "root: published already; nothing is left to do" in again.stderr
-    assert people.contents() == before
+    assert again.exit_code == 0, again.stderr
+    after = people.contents()
+    changed = {Path(name).name for name in after if after[name] != before.get(name)}
+    assert changed == {"timestamp.json"}
+    assert set(after) == set(before)
+    assert people.device_runs() == "1"
 
 
 def test_a_proposal_from_before_the_root_that_one_knows_is_refused(people: People) -> None:
