@@ -8,6 +8,7 @@ device counts what it gave up, and tells it in a window, so that loss is counted
 """
 
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,8 @@ from edgekit.fleet.heard import Heard, Losses
 from edgekit.fleet.unread import Unread, Waiting
 from edgekit.telemetry.taken import Arrival, Range, admit, digest
 from edgekit.telemetry.window import FORMAT, NewerFormatError, Window
+
+log = logging.getLogger(__name__)
 
 SCHEMA = """
 CREATE TABLE window (
@@ -111,19 +114,33 @@ class Windows:
         )
 
     def last(self, device: str) -> Window | None:
-        """Return a device's newest window, None before the first."""
+        """Return a device's newest window; None before the first, or unreadable."""
         newest = "SELECT payload FROM window WHERE device = ? ORDER BY at DESC, last DESC"
         rows = self._database.rows(f"{newest} LIMIT 1", (device,))
-        return Window.decode(rows[0][0]) if rows else None
+        return _readable(rows[0][0]) if rows else None
 
     def of(self, device: str, *, since: datetime | None = None) -> Iterator[Counted]:
-        """Yield a device's windows that ended after `since`, in the order of time."""
+        """Yield a device's windows that ended after `since`, in the order of time.
+
+        What cannot be read is left out, with a warning: the other windows still count.
+        """
         query = (
             "SELECT at, payload FROM window WHERE device = ? AND at >= ? ORDER BY at, last"
         )
         begins = since.isoformat() if since else ""
+        unreadable = 0
         for at, payload in self._database.rows(query, (device, begins)):
-            yield Counted(at=datetime.fromisoformat(at), window=Window.decode(payload))
+            window = _readable(payload)
+            if window is None:
+                unreadable += 1
+            else:
+                yield Counted(at=datetime.fromisoformat(at), window=window)
+        if unreadable:
+            log.warning(
+                "telemetry: %d rows of %s in fleet.db cannot be read, and are left out",
+                unreadable,
+                device,
+            )
 
 
 def _of(device: str, payload: bytes) -> Window:
@@ -134,6 +151,14 @@ def _of(device: str, payload: bytes) -> Window:
     return window
 
 
+def _readable(payload: bytes) -> Window | None:
+    """Return the window of a row; None where an older edgekit wrote what none can read."""
+    try:
+        return Window.decode(payload)
+    except TransportError:
+        return None
+
+
 def _take(cursor: Cursor, window: Window, payload: bytes, now: datetime) -> Arrival:
     """Keep a window that is new, and what it tells of others that are lost."""
     device, key = window.device, (window.device, window.boot_id)
@@ -141,6 +166,8 @@ def _take(cursor: Cursor, window: Window, payload: bytes, now: datetime) -> Arri
     row = cursor.execute(ranges, key).fetchone()
     before = _ranges(row[0] if row else "[]")
     arrival, known = admit(before, (window.first, window.last))
+    if arrival is Arrival.NEW:
+        arrival = _among_rows(cursor, window)
     if arrival is not Arrival.NEW:
         return arrival
     cursor.execute(
@@ -159,13 +186,25 @@ def _take(cursor: Cursor, window: Window, payload: bytes, now: datetime) -> Arri
     return arrival
 
 
+def _among_rows(cursor: Cursor, window: Window) -> Arrival:
+    """Return what a window is to the rows: they may outlive what is known of their life."""
+    nearest = (
+        "SELECT first, last FROM window WHERE device = ? AND boot_id = ? AND first <= ?"
+        " ORDER BY first DESC LIMIT 1"
+    )
+    life = (window.device, window.boot_id)
+    rows = cursor.execute(nearest, (*life, window.last)).fetchall()
+    return admit(tuple(rows), (window.first, window.last))[0]
+
+
 def _read_again(cursor: Cursor, waiting: Waiting) -> None:
     """Take what an older edgekit could not read; its device has it no more."""
     try:
         window = _of(waiting.device, waiting.payload)
-        arrival = _take(cursor, window, waiting.payload, waiting.heard_at)
     except TransportError:
-        arrival = Arrival.PARTLY_KNOWN
+        _lose(cursor, waiting.device, refused=1)
+        return
+    arrival = _take(cursor, window, waiting.payload, waiting.heard_at)
     if arrival is Arrival.PARTLY_KNOWN:
         _lose(cursor, waiting.device, refused=1)
 
@@ -225,7 +264,9 @@ def _merge(cursor: Cursor, device: str) -> None:
     (until,) = cursor.execute(newer, (device, SINGLE_WINDOWS // 2)).fetchone()
     query = "SELECT at, payload FROM window WHERE device = ? AND at < ?"
     rows = cursor.execute(f"{query} ORDER BY boot_id, first", (device, until)).fetchall()
-    for run in _runs(((at, Window.decode(payload)) for at, payload in rows), until[:_DAY]):
+    found = ((at, _readable(payload)) for at, payload in rows)
+    readable = ((at, window) for at, window in found if window is not None)
+    for run in _runs(readable, until[:_DAY]):
         _replace(cursor, run)
 
 
@@ -258,6 +299,7 @@ def _replace(cursor: Cursor, run: list[tuple[str, Window]]) -> None:
         for _, window in run[1:]:
             whole = whole.merged(window)
         payload = whole.encode()
+        Window.decode(payload)  # sums may exceed what each of them was bounded by
     except (ValueError, TransportError):  # too much for one: they stay as they are
         return
     key = (whole.device, whole.boot_id)

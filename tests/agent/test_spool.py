@@ -127,6 +127,14 @@ def test_windows_of_other_bins_stay_apart(tmp_path: Path) -> None:
     assert total(found) == 3
 
 
+def test_windows_whose_sum_no_window_can_tell_stay_apart(tmp_path: Path) -> None:
+    found = spool(tmp_path)
+    first = found.add(window(1, requests=2**53), sent=False)
+    found.extend(first, window(2, requests=2**53))
+    again = spool(tmp_path)
+    assert (again.take_losses(), total(again)) == ((0, 0, 0), 2**54)
+
+
 def test_growing_keeps_one_window(tmp_path: Path) -> None:
     found = spool(tmp_path)
     entry = found.add(window(1), sent=False)

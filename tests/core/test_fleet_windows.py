@@ -158,6 +158,83 @@ def test_merged_days_stay_apart_where_a_device_began_anew(
     assert (1, 8) in ranges(book)
 
 
+def most(number: int) -> bytes:
+    """Return a window of a minute that counts as much as windows can."""
+    one = Window.decode(minute(number))
+    bundles = tuple(replace(bundle, requests=2**53) for bundle in one.bundles)
+    return replace(one, bundles=bundles).encode()
+
+
+def test_windows_whose_sum_no_window_can_tell_stay_apart(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_windows, "SINGLE_WINDOWS", 4)
+    for number in range(1, 20):
+        hear(book, most(number))
+    assert requests(book) == 19 * 2**53
+    assert book.known()[0].window is not None
+
+
+def test_a_row_that_cannot_be_read_ends_nothing(
+    book: Book, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fleet_windows, "SINGLE_WINDOWS", 4)
+    hear(book, minute(1))
+    hear(book, minute(2))
+    book.rows("UPDATE window SET payload = x'00' WHERE first = 2")
+    assert book.known()[0].window is None
+    for number in range(3, 20):
+        hear(book, minute(number))
+    assert requests(book) == 18
+    assert "1 rows of pi-7 in fleet.db cannot be read" in caplog.text
+    assert not hear(book, minute(2)), "what was taken is known all the same"
+
+
+def forgotten(book: Book, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave rows 1 to 3 and 4 of a life that is not known any more."""
+    monkeypatch.setattr(fleet_windows, "MOST_LIVES", 3)
+    hear(book, window(first=1, last=3))
+    hear(book, window(first=4))
+    for life in range(3):
+        hear(book, minute(1, boot_id=f"life-{life}"))
+    assert len(book.rows("SELECT 1 FROM taken WHERE boot_id = 'boot-1'")) == 0
+
+
+@pytest.mark.parametrize("known", [(1, 3), (2, 2), (4, 4)])
+def test_a_window_of_a_forgotten_life_is_known_while_its_row_is_there(
+    book: Book, monkeypatch: pytest.MonkeyPatch, known: tuple[int, int]
+) -> None:
+    forgotten(book, monkeypatch)
+    before = ranges(book)
+    for _ in range(2):
+        payload = window(first=known[0], last=known[1])
+        heard = book.hear_telemetry("pi-7", payload, NOW)
+        assert heard is not None
+        assert (heard.kept, heard.news, heard.refused) == (True, False, "")
+        hear(book, window(first=9))  # the life is known again, but of that only
+    assert sorted(ranges(book)) == sorted([*before, (9, 9)])
+
+
+def test_a_window_over_rows_of_a_forgotten_life_is_refused(
+    book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten(book, monkeypatch)
+    heard = book.hear_telemetry("pi-7", window(first=3, last=6), NOW)
+    assert heard is not None
+    assert "overlap known ones" in heard.refused
+
+
+def test_a_forgotten_life_that_was_put_by_does_not_keep_the_book_shut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as book:
+        forgotten(book, monkeypatch)
+        hear_as_before(book, window(first=4))
+    with opened(tmp_path) as newer:
+        assert newer.losses() == ()
+        assert requests(newer) == 23
+
+
 def test_telemetry_cannot_fill_the_disk(
     book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +365,17 @@ def test_a_window_of_a_newer_format_is_put_by_and_counts_once(tmp_path: Path) ->
             assert requests(newer) == 17
             assert newer.losses() == (Losses(device="pi-7", refused=2),)
             assert not hear(newer, tomorrow), "known by now"
+
+
+def test_windows_put_by_count_once_though_their_sum_no_window_can_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_windows, "SINGLE_WINDOWS", 4)
+    with opened(tmp_path) as book:
+        for number in range(1, 20):
+            hear_as_before(book, most(number))
+    with opened(tmp_path) as newer:
+        assert (requests(newer), newer.losses()) == (19 * 2**53, ())
 
 
 def test_windows_put_by_cannot_fill_the_disk(

@@ -224,6 +224,7 @@ class Spool:
         try:
             merged = merged.merged(later)
             payload = merged.encode()
+            Window.decode(payload)  # sums may exceed what each of them was bounded by
         except (TransportError, ValueError) as error:
             raise _ApartError(str(error)) from error
         longer = _entry(entry.number, merged, payload, sent=False)
