@@ -65,9 +65,9 @@ class Device:
         self.now_s += seconds
         return self.on(Ticked())
 
-    def restarted(self) -> "Device":
+    def restarted(self, crash: str = "", by: str = "") -> "Device":
         self.state = ModelState(record=self.record)  # all a power cut leaves
-        return self.on(Started())
+        return self.on(Started(crash=crash, by=by))
 
     @property
     def record(self) -> Record:

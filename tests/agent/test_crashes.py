@@ -2,7 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
 from edgekit_agent.rules.events import (
+    Collect,
     Discard,
     Fetched,
     Load,
@@ -17,6 +20,7 @@ from edgekit_agent.rules.events import (
     WorkerDied,
     WorkerReady,
 )
+from edgekit_agent.rules.hook import Hook
 from edgekit_agent.rules.record import (
     Phase,
     TroubleKind,
@@ -27,9 +31,11 @@ from tests.agent.stepping import (
     OLD,
     POLICY,
     WELL,
+    asked,
     committed,
     committing,
     device,
+    release,
 )
 
 
@@ -90,6 +96,64 @@ def test_a_worker_that_dies_while_it_commits_leaves_the_old_model() -> None:
     found = committing().on(WorkerDied(reason="signal 9"), WorkerReady())
     assert found.actions == [Load(release=OLD)]
     assert found.kind is TroubleKind.NOT_NOW
+
+
+@pytest.mark.parametrize("by", [OLD.sha256, "f" * 64], ids=["before", "other model"])
+def test_what_hangs_beside_a_commit_costs_the_new_model_no_attempt(by: str) -> None:
+    found = committing()
+    attempt = found.record.attempt
+    for _ in range(2 * POLICY.interruptions):
+        found.on(WorkerDied(reason="overdue", by=by), WorkerReady())
+        assert (found.actions, found.record.attempt) == ([Load(release=NEW)], attempt)
+        found.restarted(crash="overdue", by=by).on(WorkerReady())
+        assert (found.actions, found.record.attempt) == ([Load(release=NEW)], attempt)
+    found.on(Loaded(sha256=NEW.sha256), WELL)
+    assert found.record.current == replace(NEW, since="t100")
+    assert (found.record.refused, found.record.trouble) == ((), None)
+
+
+@pytest.mark.parametrize("by", [NEW.sha256, ""], ids=["itself", "nobody known"])
+def test_a_commit_that_hangs_is_an_attempt(by: str) -> None:
+    found = committing().on(WorkerDied(reason="overdue", by=by), WorkerReady())
+    assert found.actions == [Load(release=OLD)]
+    assert found.record.trouble is not None
+    assert found.record.trouble.sha256 == NEW.sha256
+    again = committing().restarted(crash="overdue", by=by).on(WorkerReady())
+    assert again.actions == [Load(release=OLD)]
+
+
+def test_a_version_on_probation_that_hangs_while_the_next_commits_has_stumbled() -> None:
+    next_one = release("c", 3)
+    found = committed().announced(Resolved(release=next_one, stored=False))
+    found.on(Fetched(sha256=next_one.sha256), Proved(sha256=next_one.sha256))
+    found.on(replace(GO, sha256=next_one.sha256))
+    for crashes in range(1, POLICY.crashes):
+        found.on(WorkerDied(reason="overdue", by=NEW.sha256), WorkerReady())
+        assert (found.record.crashes, found.actions) == (crashes, [Load(release=next_one)])
+    assert found.record.trouble is not None
+    assert found.record.trouble.sha256 == NEW.sha256
+    found.on(WorkerDied(reason="overdue", by=NEW.sha256), WorkerReady())
+    assert (found.record.phase, found.record.current) == (Phase.COMMITTING, OLD)
+    assert found.actions == [Load(release=next_one)]
+    found.on(Loaded(sha256=next_one.sha256))
+    assert found.actions == [
+        asked(Hook.POST_ACTIVATE, replace(next_one, since="t101"), OLD),
+        Collect(),
+    ]
+    assert found.record.previous == OLD
+    assert found.state.undone is None, "what was never gone back to is not told"
+
+
+def test_a_version_that_is_asked_for_again_as_it_is_gone_back_to_is_no_previous() -> None:
+    found = committed()
+    older = replace(OLD, rollout=3)
+    found.announced(Resolved(release=older, stored=True))
+    for _ in range(POLICY.crashes):
+        found.on(WorkerDied(reason="signal 11"), WorkerReady())
+    found.on(Loaded(sha256=OLD.sha256), replace(GO, sha256=OLD.sha256))
+    found.on(Loaded(sha256=OLD.sha256))
+    assert found.record.current is not None
+    assert (found.record.current.rollout, found.record.previous) == (3, None)
 
 
 def test_a_current_model_damaged_on_flash_falls_back_and_is_fetched_again() -> None:

@@ -166,10 +166,10 @@ class Life(RuleBasedStateMachine):
         self._step(events.WorkerReady())
 
     @precondition(lambda self: self.worker_up)
-    @rule()
-    def worker_dies(self) -> None:
+    @rule(by=st.sampled_from(["", *DIGESTS]))
+    def worker_dies(self, by: str) -> None:
         self.worker_up, self.serving, self.loads = False, None, []
-        self._step(events.WorkerDied(reason="signal 11"))
+        self._step(events.WorkerDied(reason="signal 11", by=by))
 
     @precondition(lambda self: self.loads)
     @rule()
@@ -189,12 +189,15 @@ class Life(RuleBasedStateMachine):
     def _fails_to_load(self, digest: str, error: str) -> None:
         self._step(events.LoadFailed(sha256=digest, error=error, reason="so"))
 
-    @rule(crash=st.sampled_from(["", "what serves took the agent with it"]))
-    def power_fails(self, crash: str) -> None:
+    @rule(
+        crash=st.sampled_from(["", "what serves took the agent with it"]),
+        by=st.sampled_from(["", *DIGESTS]),
+    )
+    def power_fails(self, crash: str, by: str) -> None:
         self.worker_up, self.serving, self.loads = False, None, []
         self.asked = []
         self.state = ModelState(record=self.state.record)
-        self._step(events.Started(crash=crash))
+        self._step(events.Started(crash=crash, by=by if crash else ""))
 
     # --- what always holds ------------------------------------------------------------
 

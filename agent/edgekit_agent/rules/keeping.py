@@ -76,19 +76,27 @@ def worker_died(state: ModelState, event: WorkerDied, at: Moment, policy: Policy
     """The worker is gone; a new one will say that it is ready."""
     record = state.record
     down = replace(state, loaded=None, probation_ends_s=None, reload_at_s=None)
-    setback = trouble(TroubleKind.NOT_NOW, "WorkerDied", event.reason, at, state.wanted)
-    if record.phase is Phase.COMMITTING:
+    fails_commit = _fails_commit(record, event.by)
+    concerned = record.candidate if fails_commit else record.current
+    setback = trouble(TroubleKind.NOT_NOW, "WorkerDied", event.reason, at, concerned)
+    if fails_commit:
         return attempt_failed(down, setback, at, policy)
     if record.current is None or not is_blamed(record, event.by):
-        return Step(state=down)
+        return Step(state=down)  # a commit goes on, without an attempt counted
     counted = stumbled(down, record.current, setback, at, policy)
     return replace(counted, state=replace(counted.state, reload_at_s=None))
 
 
 def is_blamed(record: Record, by: str) -> bool:
-    """Whether a death counts against what serves; `by` is whose it is, where known."""
+    """Whether a death counts against this model; `by` is whose it is, where known."""
     known = not by or is_bundle(record.current, by)
-    return record.probation and known
+    return _fails_commit(record, by) or (record.probation and known)
+
+
+def _fails_commit(record: Record, by: str) -> bool:
+    """Whether a death counts against the candidate, whose commit has begun."""
+    known = not by or is_bundle(record.candidate, by)
+    return record.phase is Phase.COMMITTING and known
 
 
 def settled(state: ModelState) -> Step:
@@ -106,9 +114,10 @@ def _committed(state: ModelState, pause_ms: int, at: Moment, policy: Policy) -> 
     record = state.record
     proof, candidate = record.proof, candidate_of(record)
     measured = proof is not None and proof.sha256 == candidate.sha256
+    returned = is_bundle(record.current, candidate.sha256)  # to what was asked for anyway
     swapped = changed(
         state,
-        previous=record.current,
+        previous=record.previous if returned else record.current,
         current=replace(candidate, since=at.utc),
         candidate=None,
         attempt=None,
@@ -119,7 +128,8 @@ def _committed(state: ModelState, pause_ms: int, at: Moment, policy: Policy) -> 
         pace_us=proof.one_row_p50_us if proof and measured else None,
         pause_ms=pause_ms,
     )
-    calm = replace(swapped, failures=0, probation_ends_s=at.s + policy.probation_s)
+    ends_s = at.s + policy.probation_s
+    calm = replace(swapped, failures=0, undone=None, probation_ends_s=ends_s)
     served = rest(later(calm, at, policy.poll_s))
     return _to_confirm(served).then(Collect())
 

@@ -89,23 +89,25 @@ def step(  # noqa: C901, PLR0911, PLR0912 - one case for each event, nothing els
 
 def _started(state: ModelState, event: Started, at: Moment, policy: Policy) -> Step:
     fresh = ModelState(record=state.record, check_at_s=at.s + policy.settle_s)
-    committing = state.record.phase is Phase.COMMITTING
-    blamed = committing or keeping.is_blamed(state.record, event.by)
-    if event.crash and blamed:  # counted once, as the death that it was
-        death = WorkerDied(reason=event.crash, by=event.by)
+    if event.crash and keeping.is_blamed(state.record, event.by):
+        death = WorkerDied(reason=event.crash, by=event.by)  # counted once, as what it was
         counted = keeping.worker_died(fresh, death, at, policy)
     else:
         counted = asking.unanswered(fresh, at, policy)
-    resumed = _resumed(replace(counted.state, reload_at_s=None), at, policy)
+    calm = replace(counted.state, reload_at_s=None)
+    resumed = _resumed(calm, at, policy, blameless=bool(event.crash))
     return replace(resumed, actions=(*counted.actions, *resumed.actions))
 
 
-def _resumed(fresh: ModelState, at: Moment, policy: Policy) -> Step:
+def _resumed(fresh: ModelState, at: Moment, policy: Policy, *, blameless: bool) -> Step:
+    """Go on; a commit that another bundle's crash cut off is `blameless`."""
     match fresh.record.phase:
         case Phase.IDLE | Phase.SERVING | Phase.CHECKING:
             return Step(state=rest(fresh))
         case Phase.FETCHING | Phase.PROVING | Phase.ASKING:
             return updating.interrupted(fresh, at, policy)
+        case Phase.COMMITTING if blameless:
+            return Step(state=fresh)
         case Phase.COMMITTING:
             return updating.commit_again(fresh, at, policy)
         case _ as never:
