@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,11 +12,20 @@ import pytest
 from edgekit.statement import ReleaseRecord, StagePointer
 from edgekit.trust.client import TrustClient
 from edgekit.trust.evidence import Trusted
+from edgekit_agent.rules.events import (
+    Event,
+    NothingReleased,
+    Online,
+    Ticked,
+    UpdateFailed,
+)
 from edgekit_agent.rules.record import Phase
+from edgekit_agent.rules.state import Moment, Policy
 from edgekit_agent.storage import testimony
 from edgekit_agent.supervision.recovery import find_lost
 from edgekit_agent.supervision.report import model_table
-from tests.agent.losing import ONE, TWO, Place, place_in, release_of, replaced
+from edgekit_agent.supervision.roster import Roster
+from tests.agent.losing import AT, ONE, TWO, Place, place_in, release_of, replaced
 from tests.agent.making import stored
 from tests.trust.simulator import Simulator
 
@@ -95,6 +106,79 @@ def test_what_cannot_be_found_is_reported_with_the_reason(place: Place) -> None:
         " one that was replaced counts for nothing. Nothing serves until a broker has told"
         " what is to run"
     )
+
+
+# --- a look that failed -----------------------------------------------------------------
+
+
+def lost(place: Place) -> None:
+    """Take the record, as a dying flash does."""
+    shutil.rmtree(place.config.state_dir / "models")
+
+
+def started(place: Place) -> Roster:
+    """Do what the supervisor does at a start, as far as the disk is concerned."""
+    find_lost(place.file, place.store, place.config.models)
+    roster = Roster(place.store, place.config.models, Policy(spread=0.5))
+    roster.collect()
+    return roster
+
+
+@contextmanager
+def unreadable_keys(place: Place) -> Iterator[None]:
+    """Hinder every look: which keys are trusted cannot be told meanwhile."""
+    path = place.store.tuf / "metadata" / "targets.json"
+    aside = path.rename(path.with_suffix(".aside"))
+    yield
+    aside.rename(path)
+
+
+def checked(roster: Roster, end: Event) -> None:
+    """Let a check begin, and end so."""
+    for event in (Online(), Ticked(), end):
+        roster.apply("wine", event, Moment(s=1e6, utc=AT))
+
+
+def test_what_one_look_did_not_find_is_found_by_the_next(place: Place) -> None:
+    place.updated(ONE, 1)
+    place.updated(TWO, 2, previous=ONE)
+    lost(place)
+    unreached = UpdateFailed(error="TransportError", reason="no broker")
+    with unreadable_keys(place):
+        for _ in range(2):
+            roster = started(place)
+            checked(roster, unreached)
+            roster.collect()
+            (state,) = roster.states
+            assert state.record.trouble is not None
+    (state,) = started(place).states
+    assert state.record.current == release_of(TWO, 2)
+    assert state.record.previous == release_of(ONE, 1)
+
+
+def test_nothing_is_deleted_though_no_look_could_even_begin(place: Place) -> None:
+    place.updated(ONE, 1)
+    lost(place)
+    roster = Roster(place.store, place.config.models, Policy(spread=0.5))
+    roster.collect()
+    assert place.store.bundle(ONE.sha256).is_dir()
+
+
+def test_once_the_fleet_has_told_what_is_to_run_the_rest_is_given_up(place: Place) -> None:
+    place.updated(ONE, 1)
+    lost(place)
+    with unreadable_keys(place):
+        roster = started(place)
+    checked(roster, NothingReleased())
+    assert testimony.marks(place.store.bundles, "wine") == []
+    started(place)
+    assert not place.store.bundle(ONE.sha256).exists()
+
+
+def test_a_new_device_deletes_what_no_model_needs(place: Place) -> None:
+    stored(place.store, ONE)
+    started(place)
+    assert not place.store.bundle(ONE.sha256).exists()
 
 
 # --- keys that were replaced since -------------------------------------------------------

@@ -158,9 +158,10 @@ class Store:
         return Record(model=subscription.model, stage=subscription.stage)
 
     def forgot(self, model: str) -> bool:
-        """Whether more was known of a model once than its record tells now."""
+        """Whether more was known once of a model whose record needs no bundle now."""
         aside = sealed.damaged(self._record(model))
-        return aside.exists() or self.unreadable(model)
+        served = testimony.marks(self.bundles, model)
+        return aside.exists() or self.unreadable(model) or bool(served)
 
     def unreadable(self, model: str) -> bool:
         """Whether a record is there that the disk does not give."""
@@ -172,15 +173,19 @@ class Store:
             return True
         return False
 
-    def save(self, record: Record) -> None:
-        """Persist a record; StoreError when the disk refuses."""
+    def save(self, record: Record, *, lost: bool = False) -> None:
+        """Persist a record; StoreError when the disk refuses.
+
+        `lost`: it does not tell what served, so what served stays marked for a later look.
+        """
         path = self._record(record.model)
         with _translated(path):
             if not path.parent.is_dir():
                 path.parent.mkdir(parents=True)
                 atomic.sync_folder(self._models)
         sealed.write(path, record.to_json())
-        testimony.note(self.bundles, record)
+        if not lost:
+            testimony.note(self.bundles, record)
 
     # --- room -------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ class Roster:
         result = step(before, event, at, self._policy)
         if result.state.record != before.record:
             try:
-                self._store.save(result.state.record)
+                self._save(result.state.record)
                 self._unsaved.discard(model)
             except StoreError as error:
                 log.error("%s: %s", model, error)  # noqa: TRY400 - no traceback for users
@@ -107,12 +107,15 @@ class Roster:
         """Try to persist what the disk refused before."""
         for model in sorted(self._unsaved):
             try:
-                self._store.save(self._states[model].record)
+                self._save(self._states[model].record)
             except StoreError as error:
                 log.debug("%s: still not persisted: %s", model, error)
                 return
             self._unsaved.discard(model)
             log.info("%s: persisted at last", model)
+
+    def _save(self, record: Record) -> None:
+        self._store.save(record, lost=record.model in self._forgotten)
 
 
 def _tell(before: Record, after: Record) -> None:

@@ -127,7 +127,7 @@ def main() -> None:
             elif record.trouble is not None:
                 log.error("%s: %s", model, record.trouble.reason)
             if record.current is not None or not store.unreadable(model):
-                store.save(record)
+                store.save(record, lost=record.current is None)
         except EdgekitError as error:
             log.error("%s: %s", model, error)  # noqa: TRY400 - no traceback for users
 
