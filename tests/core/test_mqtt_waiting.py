@@ -1,7 +1,6 @@
 """The first session with a broker that is not there yet, or will never let us in."""
 
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ import pytest
 from edgekit.address import BrokerAddress
 from edgekit.errors import TransportError
 from edgekit.mqtt import MqttTransport
-from edgekit.mqtt_trouble import of_error
 from edgekit.mqtt_waiting import connect_when_up
 from edgekit.session import Backoff
 from tests.brokers import QUICK, free_port
@@ -119,11 +117,3 @@ def test_waiting_grows_and_can_be_ended() -> None:
         )
     for seconds, most_s in zip(waits, (10, 20, 40, 40), strict=True):
         assert 0.1 * most_s <= seconds <= most_s  # full jitter
-
-
-def test_a_certificate_that_is_refused_stays_so_and_a_lost_handshake_does_not() -> None:
-    refused = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] ...")
-    assert of_error(refused).lasting
-    assert of_error(ssl.SSLCertVerificationError(1, "self-signed")).lasting
-    assert not of_error(ssl.SSLEOFError(8, "EOF occurred in violation of protocol")).lasting
-    assert not of_error(TimeoutError("The handshake operation timed out")).lasting
