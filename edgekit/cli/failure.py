@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from edgekit.cli.talk import plain
 from edgekit.errors import EdgekitError
 
 
@@ -15,5 +16,6 @@ class FailingGroup(click.Group):
         try:
             return super().invoke(ctx)
         except EdgekitError as error:
-            click.echo(f"error: {error}", err=True)
+            for line in f"error: {error}".split("\n"):
+                click.echo(plain(line), err=True)
             sys.exit(error.exit_code)

@@ -19,6 +19,7 @@ from edgekit.cli.options import (
     print_json,
     read_passphrase,
 )
+from edgekit.cli.talk import plain
 from edgekit.errors import ConfigError
 from edgekit.fleet import config
 from edgekit.fleet.folder import FleetFolder
@@ -206,10 +207,11 @@ def publish_keys(proposal: KeyProposal, place: Place, *, as_json: bool) -> None:
         say_signed(done, as_json=as_json)
         return
     for change in proposal.key_changes():
-        click.echo(f"{change.role}: {sums(change.after)} from now on")
+        click.echo(plain(f"{change.role}: {sums(change.after)} from now on"))
         before = change.before.keyids if change.before else ()
         for keyid in sorted(set(before) - set(change.after.keyids)):
-            click.echo(f"key {short(keyid)} no longer signs; destroy it", err=True)
+            told = f"key {short(keyid)} no longer signs; destroy it"
+            click.echo(plain(told), err=True)
 
 
 def say_signed(done: Publication, *, as_json: bool) -> None:
@@ -218,7 +220,8 @@ def say_signed(done: Publication, *, as_json: bool) -> None:
         print_json({"signed_by": signed_by(done)})
         return
     for role, keyids in signed_by(done).items():
-        click.echo(f"{role}: signed by {', '.join(short(keyid) for keyid in keyids)}")
+        names = ", ".join(short(keyid) for keyid in keyids)
+        click.echo(plain(f"{role}: signed by {names}"))
 
 
 def signed_by(publication: Publication) -> dict[str, list[str]]:

@@ -1,20 +1,21 @@
 """Proposals on disk and on screen: what several people sign, one after the other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
 
 from edgekit.cli.options import print_json
 from edgekit.cli.talk import plain, size
+from edgekit.document import canonical_json
 from edgekit.errors import ConfigError
 from edgekit.statement import MODELS_ROLE, ReleaseRecord, StagePointer
+from edgekit.trust.gathered import Gathered
 from edgekit.trust.key_proposal import KeyProposal, parse
 from edgekit.trust.layout import TIME_FORMAT, short
 from edgekit.trust.proposal import MAX_BYTES, Change, Proposal
 from edgekit.trust.roles import RoleKeys, keys_of
 
-_SHORT = 12
 AnyProposal = Proposal | KeyProposal
 
 
@@ -71,7 +72,7 @@ def show(proposal: AnyProposal) -> None:
         return
     for change in proposal.changes():
         _say(
-            f"{change.role}, version {change.version}: {len(change.signed_by)} of"
+            f"{change.role}, {_versions(change)}: {len(change.signed_by)} of"
             f" {change.threshold} signatures, until {change.expires:%Y-%m-%d}"
         )
         for line in _lines(change):
@@ -95,10 +96,17 @@ def _show_keys(proposal: KeyProposal) -> None:
             there = keys.threshold - one.lacking(keys)
             words = ", ".join(map(short, keys.keyids))
             _say(
-                f"{one.role}, version {one.version} after {one.before}, until"
+                f"{one.role}, {_versions(one)}, until"
                 f" {one.expires:%Y-%m-%d}: {there} of {keys.threshold} signatures of"
                 f" {words}"
             )
+
+
+def _versions(new: Change | Gathered) -> str:
+    """Name the version; devices never go back, so numbers left out are told."""
+    left_out = new.version - new.before - 1
+    told = f"version {new.version} after {new.before}"
+    return f"{told} ({left_out} left out)" if left_out else told
 
 
 def _say(line: str) -> None:
@@ -127,10 +135,12 @@ def document(proposal: AnyProposal, path: Path) -> dict[str, object]:
         "roles": {
             change.role: {
                 "version": change.version,
+                "version_before": change.before,
                 "expires": change.expires.strftime(TIME_FORMAT),
                 "signed_by": list(change.signed_by),
                 "threshold": change.threshold,
                 "added": sorted(change.added),
+                "replaced": sorted(change.replaced),
                 "dropped": list(change.dropped),
             }
             for change in proposal.changes()
@@ -168,24 +178,40 @@ def _role_keys(keys: RoleKeys) -> dict[str, object]:
 
 
 def _lines(change: Change) -> Iterator[str]:
-    for data in change.added.values():
+    for path, data in change.added.items():
         if change.role == MODELS_ROLE:
             yield from _record_lines(ReleaseRecord.from_json(data))
+            if path in change.replaced:
+                yield "    in place of what is signed under this version"
         else:
-            pointer = StagePointer.from_json(data)
-            yield (
-                f"+ {pointer.model} in {pointer.stage}: version {pointer.version},"
-                f" rollout {pointer.rollout}, in {', '.join(sorted(pointer.bundles))}"
-            )
+            yield from _pointer_lines(StagePointer.from_json(data))
     for path in change.dropped:
         yield f"- {path}"
 
 
 def _record_lines(record: ReleaseRecord) -> Iterator[str]:
     yield f"+ {record.model} {record.version}, run {record.run_id or 'unknown'}"
+    yield f"    source sha256 {record.source_sha256}"
     for entry in record.bundles:
         boards = ", ".join(entry.boards) or "any board"
-        yield (
-            f"    {entry.flavor}: {size(entry.length)}, sha256 {entry.sha256[:_SHORT]},"
-            f" for {boards}"
-        )
+        yield f"    {entry.flavor}: {size(entry.length)}, for {boards}"
+        yield f"      sha256 {entry.sha256}"
+        if entry.manifest_sha256:
+            yield f"      manifest sha256 {entry.manifest_sha256}"
+    yield from _more(record.extra)
+
+
+def _pointer_lines(pointer: StagePointer) -> Iterator[str]:
+    yield (
+        f"+ {pointer.model} in {pointer.stage}: version {pointer.version},"
+        f" rollout {pointer.rollout}, in {', '.join(sorted(pointer.bundles))}"
+    )
+    for flavor, digest in sorted(pointer.bundles.items()):
+        yield f"    {flavor}: sha256 {digest}"
+    yield from _more(pointer.extra)
+
+
+def _more(extra: Mapping[str, object]) -> Iterator[str]:
+    """Show what this version of edgekit does not know, as it is signed all the same."""
+    for name, value in extra.items():
+        yield f"    {name}: {canonical_json(value).decode()}"

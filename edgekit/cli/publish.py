@@ -14,7 +14,7 @@ from edgekit.cli.options import (
     print_json,
     read_passphrase,
 )
-from edgekit.cli.talk import now
+from edgekit.cli.talk import now, plain
 from edgekit.cli.workplace import open_workplace
 from edgekit.fleet.folder import FleetFolder
 from edgekit.trust.key_proposal import KeyProposal
@@ -71,9 +71,7 @@ def command(
         )
         return
     for entry in entries:
-        click.echo(
-            f"{entry.model} {entry.version} released to {entry.stage},"
-            f" rollout {entry.rollout}"
-        )
+        told = f"{entry.model} {entry.version} released to {entry.stage}"
+        click.echo(plain(f"{told}, rollout {entry.rollout}"))
     if not entries:
         click.echo("published; no stage runs anything else than before")

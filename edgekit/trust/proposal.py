@@ -14,10 +14,18 @@ from hashlib import sha256
 
 from edgekit.document import Reader, canonical_json
 from edgekit.errors import ConfigError, TrustError
+from edgekit.statement import (
+    MODELS_ROLE,
+    ReleaseRecord,
+    StagePointer,
+    pointer_path,
+    record_path,
+    stage_role,
+)
 from edgekit.trust.generation import Generation
 from edgekit.trust.keys import SignerLookup
 from edgekit.trust.layout import FLEET_FIELD, ROOT, TARGETS, statement_file
-from edgekit.trust.payload import Metadata, Root, Targets
+from edgekit.trust.payload import Metadata, Root, TargetFile, Targets
 from edgekit.trust.roles import keys_of
 from edgekit.trust.sent import (
     check_root,
@@ -37,12 +45,18 @@ MAX_BYTES = 32 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a role would state anew: statements by path, and paths it would drop."""
+    """What a role would state anew: statements by path, and paths it would drop.
+
+    `before` is the version as published, and `replaced` are those of the paths in `added`
+    under which something is stated already.
+    """
 
     role: str
+    before: int
     version: int
     expires: datetime
     added: Mapping[str, bytes]
+    replaced: frozenset[str]
     dropped: tuple[str, ...]
     signed_by: tuple[str, ...]  # ids of the role's keys that have signed
     threshold: int
@@ -217,25 +231,30 @@ class Proposal:
         base, new = self.base[role].signed, self.roles[role].signed
         if new.version <= base.version:
             raise TrustError(f"proposal: {role}: version {new.version} is not newer")
-        if (new.unrecognized_fields, new.delegations) != (
+        if (new.unrecognized_fields, new.delegations, new.spec_version) != (
             base.unrecognized_fields,
             base.delegations,
+            base.spec_version,
         ):
             raise TrustError(f"proposal: {role}: it changes more than statements")
 
     def _change(self, role: str) -> Change:
         base, new = self.base[role].signed.targets, self.roles[role].signed.targets
         added = {
-            path: self._statement(path, target.hashes.get("sha256", ""))
+            path: self._statement(path, target)
             for path, target in new.items()
             if base.get(path) != target
         }
+        for path, data in added.items():
+            _refuse_unlike_shown(role, path, data)
         keys = keys_of(self.targets.signed, role)
         return Change(
             role=role,
+            before=self.base[role].signed.version,
             version=self.roles[role].signed.version,
             expires=self.roles[role].signed.expires,
             added=added,
+            replaced=frozenset(set(added) & set(base)),
             dropped=tuple(sorted(set(base) - set(new))),
             signed_by=self._rightly_signed(role),
             threshold=keys.threshold,
@@ -251,11 +270,35 @@ class Proposal:
     def _keyids(self, role: str) -> tuple[str, ...]:
         return keys_of(self.targets.signed, role).keyids
 
-    def _statement(self, path: str, digest: str) -> bytes:
+    def _statement(self, path: str, target: TargetFile) -> bytes:
+        digest = target.hashes.get("sha256", "")
         data = self.statements.get(statement_file(path, digest))
         if data is None or sha256(data).hexdigest() != digest:
             raise TrustError(f"proposal: {path}: the statement itself is not in it")
+        if target != TargetFile.from_data(path, data, ["sha256"]):
+            raise TrustError(
+                f"proposal: {path}: its length and SHA-256 are expected, and nothing else"
+            )
         return data
+
+
+def _refuse_unlike_shown(role: str, path: str, data: bytes) -> None:
+    """What is shown is what a statement says: it must count there, and say no more."""
+    said: ReleaseRecord | StagePointer
+    if role == MODELS_ROLE:
+        said = ReleaseRecord.from_json(data)
+        expected = role, record_path(said.model, said.version)
+    else:
+        said = StagePointer.from_json(data)
+        expected = stage_role(said.stage), pointer_path(said.stage, said.model)
+    if (role, path) != expected:
+        raise TrustError(
+            f"proposal: {role}: {path} says what belongs to {expected[1]} of {expected[0]}"
+        )
+    if said.to_json() != data:
+        raise TrustError(
+            f"proposal: {path}: it says more than this edgekit can show; update edgekit"
+        )
 
 
 def _signed(

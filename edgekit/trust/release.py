@@ -75,6 +75,10 @@ def _pointers(change: Change) -> list[StagePointer]:
 
 
 def _named(path: str) -> tuple[str, str]:
-    """Return the model and version that a record's path names."""
-    _, model, version = path.split("/")
-    return unquote(model), unquote(version.removesuffix(".json"))
+    """Return the model and version that a record's path names, or raise TrustError."""
+    _, _, rest = path.partition("/")
+    model, _, version = rest.partition("/")
+    named = unquote(model), unquote(version.removesuffix(".json"))
+    if record_path(*named) != path:
+        raise TrustError(f"proposal: {path}: models/MODEL/VERSION.json is expected")
+    return named

@@ -207,10 +207,10 @@ class Repository:
         ConfigError when some are still missing, when it has expired, or when the fleet
         has changed since.
         """
-        release = Release.proposed(proposal)
 
         def change(draft: Draft, current: Generation) -> None:
             proposal.refuse_unlike(current, now)
+            release = Release.proposed(proposal)
             release.apply(draft, self.files, current)
             for role, metadata in proposal.roles.items():
                 self._revisions.refuse_used(role, metadata, current)

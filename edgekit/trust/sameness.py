@@ -13,7 +13,7 @@ from securesystemslib.formats import encode_canonical
 
 from edgekit.errors import TrustError
 from edgekit.trust.layout import FLEET_FIELD, short
-from edgekit.trust.payload import Key, Root, Targets
+from edgekit.trust.payload import Key, Role, Root, Targets
 from edgekit.trust.roles import stage_path
 
 _KEYS = ("keyids", "threshold")
@@ -34,12 +34,19 @@ def refuse_more_than_keys(
         raise TrustError(f"proposal: {role}: version {after.version} is not newer")
     if _without_keys(after, founded) != _without_keys(before):
         raise TrustError(f"proposal: {role}: it changes more than keys")
-    known = _keys(before)
+    known, named = _keys(before), _named(after)
     for keyid, key in _keys(after).items():
-        if known.get(keyid) != key and keyid != _digest(key):
+        if known.get(keyid) == key:
+            continue
+        if keyid != _digest(key):
             raise TrustError(
                 f"proposal: key {short(keyid)}: its id is not its digest, so another key"
                 " would hide behind it"
+            )
+        if keyid not in named or key.unrecognized_fields:
+            raise TrustError(
+                f"proposal: key {short(keyid)}: a key that some role names is expected, and"
+                " nothing else in it"
             )
 
 
@@ -53,12 +60,10 @@ def refuse_statements(role: str, signed: Targets, fleet: str) -> None:
 
 def _without_keys(signed: Root | Targets, founded: Collection[str] = ()) -> dict[str, Any]:
     """Return all that a role says but who signs for which role, its version and date."""
-    said = dict(signed.to_dict())
-    for changing in ("version", "expires", "keys"):
-        said.pop(changing, None)
+    said = _without(signed.to_dict(), ("version", "expires"))
     if isinstance(signed, Root):
-        roles = {name: _without(one, _KEYS) for name, one in said["roles"].items()}
-        return {**said, "roles": roles}
+        roles = {name: _without(one, _KEYS) for name, one in said.pop("roles").items()}
+        return {**_without(said, ("keys",)), "roles": roles}
     delegations = dict(said.get("delegations") or {})
     delegations.pop("keys", None)
     kept = []
@@ -82,6 +87,16 @@ def _keys(signed: Root | Targets) -> Mapping[str, Key]:
     if isinstance(signed, Root):
         return signed.keys
     return signed.delegations.keys if signed.delegations else {}
+
+
+def _named(signed: Root | Targets) -> frozenset[str]:
+    """Return the ids of the keys that sign for some role, as this one says."""
+    if isinstance(signed, Root):
+        roles: Collection[Role] = signed.roles.values()
+    else:
+        delegated = signed.delegations.roles if signed.delegations else None
+        roles = (delegated or {}).values()
+    return frozenset(keyid for role in roles for keyid in role.keyids)
 
 
 def _digest(key: Key) -> str:

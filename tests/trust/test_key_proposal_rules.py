@@ -198,6 +198,27 @@ def test_what_says_the_same_is_told_from_what_does_not(
     assert not one.says_as(later)
 
 
+@pytest.mark.parametrize("role", ["root", "models"])
+def test_a_new_key_brings_nothing_but_itself(
+    repository: Repository, keys: Keys, role: str
+) -> None:
+    """A key that no role names, and a field beside a key, would be signed unseen."""
+    new = keys.make(role)
+    proposal = proposed(repository, keys, naming(role, new))
+    (more,) = keys.make("targets").keys
+    for name, key in (
+        (more.keyid, more.to_dict()),
+        (new.keyids[0], {**new.keys[0].to_dict(), "x-more": 1}),
+    ):
+        document = json.loads(proposal.to_json())
+        if role == "root":
+            document["new_root"]["signed"]["keys"][name] = key
+        else:
+            document["roles"]["targets"]["signed"]["delegations"]["keys"][name] = key
+        with pytest.raises(TrustError, match="a key that some role names is expected"):
+            parse(json.dumps(document).encode())
+
+
 # --- whose keys change, signs ------------------------------------------------------------
 
 

@@ -74,7 +74,7 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Two:
 def test_nothing_runs_before_the_second_signature(two: Two) -> None:
     result = two.ada("release", "models:/wine/3", "--stage=production")
     assert result.exit_code == 0
-    assert "stage-production, version 3: 1 of 2 signatures" in result.stdout
+    assert "stage-production, version 3 after 2: 1 of 2 signatures" in result.stdout
     assert "+ wine in production: version 3, rollout 1, in fp32" in result.stdout
     assert "pending: nothing runs it yet" in result.stdout
     assert two.runs() is None
@@ -191,7 +191,7 @@ def test_a_withdrawal_by_two_is_pending_until_both_have_signed(two: Two) -> None
     assert two.ada("keys", "add", "models", "--threshold=2").exit_code == 0
     shutil.move(two.fleet / "keys" / "models-2.pem", two.bob / "models.pem")
     pending = two.ada("withdraw", "wine", "3")
-    assert "models, version 5: 1 of 2 signatures" in pending.stdout
+    assert "models, version 5 after 4: 1 of 2 signatures" in pending.stdout
     assert "- models/wine/3.json" in pending.stdout
     file = two.fleet / "pending" / "withdraw-wine-3.json"
     assert two.sign(file).exit_code == 0
