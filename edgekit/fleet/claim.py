@@ -24,7 +24,13 @@ _MAX_CHARACTERS = 300
 
 
 class ClaimedError(ConfigError):
-    """Another book takes this fleet's telemetry."""
+    """Another book takes this fleet's telemetry.
+
+    `displaced` is its claim where ours took its place at the broker, to be put back: empty
+    where it stands.
+    """
+
+    displaced: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +120,13 @@ class Claim:
             self._hold(now_s)
         return None
 
-    def heard(self, payload: bytes, now_s: float) -> bytes | None:
-        """Take what the broker says; return what to publish. ClaimedError: to yield."""
+    def heard(
+        self, payload: bytes, now_s: float, *, retained: bool = False
+    ) -> bytes | None:
+        """Take what the broker says; return what to publish. ClaimedError: to yield.
+
+        `retained`: the broker had kept it, so it was said before ours, however late it is.
+        """
         try:
             said = Said.decode(payload)
         except TransportError as error:
@@ -128,19 +139,24 @@ class Claim:
             return None
         if self._ours(said.token) and not self._ours(said.against):
             return None  # another listener with this very book
+        return self._foreign(said, kept=payload if retained else b"")
+
+    def _foreign(self, said: Said, *, kept: bytes) -> bytes | None:
+        """Heed another book's claim; `kept` is its payload where the broker had kept it."""
+        taking_over = self._mine.take_over
         match self._stage:
-            case _Stage.ASKING if self._mine.take_over:
+            case _Stage.ASKING if taking_over:
                 return None
+            case _Stage.CLAIMING | _Stage.SETTLING if kept and taking_over:
+                return None
+            case _Stage.CLAIMING | _Stage.SETTLING if kept:  # over a slow line
+                raise _claimed(said, displaced=kept)
             case _Stage.CLAIMING if not said.against:
                 return None  # ours comes after it, and stands
             case _Stage.HELD if not (said.take_over or self._ours(said.against)):
                 return replace(self._mine, against=said.token).encode()
             case _:
-                raise ClaimedError(
-                    f"telemetry: another book has it, of {said.who} since {said.at}; one"
-                    " book for each fleet is expected: run `edgekit fleet watch` only"
-                    " there, or have it here from now on with --take-over"
-                )
+                raise _claimed(said)
 
     def _hold(self, now_s: float) -> None:
         self._mine = replace(self._mine, take_over=False)  # once
@@ -148,6 +164,16 @@ class Claim:
 
     def _enter(self, stage: _Stage, now_s: float) -> None:
         self._stage, self._since_s = stage, now_s
+
+
+def _claimed(said: Said, *, displaced: bytes = b"") -> ClaimedError:
+    error = ClaimedError(
+        f"telemetry: another book has it, of {said.who} since {said.at}; one book for each"
+        " fleet is expected: run `edgekit fleet watch` only there, or have it here from now"
+        " on with --take-over"
+    )
+    error.displaced = displaced
+    return error
 
 
 def _text(reader: Reader, key: str) -> str:

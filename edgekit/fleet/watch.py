@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from edgekit.errors import TransportError
 from edgekit.fleet.acknowledgements import Acknowledgements
 from edgekit.fleet.book import Book
-from edgekit.fleet.claim import Claim
+from edgekit.fleet.claim import Claim, ClaimedError
 from edgekit.fleet.heard import Heard
 from edgekit.transport import Arrival, Connected, Message, Transport
 from edgekit.wire import Topics
@@ -83,16 +83,23 @@ class Listener:
         match arrival:
             case Connected():
                 claim.connected(now_s)
-            case Message(topic=self.topics.book, payload=payload):
-                said = claim.heard(payload, now_s)
+            case Message(topic=self.topics.book, payload=payload, retained=retained):
+                try:
+                    said = claim.heard(payload, now_s, retained=retained)
+                except ClaimedError as error:
+                    self._say(error.displaced)
+                    raise
             case _:
                 pass
-        said = said or claim.tick(now_s)
-        if said is not None:
-            try:
-                self.transport.publish(self.topics.book, said, retain=True)
-            except TransportError as error:
-                log.warning("claim: not published: %s", error)
+        self._say(said or claim.tick(now_s))
+
+    def _say(self, claim: bytes | None) -> None:
+        if not claim:  # empty, it would clear the topic
+            return
+        try:
+            self.transport.publish(self.topics.book, claim, retain=True)
+        except TransportError as error:
+            log.warning("claim: not published: %s", error)
 
     def _take(self, arrival: Arrival) -> bool:
         if not isinstance(arrival, Message):

@@ -1,6 +1,7 @@
 """One book takes a fleet's telemetry; whoever comes with another is told."""
 
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +12,9 @@ from edgekit.errors import ConfigError
 from edgekit.fleet.book import Book, Device
 from edgekit.fleet.claim import ASK_S, ECHO_S, OBJECT_S, Claim, ClaimedError, Said
 from edgekit.fleet.watch import Listener
+from edgekit.inbox import Inbox
 from edgekit.telemetry.taken import Taken
-from edgekit.transport import Message
+from edgekit.transport import Arrival, Connected, Message
 from edgekit.wire import Topics
 from tests.core.reports import window
 from tests.fakes import FakeBroker, FakeClock, FakeTransport
@@ -22,6 +24,25 @@ TOPICS = Topics(fleet="demo")
 MINE = Said(token="a", who="ada", at="")  # noqa: S106 - no secret
 STEP_S = 0.25
 ENOUGH = int((ASK_S + OBJECT_S) / STEP_S) + 20  # steps, for any claim to be settled
+
+
+class SlowInbox(Inbox):
+    """What the broker sends takes `late_s` seconds."""
+
+    def __init__(self, clock: FakeClock, late_s: float) -> None:
+        super().__init__(max_messages=1_000, max_bytes=2**20)
+        self._clock, self._late_s = clock, late_s
+        self._under_way: deque[tuple[float, Message, int]] = deque()
+
+    def offer(self, message: Message, *, qos: int) -> bool:
+        self._under_way.append((self._clock.now + self._late_s, message, qos))
+        return True
+
+    def take(self, timeout_s: float) -> Arrival | None:
+        while self._under_way and self._under_way[0][0] <= self._clock.now:
+            _, message, qos = self._under_way.popleft()
+            super().offer(message, qos=qos)
+        return super().take(timeout_s)
 
 
 class Watch:
@@ -57,6 +78,11 @@ class Watch:
         except ClaimedError as error:
             self.ended = str(error)
             self.transport.close()
+
+    def slow(self, clock: FakeClock, late_s: float) -> None:
+        """Have what the broker sends come late; before the first step."""
+        self.transport.inbox = SlowInbox(clock, late_s)
+        self.transport.inbox.tell(Connected())
 
     def stop(self) -> None:
         self.ended = "stopped"
@@ -171,6 +197,52 @@ def test_taking_over_ends_the_other_and_lasts(world: World) -> None:
     late = world.watch("ada")
     world.settle()
     assert (back.ended, bool(late.ended)) == ("", True)
+
+
+@pytest.mark.parametrize("late_s", [0.8, 1.2, 1.8, 2.8])
+def test_a_claim_that_comes_over_a_slow_line_is_heeded_and_stands(
+    world: World, late_s: float
+) -> None:
+    ada = world.watch("ada")
+    world.settle()
+    ada.stop()
+    before = world.broker.retained[TOPICS.book]
+    for _ in range(2):
+        bob = world.watch("bob")
+        bob.slow(world.clock, late_s)
+        world.settle()
+        assert "of ada since 12:00" in bob.ended
+        assert world.broker.retained[TOPICS.book] == before
+    back = world.watch("ada")
+    world.settle()
+    world.say(1)
+    world.settle()
+    assert (back.ended, world.answered()) == ("", {(1, 1)})
+
+
+@pytest.mark.parametrize("late_s", [0.8, 1.2, 1.8, 2.8])
+def test_taking_over_succeeds_over_a_slow_line(world: World, late_s: float) -> None:
+    ada = world.watch("ada")
+    world.settle()
+    ada.stop()
+    bob = world.watch("bob", take_over=True)
+    bob.slow(world.clock, late_s)
+    world.settle()
+    assert (bob.ended, bob.claim.held) == ("", True)
+    back = world.watch("ada")
+    world.settle()
+    assert "of bob since" in back.ended
+
+
+def test_of_a_book_that_was_asked_late_the_claim_is_put_back() -> None:
+    """Some brokers send what they kept after what was published since."""
+    claim = Claim(MINE, ours=lambda _: False, now_s=0.0)
+    mine, theirs = claim.tick(ASK_S), Said(token="b", who="bob", at="").encode()  # noqa: S106
+    assert mine is not None
+    claim.heard(mine, ASK_S)
+    with pytest.raises(ClaimedError) as told:
+        claim.heard(theirs, ASK_S, retained=True)
+    assert told.value.displaced == theirs
 
 
 @pytest.mark.parametrize("between", [0, 1, 3, 5])
