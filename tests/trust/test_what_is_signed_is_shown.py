@@ -205,14 +205,19 @@ def _without_odd(repository: Repository, current: Generation, keys: Keys) -> Pro
     )
 
 
-def test_an_error_moves_no_cursor_either(sent: Document, tmp_path: Path) -> None:
-    sent["roles"]["\x1b[2J\x1b[HSign this?"] = sent["targets"]
+def test_an_error_moves_no_cursor_either(
+    repository: Repository, keys: Keys, tmp_path: Path
+) -> None:
+    change = renewing(["models"])
+    proposal = repository.propose_keys(change, signers=keys.signers.get, now=NOW)
+    document = json.loads(proposal.to_json())
+    document["roles"]["\x1b[2J\x1b[HSign this?"] = document["targets"]
     file = tmp_path / "sent.json"
-    file.write_text(json.dumps(sent))
-    keys = f"--keys={tmp_path}"
-    result = CliRunner().invoke(main, ["sign", str(file), keys], color=True)
+    file.write_text(json.dumps(document))
+    keys_option = f"--keys={tmp_path}"
+    result = CliRunner().invoke(main, ["sign", str(file), keys_option], color=True)
     assert result.exit_code == 7
-    assert result.stderr.startswith("error: proposal: ")
+    assert result.stderr.startswith(r"error: proposal: \x1b[2J\x1b[HSign this?: ")
     assert "\x1b" not in result.stderr
 
 
