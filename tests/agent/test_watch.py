@@ -11,9 +11,17 @@ def started() -> Watch:
     return watch
 
 
+def looked(watch: Watch, until_s: float) -> Watch:
+    """Look every second, as the loop does, whatever the orders are."""
+    while watch.looked_s + 1 <= until_s:
+        watch, _ = watch.due(watch.looked_s + 1, PATIENCE)
+    return watch
+
+
 def test_a_worker_is_started_once_and_then_waited_for() -> None:
     assert started().due(1.0, PATIENCE)[1] is None
-    assert started().due(PATIENCE.start_s + 1, PATIENCE)[1] is Order.KILL
+    slow = looked(started(), PATIENCE.start_s)
+    assert slow.due(PATIENCE.start_s + 1, PATIENCE)[1] is Order.KILL
 
 
 def test_a_ready_worker_is_asked_now_and_then() -> None:
@@ -23,15 +31,37 @@ def test_a_ready_worker_is_asked_now_and_then() -> None:
 
 
 def test_a_silent_worker_is_killed() -> None:
-    watch = started().ready(5.0)
+    watch = looked(started().ready(5.0), 5.0 + PATIENCE.silent_s)
     assert watch.due(5.1 + PATIENCE.silent_s, PATIENCE)[1] is Order.KILL
     alive = watch.heard(5.0 + PATIENCE.silent_s)
     assert alive.due(5.1 + PATIENCE.silent_s, PATIENCE)[1] is not Order.KILL
 
 
+def test_a_worker_that_was_stopped_with_the_agent_is_asked_before_it_is_killed() -> None:
+    """A machine that was frozen, or SIGSTOP for all: nobody could answer, or ask."""
+    for frozen_s in (PATIENCE.silent_s - 1, PATIENCE.silent_s + 1, 1e6):
+        watch = looked(started().ready(5.0).load_asked(5.0), 12.0)
+        woken_s = 12.0 + frozen_s
+        watch, order = watch.due(woken_s, PATIENCE)
+        assert order is Order.PING
+        last_s = woken_s + PATIENCE.silent_s - (12.0 - 5.0)
+        watch = looked(watch, last_s)
+        assert watch.due(last_s, PATIENCE)[1] is not Order.KILL
+        assert watch.due(woken_s + PATIENCE.silent_s, PATIENCE)[1] is Order.KILL
+
+
+def test_a_worker_that_was_stopped_while_it_starts_has_its_time_all_the_same() -> None:
+    woken_s = 1.0 + 2 * PATIENCE.start_s
+    watch, order = looked(started(), 1.0).due(woken_s, PATIENCE)
+    assert order is None
+    watch = looked(watch, woken_s + PATIENCE.start_s - 2)
+    assert watch.due(woken_s + PATIENCE.start_s, PATIENCE)[1] is Order.KILL
+
+
 def test_a_load_that_never_ends_is_ended() -> None:
     watch = started().ready(5.0).load_asked(5.0)
     at_s = 5.0 + PATIENCE.load_s
+    watch = looked(watch, at_s)
     assert watch.heard(at_s).due(at_s, PATIENCE)[1] is not Order.KILL
     assert watch.heard(at_s).due(at_s + 0.1, PATIENCE)[1] is Order.KILL
     over = watch.load_ended(at_s).heard(at_s)
@@ -41,7 +71,7 @@ def test_a_load_that_never_ends_is_ended() -> None:
 def test_each_load_has_its_own_time() -> None:
     watch = started().ready(0.0).load_asked(0.0).load_asked(1.0)
     at_s = PATIENCE.load_s - 1
-    watch = watch.load_ended(at_s).heard(at_s + 10)
+    watch = looked(watch, at_s).load_ended(at_s).heard(at_s + 10)
     assert watch.due(at_s + 10, PATIENCE)[1] is not Order.KILL
 
 

@@ -27,9 +27,10 @@ class Order(StrEnum):
 class Patience:
     """How long the worker may be silent, and take for one load.
 
-    It answers pings while it loads: onnxruntime lets other threads run. After its first
-    death it is started again at once, then after ever longer delays, until one has lived
-    for `calm_s`.
+    It answers pings while it loads: onnxruntime lets other threads run. Time in which
+    nobody looked for more than half of `silent_s` does not count: the agent was stopped, or
+    the machine, and the worker most likely with it. After its first death it is started
+    again at once, then after ever longer delays, until one has lived for `calm_s`.
     """
 
     start_s: float = 120.0
@@ -52,6 +53,7 @@ class Watch:
     loading: int = 0
     loading_since_s: float = 0.0
     deaths: int = 0  # in a row
+    looked_s: float = 0.0
 
     @classmethod
     def after(cls, deaths: int, now_s: float, patience: Patience) -> "Watch":
@@ -73,16 +75,17 @@ class Watch:
 
     def due(self, now_s: float, patience: Patience) -> tuple["Watch", Order | None]:
         """Return what to do now, if anything."""
-        match self.condition:
-            case Condition.DOWN if now_s >= self.since_s:
-                started = replace(self, condition=Condition.STARTING, since_s=now_s)
+        now = replace(self._excused(now_s, patience), looked_s=now_s)
+        match now.condition:
+            case Condition.DOWN if now_s >= now.since_s:
+                started = replace(now, condition=Condition.STARTING, since_s=now_s)
                 return started, Order.START
-            case Condition.STARTING if now_s - self.since_s > patience.start_s:
-                return self, Order.KILL
+            case Condition.STARTING if now_s - now.since_s > patience.start_s:
+                return now, Order.KILL
             case Condition.UP:
-                return self._alive(now_s, patience)
+                return _alive(now, now_s, patience)
             case _:
-                return self, None
+                return now, None
 
     def ready(self, now_s: float) -> "Watch":
         """Note that it said it is ready."""
@@ -110,10 +113,24 @@ class Watch:
         delay_s = min(delay_s, patience.again_most_s)
         return Watch(since_s=now_s + delay_s, deaths=deaths + 1)
 
-    def _alive(self, now_s: float, patience: Patience) -> tuple["Watch", Order | None]:
-        stuck = self.loading and now_s - self.loading_since_s > patience.load_s
-        if stuck or now_s - self.heard_s > patience.silent_s:
-            return self, Order.KILL
-        if now_s - self.asked_s >= patience.ping_s:
-            return replace(self, asked_s=now_s), Order.PING
-        return self, None
+    def _excused(self, now_s: float, patience: Patience) -> "Watch":
+        """Return the watch with all that runs out moved by the time nobody looked."""
+        gap_s = now_s - self.looked_s
+        if gap_s <= patience.silent_s / 2:
+            return self
+        starting = self.condition is Condition.STARTING
+        return replace(
+            self,
+            since_s=min(now_s, self.since_s + gap_s) if starting else self.since_s,
+            heard_s=min(now_s, self.heard_s + gap_s),
+            loading_since_s=min(now_s, self.loading_since_s + gap_s),
+        )
+
+
+def _alive(watch: Watch, now_s: float, patience: Patience) -> tuple[Watch, Order | None]:
+    stuck = watch.loading and now_s - watch.loading_since_s > patience.load_s
+    if stuck or now_s - watch.heard_s > patience.silent_s:
+        return watch, Order.KILL
+    if now_s - watch.asked_s >= patience.ping_s:
+        return replace(watch, asked_s=now_s), Order.PING
+    return watch, None
