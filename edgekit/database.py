@@ -76,24 +76,31 @@ class Database:
             cursor.execute("COMMIT")
 
     def _prepare(self, schema: str, version: int, upgrades: Mapping[int, str]) -> None:
-        with self._translated():
-            found = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0:
-                self._make(schema, version)
-                found = version
-            while found != version and found in upgrades:
-                self._make(upgrades[found], found + 1)
-                found += 1
+        found = self._version()
+        while found != version and (found == 0 or found in upgrades):
+            found = self._step(schema, version, upgrades)
         if found != version:
             raise StoreError(
                 f"{self._path}: schema version {found}, this edgekit knows {version};"
                 " use the edgekit that wrote it, or a newer one"
             )
 
-    def _make(self, statements: str, version: int) -> None:
-        self._connection.executescript(
-            f"BEGIN IMMEDIATE; {statements}; PRAGMA user_version = {version}; COMMIT;"
-        )
+    def _step(self, schema: str, version: int, upgrades: Mapping[int, str]) -> int:
+        """Make the tables, or those of the next version; return which they are of."""
+        with self.transaction() as cursor:
+            found = self._version()  # again: another command may have made them meanwhile
+            if found == 0:
+                self._make(cursor, schema, version)
+            elif found != version and found in upgrades:
+                self._make(cursor, upgrades[found], found + 1)
+            return self._version()
+
+    def _version(self) -> int:
+        return int(self.rows("PRAGMA user_version")[0][0])
+
+    def _make(self, cursor: Cursor, script: str, version: int) -> None:
+        for statement in _statements(f"{script}; PRAGMA user_version = {version};"):
+            cursor.execute(statement)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -101,3 +108,13 @@ class Database:
             yield
         except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{self._path}: {error}") from error
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Yield a script's statements, which sqlite3's own way to run one would commit."""
+    statement = ""
+    for part in script.split(";"):
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):  # the semicolon is in no text or trigger
+            yield statement
+            statement = ""
