@@ -138,7 +138,8 @@ class Window:
     @property
     def is_loss(self) -> bool:
         """Whether all that it says is that it was lost."""
-        return not self.bundles and self.refused > self.last - self.first
+        silent = not self.bundles and not self.refusals and self.health == Health()
+        return silent and self.refused > self.last - self.first
 
     def lost(self, device: str) -> "Window":
         """Return the word that this window never counts: of the same numbers and time.

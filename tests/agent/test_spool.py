@@ -1,3 +1,4 @@
+import errno
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -6,7 +7,8 @@ from unittest.mock import patch
 import pytest
 
 from edgekit.errors import StoreError
-from edgekit.telemetry.window import Window
+from edgekit.telemetry.refusals import Reason
+from edgekit.telemetry.window import Health, Window
 from edgekit_agent.rules.backlog import BLOCK_BYTES
 from edgekit_agent.storage.spool import CorruptError, Spool
 from tests.agent.windows import requests, window
@@ -177,6 +179,81 @@ def test_a_word_that_is_refused_too_is_counted_and_ends_there(tmp_path: Path) ->
     assert found.entries == ()
     assert found.take_losses() == (0, 0, 3)
     assert spool(tmp_path).entries == ()
+
+
+def test_what_a_lost_window_told_of_others_is_told_again(tmp_path: Path) -> None:
+    """Refused, and then its word, too; or given up for want of room."""
+    telling = replace(window(4), last=6, dropped=5, corrupt=2, refused=1)
+    found = spool(tmp_path)
+    for _ in range(2):
+        found.refuse(
+            found.entries[0] if found.entries else found.add(telling, sent=True), "d"
+        )
+    assert (found.entries, found.take_losses()) == ((), (5, 2, 1 + 3))
+
+    full = spool(tmp_path, windows=1)
+    full.add(telling, sent=True)
+    full.add(window(7), sent=True)
+    assert full.take_losses() == (5 + 3, 2, 1)
+
+
+def test_a_word_that_finds_no_room_counts_once(tmp_path: Path) -> None:
+    found = spool(tmp_path, windows=1)
+    found.refuse(found.add(replace(window(4), last=6, dropped=5), sent=True), "pi-7")
+    found.add(window(1, boot_id="b-2"), sent=True)
+    assert kept(found) == [("b-2", 1, 1, True)]
+    assert found.take_losses() == (5, 0, 3)
+
+
+def test_an_idle_window_that_tells_of_losses_is_no_word_that_it_is_lost(
+    tmp_path: Path,
+) -> None:
+    idle = replace(window(4, requests=0), refused=9)
+    for telling in (
+        replace(idle, health=Health(supervisor_rss_bytes=1)),
+        replace(idle, refusals={Reason.HTTP_PATH: 1}),
+    ):
+        found = spool(tmp_path)
+        found.refuse(found.add(telling, sent=True), "pi-7")
+        assert read(found, 0).refused == 9 + 1
+        found.refuse(found.entries[0], "pi-7")
+        assert found.take_losses() == (0, 0, 9 + 1)
+
+
+@pytest.mark.parametrize("short_of", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_machine_that_is_short_of_something_for_a_while_loses_no_window(
+    tmp_path: Path, short_of: int
+) -> None:
+    first = spool(tmp_path)
+    first.add(window(1), sent=True)
+    found = Spool(tmp_path / "telemetry", most_bytes=100 * BLOCK_BYTES)
+    with patch.object(Path, "read_bytes", side_effect=OSError(short_of, "short")):
+        with pytest.raises(StoreError) as told:
+            first.payload(first.entries[0])
+        assert not isinstance(told.value, CorruptError)
+        with pytest.raises(StoreError):
+            found.open()
+        with pytest.raises(StoreError):
+            found.add(window(2), sent=False)
+    found.add(window(2), sent=False)
+    assert kept(found) == [("b-1", 1, 1, True), ("b-1", 2, 2, False)]
+    assert found.take_losses() == (0, 0, 0)
+    assert kept(spool(tmp_path)) == kept(found)
+
+
+def test_a_folder_that_could_not_be_listed_at_first_is_before_anything_is_added(
+    tmp_path: Path,
+) -> None:
+    spool(tmp_path).add(window(1), sent=False)
+    found = Spool(tmp_path / "telemetry", most_bytes=100 * BLOCK_BYTES)
+    with (
+        patch.object(Path, "iterdir", side_effect=OSError(errno.EMFILE, "short")),
+        pytest.raises(StoreError),
+    ):
+        found.open()
+    found.add(window(1, boot_id="b-2"), sent=False)
+    assert kept(found) == [("b-1", 1, 1, False), ("b-2", 1, 1, False)]
+    assert total(found) == 2
 
 
 def test_a_disk_that_is_full_leaves_a_refused_window_to_be_refused_again(

@@ -11,6 +11,7 @@ known to the fleet. edgekit_agent.rules.backlog decides what gives way when it i
 """
 
 import contextlib
+import errno
 import logging
 import re
 import zlib
@@ -31,6 +32,9 @@ _NEW, _SENT = ".new", ".sent"
 _NAME = re.compile(rf"\d{{{_DIGITS}}}({_NEW}|{_SENT})")
 _CRC_BYTES = 4
 _MODE = 0o600
+# The machine is short of something, the file is not to blame. EIO is not among them: what
+# flash cannot read it hardly ever can later, and would hold up all that follows.
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
 
 
 class CorruptError(StoreError):
@@ -61,6 +65,7 @@ class Spool:
         self._entries: list[Entry] = []
         self._unmergeable: set[int] = set()
         self._next = 1
+        self._opened = False
         self._unsynced = False
         self.dropped = 0
         self.corrupt = 0
@@ -72,17 +77,24 @@ class Spool:
         return tuple(self._entries)
 
     def open(self) -> None:
-        """Read what an earlier life left; what cannot be read is deleted and counted."""
+        """Read what an earlier life left; what the disk changed is deleted and counted.
+
+        Where that cannot be done now, nothing is lost: the next add() does it first.
+        """
         with _disk(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             found = sorted(
                 path for path in self._folder.iterdir() if _NAME.fullmatch(path.name)
             )
+        self._entries.clear()
         for path in found:
             self._find(path)
+        self._opened = True
 
     def add(self, window: Window, *, sent: bool) -> Entry:
         """Write a window; then make room, if there is too little now."""
+        if not self._opened:  # numbers would be given twice
+            self.open()
         payload = encode(window)
         entry = _entry(self._next, window, payload, sent=sent)
         self._write(entry, payload)
@@ -115,7 +127,7 @@ class Spool:
         return marked
 
     def payload(self, entry: Entry) -> bytes:
-        """Return a window as it is sent, or raise CorruptError."""
+        """Return a window as it is sent; CorruptError where the disk changed it."""
         if self._unsynced:
             self._sync()
         return _payload(self._path(entry))
@@ -138,7 +150,7 @@ class Spool:
         """
         window = _decoded(self.payload(entry), self._path(entry))
         if window.is_loss:
-            self.refused += window.refused
+            self._tell_again(window)
             self.remove(entry)
             return
         word = window.lost(device)
@@ -192,10 +204,29 @@ class Spool:
                         entry.last,
                         entry.boot_id,
                     )
-                    self.dropped += entry.span
-                    self.remove(entry)
+                    self._drop(entry)
                 case Merge(earlier=earlier, later=later):
                     self._merge(earlier, later)
+
+    def _drop(self, entry: Entry) -> None:
+        """Forget a window, and count it; those of whose loss it told stay counted."""
+        path = self._path(entry)
+        try:
+            window = _decoded(_payload(path), path)
+        except CorruptError as error:
+            log.warning("a telemetry window is lost: %s", error)
+            self.discard_corrupt(entry)
+            return
+        if not window.is_loss:  # a word counts its own numbers among the refused
+            self.dropped += entry.span
+        self._tell_again(window)
+        self.remove(entry)
+
+    def _tell_again(self, window: Window) -> None:
+        """Count the losses that a window told of which is lost itself."""
+        self.dropped += window.dropped
+        self.corrupt += window.corrupt
+        self.refused += window.refused
 
     def _merge(self, earlier: Entry, later: Entry) -> None:
         """Make one entry of two; where that cannot be, note it, so that it ends."""
@@ -307,7 +338,8 @@ def _payload(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CorruptError(f"{path}: {atomic.reason(error, path)}") from error
+        kind = StoreError if error.errno in _PASSING else CorruptError
+        raise kind(f"{path}: {atomic.reason(error, path)}") from error
     payload = content[_CRC_BYTES:]
     right = zlib.crc32(payload).to_bytes(_CRC_BYTES) == content[:_CRC_BYTES]
     if not payload or not right:
@@ -318,7 +350,7 @@ def _payload(path: Path) -> bytes:
 def _holds(path: Path, payload: bytes) -> bool:
     try:
         return _payload(path) == payload
-    except CorruptError:
+    except StoreError:
         return False
 
 
