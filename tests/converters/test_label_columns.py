@@ -156,6 +156,7 @@ def test_a_column_of_categories_that_never_differed_leaves_the_others_in_place(
 ) -> None:
     frame = frame_of((30, 10, 20), (0, 1, 2))
     frame.insert(0, "site", pd.Series(pd.Categorical([7] * ROWS, categories=[5, 6, 7])))
+    frame["line"] = 1
     data = lightgbm.Dataset(frame, truth_of(frame))
     booster = lightgbm.train(SETS, data, 12)
     plain = plain_of(frame).astype({"site": int})
@@ -195,11 +196,13 @@ def test_a_number_for_missing_does_not_move_the_categories_to_another_column(
         extracted(model, saved(tmp_path, few))
 
 
+@pytest.mark.parametrize("categorical", ["pandas's", "none"])
 def test_a_column_that_never_differed_does_not_take_the_categories_of_another(
-    tmp_path: Path,
+    categorical: str, tmp_path: Path
 ) -> None:
     frame = frame_of((1, 2, 3), (0, 1, 2)).assign(flag=1)
-    booster = lightgbm.train(SETS, lightgbm.Dataset(frame, truth_of(frame)), 12)
+    data = lightgbm.Dataset(frame, truth_of(frame), categorical_feature=LISTS[categorical])
+    booster = lightgbm.train(SETS, data, 12)
     few = plain_of(frame)[frame["zone"] != 3]
     few.iloc[:20, 1] = 0
     model = logged(tmp_path, booster, few)

@@ -64,7 +64,7 @@ class _Way:
     """A way to lay the lists on columns; the fewer strangers and oddities the likelier.
 
     `strangers` are values of the samples that training did not see, `oddities` columns
-    that were told to be categorical without a list, or have one, differed and were not.
+    that were told to be categorical without a list, or have one and were not.
     """
 
     strangers: int
@@ -116,7 +116,8 @@ def _rival(
     """Return a way with other effects that is as likely as the best, if there is one.
 
     As likely is what the samples speak against no more. And also what the text speaks
-    against no more, unless all lists are borne out by columns that hold them whole.
+    against no more, unless what the two differ in is borne out by columns that hold their
+    lists whole; one that never differed bears out nothing.
     """
     effects = _effects(boosted, best.places)
     rival = _cheapest(boosted, offers, by=_by_strangers, other_than=effects)
@@ -125,11 +126,14 @@ def _rival(
     rival = _cheapest(boosted, offers, by=_by_oddities, other_than=effects)
     if rival is None or rival.oddities > best.oddities:
         return None
-    whole = all(
-        boosted.spans[place].used and _among(known) <= set(values[place].tolist())
-        for place, known in zip(best.places, boosted.listed, strict=True)
-    )
-    return None if whole else rival
+    whole = [
+        _among(known) <= set(values[here].tolist())
+        for known, here, there in zip(
+            boosted.listed, best.places, rival.places, strict=True
+        )
+        if here != there and boosted.spans[here].used
+    ]
+    return None if whole and all(whole) else rival
 
 
 def _offers(
@@ -195,8 +199,7 @@ def _cheapest(
             for step, cost in enumerate((offer.plain, *offer.listed[used : used + 1])):
                 if cost is None:
                     continue
-                span = boosted.spans[feature]
-                odd = span.used and span.categorical != bool(step)
+                odd = boosted.spans[feature].categorical != bool(step)
                 places = (*way.places, feature) if step else way.places
                 fresh = _Way(way.strangers + cost, way.oddities + odd, places)
                 effect = _effect(boosted, feature, used if step else None)
