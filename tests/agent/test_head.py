@@ -48,8 +48,12 @@ def test_lines_may_end_without_a_carriage_return() -> None:
         ("1.1", "close", False),
         ("1.1", "Keep-Alive", True),
         ("1.1", "keep-alive, Close", False),
+        ("1.1", "upgrade,\tclose ", False),
+        ("1.1", "not-close-ish", True),
         ("1.0", "", False),
         ("1.0", "Keep-Alive", True),
+        ("1.0", "no-keep-alive", False),
+        ("1.0", "keep-alive, close", False),
     ],
 )
 def test_another_request_may_follow(
@@ -66,6 +70,33 @@ def test_a_length_that_comes_twice_is_no_length() -> None:
     assert good(text).get("Content-Length") == "5, 50"
 
 
+def test_a_field_that_is_empty_has_come() -> None:
+    found = good(b"POST / HTTP/1.1\r\nTransfer-Encoding:\r\n\r\n")
+    assert found.get("transfer-encoding") == ""
+    assert found.has("transfer-encoding")
+    assert not found.has("Origin")
+
+
+def test_only_a_client_of_1_1_waits_to_be_asked_for_its_body() -> None:
+    head = b"POST / HTTP/1.%d\r\nExpect: 100-Continue\r\n\r\n"
+    assert good(head % 1).waits
+    assert not good(head % 0).waits
+
+
+def test_only_blanks_and_tabs_surround_a_value() -> None:
+    text = "GET / HTTP/1.1\r\nA:\t b \r\nX:\xa0c\x85\x1c\r\n\r\n"
+    found = good(text.encode("iso-8859-1"))
+    assert (found.get("a"), found.get("x")) == ("b", "\xa0c\x85\x1c")
+
+
+def test_a_head_that_ends_before_its_empty_line_is_none() -> None:
+    whole = b"GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\n"
+    for end in range(1, len(whole)):
+        with pytest.raises(HeadError, match="it ended in its head") as it:
+            read(whole[:end])
+        assert it.value.status is HTTPStatus.BAD_REQUEST
+
+
 @pytest.mark.parametrize(
     ("data", "status"),
     [
@@ -75,6 +106,10 @@ def test_a_length_that_comes_twice_is_no_length() -> None:
         (b"GET / HTTP/2.0\r\n\r\n", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
         (b"GET / HTTP/0.9\r\n\r\n", HTTPStatus.HTTP_VERSION_NOT_SUPPORTED),
         (b"\r\n\r\n", HTTPStatus.BAD_REQUEST),
+        (b"GET\xa0/version\x1cHTTP/1.1\r\n\r\n", HTTPStatus.BAD_REQUEST),
+        (b"GET\t/version HTTP/1.1\r\n\r\n", HTTPStatus.BAD_REQUEST),
+        (b"GET  HTTP/1.1\r\n\r\n", HTTPStatus.BAD_REQUEST),
+        (b" / HTTP/1.1\r\n\r\n", HTTPStatus.BAD_REQUEST),
         (b"\x16\x03\x01\x02\r\n", HTTPStatus.BAD_REQUEST),
         (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", HTTPStatus.BAD_REQUEST),
         (b"GET / HTTP/1.1\r\nA: b\r\n folded\r\n\r\n", HTTPStatus.BAD_REQUEST),

@@ -1,8 +1,11 @@
 """Each refusal over HTTP counts once, by its reason, at the worker's real listeners."""
 
 import contextlib
+import json
+import queue
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 
 from edgekit.schema import Enforcement
 from edgekit.telemetry.refusals import Reason, RefusalCounter, Refusals
+from edgekit_agent.service import connection as manners
 from edgekit_agent.service import conversation, shelf
 from edgekit_agent.service.invocations import Handler, LoopbackHandler
 from edgekit_agent.service.listener import (
@@ -17,6 +21,7 @@ from edgekit_agent.service.listener import (
     Listener,
     LoopbackListener,
     UnixListener,
+    finish,
 )
 from edgekit_agent.service.served import Identity, Served
 from edgekit_agent.service.shelf import Shelf
@@ -26,6 +31,7 @@ from tests.agent.making import made, stored
 
 ROWS = b'{"dataframe_records": [{"a": 1, "b": 2}]}'
 LONG = b"x" * 70_000
+MANY = 100_000  # rows, whose answer is more than a socket holds
 
 
 class Door:
@@ -93,6 +99,13 @@ def door(folder: Path, served: Served) -> Iterator[Door]:
         listener.finish(5)
 
 
+def _soon_refused(door: Door) -> Refusals:
+    deadline_s = time.monotonic() + 20
+    while not (found := door.refused()) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    return found
+
+
 def post(
     body: bytes = ROWS, *, path: str = "/invocations", kind: str = "application/json"
 ) -> bytes:
@@ -109,6 +122,8 @@ REFUSED = [
     (b"hello\r\n\r\n", 400, Reason.HTTP_MALFORMED),
     (bare(POST, b"no field"), 400, Reason.HTTP_MALFORMED),
     (bare(POST, b"Content-Length: 9") + b"{}", 400, Reason.HTTP_MALFORMED),
+    (b"GET /ping HTTP/1.1\r\nHost: x\r\n", 400, Reason.HTTP_MALFORMED),
+    (b"GET\xa0/ping\x1cHTTP/1.1\r\n\r\n", 400, Reason.HTTP_MALFORMED),
     (bare(b"GET /nothing HTTP/1.1"), 404, Reason.HTTP_PATH),
     (post(path="/nothing"), 404, Reason.HTTP_PATH),
     (post(path="/models/beer/invocations"), 404, Reason.HTTP_MODEL),
@@ -117,6 +132,11 @@ REFUSED = [
     (bare(b"PUT /invocations HTTP/1.1"), 501, Reason.HTTP_METHOD),
     (bare(POST), 411, Reason.HTTP_LENGTH),
     (bare(POST, b"Transfer-Encoding: chunked") + b"0\r\n\r\n", 411, Reason.HTTP_LENGTH),
+    (
+        bare(POST, b"Transfer-Encoding:", b"Content-Length: 2") + b"{}",
+        411,
+        Reason.HTTP_LENGTH,
+    ),
     (bare(POST, b"Content-Length: 99999999999"), 413, Reason.HTTP_SIZE),
     (bare(b"POST /" + LONG + b" HTTP/1.1"), 414, Reason.HTTP_SIZE),
     (bare(POST, b"X-Long: " + LONG), 431, Reason.HTTP_SIZE),
@@ -174,6 +194,106 @@ def test_what_does_not_come_whole_in_time_is_counted(
         connection.sendall(part)
         assert _answered(connection) == answer
     assert door.refused() == {Reason.HTTP_SLOW: 1}
+
+
+def test_a_connection_that_breaks_in_a_body_is_counted(door: Door) -> None:
+    head = bare(POST, b"Content-Length: 9", b"Expect: 100-continue")
+    with door.connected() as connection:
+        connection.sendall(head)
+        assert connection.recv(1, socket.MSG_PEEK)  # closed with that unread, it breaks
+        connection.sendall(b"{")
+    assert _soon_refused(door) == {Reason.HTTP_MALFORMED: 1}
+
+
+def test_a_connection_that_breaks_in_a_head_is_counted(door: Door) -> None:
+    with door.connected() as connection:
+        connection.sendall(post())
+        assert connection.recv(1, socket.MSG_PEEK)
+        connection.sendall(b"POST /invo")
+    assert _soon_refused(door) == {Reason.HTTP_MALFORMED: 1}
+
+
+def test_a_connection_that_breaks_between_requests_is_not(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = threading.Event()
+    close = door.unix.close_request
+
+    def closed(request: socket.socket) -> None:
+        close(request)
+        left.set()
+
+    monkeypatch.setattr(door.unix, "close_request", closed)
+    with door.connected() as connection:
+        connection.sendall(post())
+        assert connection.recv(1, socket.MSG_PEEK)
+    assert left.wait(20)
+    assert door.refused() == {}
+
+
+def test_a_client_of_http_1_0_is_told_that_its_connection_stays(door: Door) -> None:
+    with door.connected() as connection:
+        for _ in range(2):
+            connection.sendall(bare(b"GET /ping HTTP/1.0", b"Connection: keep-alive"))
+            answer = b""
+            while not answer.endswith(b"\r\n\r\n\n"):
+                answer += connection.recv(65_536)
+            assert b"\r\nConnection: keep-alive\r\n" in answer
+
+
+def test_an_answer_is_sent_before_its_request_counts_as_answered(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ends the process after that cuts nothing off."""
+    received = threading.Event()
+    answering = door.unix.answering
+
+    @contextlib.contextmanager
+    def held() -> Iterator[None]:
+        with answering():
+            yield
+        received.wait(5)
+
+    monkeypatch.setattr(door.unix, "answering", held)
+    with door.connected() as connection:
+        connection.settimeout(4)
+        connection.sendall(post())
+        assert statuses(connection.recv(65_536)) == [200]
+        received.set()
+
+
+def test_who_takes_no_answer_is_waited_for_once(
+    door: Door, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(Handler, "timeout", 0.2)
+    timeouts: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+    monkeypatch.setattr(
+        manners, "linger", lambda request: timeouts.put(request.gettimeout())
+    )
+    column = [1.5] * MANY
+    rows = json.dumps({"inputs": {"a": column, "b": column}})
+    with door.connected() as connection:
+        connection.sendall(post(rows.encode()))
+        assert timeouts.get(timeout=20) == 0
+    assert caplog.records == []
+
+
+def test_many_listeners_finish_within_one_time(door: Door) -> None:
+    waited: list[float] = []
+
+    class Slow(UnixListener):
+        def await_answers(self, wait_s: float) -> None:
+            waited.append(wait_s)
+            super().await_answers(wait_s)
+
+    slow = [Slow(door.path.with_name(name), Handler, door.shelf) for name in ("one", "two")]
+    with contextlib.ExitStack() as held:
+        for one in slow:
+            threading.Thread(target=one.serve_forever, args=(0.01,), daemon=True).start()
+            held.enter_context(one.answering())
+        finish(slow, 0.3)
+    assert len(waited) == len(slow)
+    assert sum(waited) <= 0.3
 
 
 def test_a_connection_on_which_nothing_is_asked_ends_uncounted(

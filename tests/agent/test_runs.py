@@ -124,7 +124,8 @@ def test_what_a_crowd_excuses_ends_when_the_crowd_has_gone(
                 clock.now_s += 1
         found = looked(runs, clock)
     assert found is not None
-    assert (found.model, found.allowed_s) == ("beer", pytest.approx(LIMIT_S + 0.1))
+    assert found.model == "beer"
+    assert found.allowed_s == pytest.approx(LIMIT_S + 0.1)
     assert found.for_s == pytest.approx(960 / 33 + 20 / 2 + 10)
 
 

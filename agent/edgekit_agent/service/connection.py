@@ -25,7 +25,8 @@ _COME_BACK = (
 class Deadlined(io.RawIOBase):
     """Reads from a connection until a deadline, however slowly the bytes drip in.
 
-    `cut_off` tells whether a deadline passed after the first byte that it was for.
+    `cut_off` tells whether a deadline passed, or the connection broke, after the first byte
+    that it was for.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -48,7 +49,7 @@ class Deadlined(io.RawIOBase):
         """Read what there is; TimeoutError when the deadline passes first."""
         try:
             got = self._receive(buffer)
-        except TimeoutError:
+        except OSError:
             self.cut_off = self._begun
             raise
         self._begun = True

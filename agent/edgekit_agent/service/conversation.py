@@ -6,6 +6,7 @@ Knows heads and deadlines; what a request means is the subclass's.
 import io
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from socketserver import StreamRequestHandler
 from types import MappingProxyType
@@ -34,8 +35,11 @@ class Conversation(StreamRequestHandler):
         """Answer what is no head with `reply`, the last time on this connection."""
         raise NotImplementedError
 
-    def abandoned(self) -> None:
-        """Notice a head that began and did not end in time; nobody waits for an answer."""
+    def abandoned(self, *, late: bool) -> None:
+        """Notice a head that began and did not end: in time, or at all.
+
+        Nobody waits for an answer.
+        """
 
     def setup(self) -> None:
         """Read with a deadline for each request, not for each byte."""
@@ -47,13 +51,16 @@ class Conversation(StreamRequestHandler):
 
     def handle(self) -> None:
         """Answer until the client, or an answer, ends it."""
-        while self._goes_on:
-            try:
-                if not self._next():
-                    return
-                self.wfile.flush()
-            except TimeoutError:  # nobody takes the answer
-                return
+        try:
+            while self._goes_on and self._next():
+                pass
+        except TimeoutError:  # nobody takes the answer
+            self.connection.settimeout(0)  # nor will anybody wait for it again
+
+    def finish(self) -> None:
+        """Close, with what a client did not take by now unsent."""
+        with suppress(OSError):
+            super().finish()
 
     def read(self, size: int) -> bytes:
         """Return the body, less of it where the client ends; TimeoutError in time."""
@@ -75,7 +82,7 @@ class Conversation(StreamRequestHandler):
         kind: str,
         headers: Mapping[str, str] = _NONE,
     ) -> None:
-        """Send an answer of the media type `kind`."""
+        """Send an answer of the media type `kind`, to its last byte."""
         lines = [
             f"HTTP/1.1 {status:d} {status.phrase}",
             f"Server: edgekit-agent/{__version__}",
@@ -86,7 +93,10 @@ class Conversation(StreamRequestHandler):
         ]
         if not self._goes_on:
             lines.append("Connection: close")
+        elif self.head.old:
+            lines.append("Connection: keep-alive")
         self.wfile.write("\r\n".join([*lines, "", ""]).encode("iso-8859-1") + body)
+        self.wfile.flush()
 
     def _next(self) -> bool:
         """Answer one request; False when none comes."""
@@ -97,9 +107,9 @@ class Conversation(StreamRequestHandler):
             self._goes_on = False
             self.misunderstood(error.status, str(error))
             return True
-        except TimeoutError:
+        except OSError as error:
             if self._raw.cut_off:
-                self.abandoned()
+                self.abandoned(late=isinstance(error, TimeoutError))
             return False
         if found is None:
             return False

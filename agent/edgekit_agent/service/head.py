@@ -15,6 +15,8 @@ MAX_FIELDS = 100
 _VERSION = re.compile(r"HTTP/(\d)\.(\d)")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _OLD = "1.0"
+_BLANKS = " \t"  # and nothing else that Unicode has for one (RFC 9110, 5.6.3)
+_CUT = "it ended in its head; an empty line is expected"
 
 
 class HeadError(Exception):
@@ -32,6 +34,7 @@ class Head:
     method: str
     target: str
     persistent: bool = True  # whether another request may follow on this connection
+    old: bool = False  # of HTTP/1.0, whose clients are told that the connection stays
     fields: Mapping[str, str]
 
     @property
@@ -42,7 +45,11 @@ class Head:
     @property
     def waits(self) -> bool:
         """Whether its body is sent only when it is asked for."""
-        return self.get("Expect").lower() == "100-continue"
+        return not self.old and self.get("Expect").lower() == "100-continue"
+
+    def has(self, name: str) -> bool:
+        """Whether a field came, be it empty."""
+        return name.lower() in self.fields
 
     def get(self, name: str) -> str:
         """Return a field, "" without one; what came several times, joined by commas."""
@@ -55,51 +62,58 @@ def read(stream: BufferedIOBase) -> Head | None:
     Raises HeadError for what is none, or is larger than anybody needs.
     """
     line = _line(stream, HTTPStatus.REQUEST_URI_TOO_LONG)
-    if line == "\n":  # of a client that ended its last body with one
+    if line == "":  # of a client that ended its last body with one
         line = _line(stream, HTTPStatus.REQUEST_URI_TOO_LONG)
-    if not line:
+    if line is None:
         return None
     method, target, version = _request(line)
     fields = _fields(stream)
-    connection = fields.get("connection", "").lower()
-    persistent = (
-        "keep-alive" in connection if version == _OLD else "close" not in connection
-    )
-    return Head(method=method, target=target, persistent=persistent, fields=fields)
+    old = version == _OLD
+    options = {
+        one.strip(_BLANKS) for one in fields.get("connection", "").lower().split(",")
+    }
+    persistent = "close" not in options and (not old or "keep-alive" in options)
+    return Head(method=method, target=target, persistent=persistent, old=old, fields=fields)
 
 
 def _request(line: str) -> tuple[str, str, str]:
     """Return method, target and version of a request line."""
-    words = line.split()
-    found = _VERSION.fullmatch(words[-1]) if len(words) == 3 else None  # noqa: PLR2004 - these three
-    if found is None:
+    method, _, rest = line.partition(" ")
+    target, _, version = rest.partition(" ")
+    found = _VERSION.fullmatch(version)
+    if found is None or not target or not _NAME.fullmatch(method):
         raise HeadError(HTTPStatus.BAD_REQUEST, "its first line is METHOD PATH HTTP/1.1")
     if found[1] != "1":
         status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
-        raise HeadError(status, f"{words[-1]}; HTTP/1.1 is expected")
-    return words[0], words[1], f"{found[1]}.{found[2]}"
+        raise HeadError(status, f"{version}; HTTP/1.1 is expected")
+    return method, target, f"{found[1]}.{found[2]}"
 
 
 def _fields(stream: BufferedIOBase) -> dict[str, str]:
-    """Return the fields up to the empty line, or the end."""
+    """Return the fields up to the empty line."""
     fields: dict[str, str] = {}
     for _ in range(MAX_FIELDS + 1):
         line = _line(stream, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        if line in ("", "\n"):
+        if line is None:
+            raise HeadError(HTTPStatus.BAD_REQUEST, _CUT)
+        if line == "":
             return fields
         name, colon, value = line.partition(":")
         if not colon or not _NAME.fullmatch(name):
             raise HeadError(HTTPStatus.BAD_REQUEST, "NAME: VALUE is expected in its head")
-        key, text = name.lower(), value.strip()
+        key, text = name.lower(), value.strip(_BLANKS)
         fields[key] = f"{fields[key]}, {text}" if key in fields else text
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     raise HeadError(status, f"up to {MAX_FIELDS} fields are expected in its head")
 
 
-def _line(stream: BufferedIOBase, too_long: HTTPStatus) -> str:
-    r"""Return one line; an empty one is "\n", and "" the end."""
+def _line(stream: BufferedIOBase, too_long: HTTPStatus) -> str | None:
+    """Return one line without its end; None where the stream ends before it."""
     line = stream.readline(MAX_LINE_BYTES + 1)
     if len(line) > MAX_LINE_BYTES:
         raise HeadError(too_long, f"lines of up to {MAX_LINE_BYTES} bytes are expected")
-    text = line.decode("iso-8859-1")
-    return "\n" if text == "\r\n" else text
+    if not line:
+        return None
+    if not line.endswith(b"\n"):
+        raise HeadError(HTTPStatus.BAD_REQUEST, _CUT)
+    return line[:-1].removesuffix(b"\r").decode("iso-8859-1")

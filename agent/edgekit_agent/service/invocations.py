@@ -72,12 +72,12 @@ class Handler(Conversation):
         reason = _UNREAD.get(status, Reason.HTTP_MALFORMED)
         self._break_off(reason, status, message)
 
-    def abandoned(self) -> None:
+    def abandoned(self, *, late: bool) -> None:
         """Count a head that never came whole."""
-        self._server.refusals.add(Reason.HTTP_SLOW)
+        self._server.refusals.add(Reason.HTTP_SLOW if late else Reason.HTTP_MALFORMED)
 
     def _look(self) -> None:
-        if self.head.get("Content-Length").strip("0") or self.head.get("Transfer-Encoding"):
+        if self.head.get("Content-Length").strip("0") or self.head.has("Transfer-Encoding"):
             self.hang_up()  # a body that nobody reads is not the next request
         if not self._is_let_in():
             return
@@ -145,7 +145,7 @@ class Handler(Conversation):
         """Read the body, or refuse the request and the rest of the connection."""
         length = self.head.get("Content-Length")
         limit = self._server.limits.body_bytes
-        if not _is_length(length) or self.head.get("Transfer-Encoding"):
+        if not _is_length(length) or self.head.has("Transfer-Encoding"):
             reason = "request: a Content-Length is expected"
             self._break_off(Reason.HTTP_LENGTH, HTTPStatus.LENGTH_REQUIRED, reason)
             return None
@@ -159,6 +159,10 @@ class Handler(Conversation):
         except TimeoutError:
             reason = f"request: its {length} bytes did not come within {REQUEST_S:g} s"
             self._break_off(Reason.HTTP_SLOW, HTTPStatus.REQUEST_TIMEOUT, reason)
+            return None
+        except OSError:  # the connection broke; nobody waits for an answer
+            self.hang_up()
+            self._server.refusals.add(Reason.HTTP_MALFORMED)
             return None
         if len(body) < int(length):
             reason = f"request: {length} bytes were promised, {len(body)} came"
@@ -206,7 +210,7 @@ class LoopbackHandler(Handler):
         """Refuse what a page from elsewhere may make a browser send (DNS rebinding)."""
         host = self.head.get("Host")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-        return name.lower() in _LOCAL_HOSTS and not self.head.get("Origin")
+        return name.lower() in _LOCAL_HOSTS and not self.head.has("Origin")
 
 
 def _scored(path: str) -> str | None:

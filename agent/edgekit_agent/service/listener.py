@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from socketserver import (
     BaseRequestHandler,
@@ -122,8 +122,16 @@ class Listener(ThreadingMixIn, BaseServer):
 
     def finish(self, wait_s: float) -> None:
         """Accept no more connections; return when nothing is being answered."""
+        self.stop_accepting()
+        self.await_answers(wait_s)
+
+    def stop_accepting(self) -> None:
+        """Accept no more connections."""
         self.shutdown()
         self.server_close()
+
+    def await_answers(self, wait_s: float) -> None:
+        """Return when nothing is being answered, or after that long."""
         with self._counting:
             self._counting.wait_for(lambda: not self._answering, wait_s)
 
@@ -132,6 +140,15 @@ class Listener(ThreadingMixIn, BaseServer):
         failure = sys.exception()
         if not isinstance(failure, OSError):
             log.error("a request ended in a defect of the agent", exc_info=failure)
+
+
+def finish(listeners: Sequence[Listener], wait_s: float) -> None:
+    """Finish all of them, within one time."""
+    ends_s = time.monotonic() + wait_s
+    for listener in listeners:
+        listener.stop_accepting()
+    for listener in listeners:
+        listener.await_answers(max(0.0, ends_s - time.monotonic()))
 
 
 class UnixListener(Listener, UnixStreamServer):

@@ -37,7 +37,7 @@ from edgekit.telemetry.refusals import RefusalCounter
 from edgekit_agent import lines, memory
 from edgekit_agent.service import recent
 from edgekit_agent.service.invocations import Handler, LoopbackHandler
-from edgekit_agent.service.listener import Listener, LoopbackListener, UnixListener
+from edgekit_agent.service.listener import Listener, LoopbackListener, UnixListener, finish
 from edgekit_agent.service.recent import Keep
 from edgekit_agent.service.runs import Runs
 from edgekit_agent.service.served import Identity, Served
@@ -47,7 +47,7 @@ from edgekit_agent.storage.store import Store
 log = logging.getLogger(__name__)
 
 REQUEST_S = 30.0  # that a model may compute for one request, unless it is a slow one
-_FINISH_S = 5.0
+_FINISH_S = 5.0  # for all that is being answered, before the supervisor's patience ends
 
 
 class Worker:
@@ -91,9 +91,8 @@ class Worker:
             case "stop":
                 return False
             case unknown:
-                command.fail(
-                    "do", f"load, unload, stats, ping or stop instead of {unknown}"
-                )
+                known = "load, unload, recent, stats, ping or stop"
+                command.fail("do", f"{known} instead of {unknown}")
         return True
 
     def tell(self) -> None:
@@ -211,8 +210,7 @@ def serve(
     for document in commands:
         command = Reader(table=document, subject="command", error=TransportError)
         if not worker.obey(command):
-            for listener in listeners:
-                listener.finish(_FINISH_S)
+            finish(listeners, _FINISH_S)
             worker.tell()
             return
 
