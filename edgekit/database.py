@@ -6,7 +6,7 @@ StoreError.
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -24,6 +24,8 @@ class Database:
 
     `version` is the schema's. `upgrades` has, by version, the statements that make an older
     file one of the next version; a file of any other is refused, never guessed at.
+    `refills` work out, by the same version and in the same transaction, what new tables say
+    of the rows that are there.
     """
 
     def __init__(
@@ -33,8 +35,10 @@ class Database:
         schema: str,
         version: int,
         upgrades: Mapping[int, str] = MappingProxyType({}),
+        refills: Mapping[int, Callable[[Cursor], object]] = MappingProxyType({}),
     ) -> None:
         self._path = path
+        self._refills = refills
         with self._translated():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=_WAIT_S, isolation_level=None)
@@ -93,6 +97,8 @@ class Database:
                 self._make(cursor, schema, version)
             elif found != version and found in upgrades:
                 self._make(cursor, upgrades[found], found + 1)
+                if found in self._refills:
+                    self._refills[found](cursor)
             return self._version()
 
     def _version(self) -> int:

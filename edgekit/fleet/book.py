@@ -80,6 +80,7 @@ DROP TABLE telemetry;
     + windows.SCHEMA,
     2: windows.LOSSES + refusals.SCHEMA + _CLAIMS,
 }
+_REFILLS = {2: windows.sum_again}
 STRANGERS = ""  # what devices that were never enrolled sent is counted under this name
 
 
@@ -122,7 +123,9 @@ class Book(Database):
     """The devices of one fleet."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, schema=_SCHEMA, version=_VERSION, upgrades=_UPGRADES)
+        super().__init__(
+            path, schema=_SCHEMA, version=_VERSION, upgrades=_UPGRADES, refills=_REFILLS
+        )
         self._windows = Windows(self)
 
     def enroll(self, device: Device) -> None:

@@ -178,12 +178,26 @@ def _take(cursor: Cursor, window: Window, payload: bytes, now: datetime) -> Arri
         "INSERT INTO window VALUES (?, ?, ?, ?, ?, ?)",
         (*key, window.first, window.last, at, payload),
     )
-    if window.dropped or window.corrupt or window.refused:
-        lost = (window.dropped, window.corrupt, window.refused)
-        _lose(cursor, device, *lost)
-    refusals.add(cursor, device, window.refusals)
+    _sum(cursor, window)
     _bound(cursor, device)
     return arrival
+
+
+def sum_again(cursor: Cursor) -> None:
+    """Sum what the windows in the book tell, which an older edgekit kept no sums of."""
+    rows = cursor.connection.execute("SELECT payload FROM window")  # one after the other
+    for (payload,) in rows:
+        window = _readable(payload)
+        if window is not None:
+            _sum(cursor, window)
+
+
+def _sum(cursor: Cursor, window: Window) -> None:
+    """Add what a window tells of others that are lost, and of what its device refused."""
+    if window.dropped or window.corrupt or window.refused:
+        lost = (window.dropped, window.corrupt, window.refused)
+        _lose(cursor, window.device, *lost)
+    refusals.add(cursor, window.device, window.refusals)
 
 
 def _among_rows(cursor: Cursor, window: Window) -> Arrival:

@@ -394,6 +394,24 @@ def test_a_loss_that_a_device_tells_is_counted_once(book: Book) -> None:
     assert book.losses() == (Losses(device="pi-7", dropped=3, corrupt=1, refused=2),)
 
 
+def test_an_older_book_is_summed_once_when_it_is_upgraded(tmp_path: Path) -> None:
+    told = replace(
+        Window.decode(window()), dropped=3, corrupt=1, refusals={Reason.HTTP_PATH: 2}
+    )
+    with opened(tmp_path) as book:
+        for number in (1, 2):
+            hear(book, replace(told, first=number, last=number).encode())
+        hear(book, window(first=3))
+        book.rows("UPDATE window SET payload = x'00' WHERE first = 3")
+        for table in ("lost", "refusal", "unread", "claim"):
+            book.rows(f"DROP TABLE {table}")
+        book.rows("PRAGMA user_version = 2")
+    for _ in range(2):
+        with opened(tmp_path) as upgraded:
+            assert upgraded.losses() == (Losses(device="pi-7", dropped=6, corrupt=2),)
+            assert upgraded.known()[0].refusals == {Reason.HTTP_PATH: 4}
+
+
 def test_what_a_device_refused_is_summed_once_and_outlives_the_windows(
     book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
