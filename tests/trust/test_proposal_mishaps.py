@@ -174,7 +174,7 @@ def test_a_version_far_ahead_is_shown_and_not_published(people: People) -> None:
     document["roles"]["targets"]["signatures"] = []
     file.write_text(json.dumps(document))
     shown = people.sign("ada", file)
-    assert "targets, version 900 after 1, until " in shown.stdout
+    assert "targets, version 900 after 1 (898 left out), until " in shown.stdout
     before = people.contents()
     result = people.publish(file)
     assert result.exit_code == 3
