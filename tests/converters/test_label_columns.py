@@ -210,6 +210,20 @@ def test_a_column_that_never_differed_does_not_take_the_categories_of_another(
         extracted(model, saved(tmp_path, few))
 
 
+def test_lists_do_not_move_on_by_one_column(tmp_path: Path) -> None:
+    """What the second column holds whole is the first one's list as well."""
+    frame = frame_of((1, 2), (0, 1)).assign(flag=1)
+    kinds = np.random.default_rng(4).integers(1, 3, size=ROWS)
+    frame.insert(2, "kind", pd.Series(pd.Categorical(kinds)))
+    truth = truth_of(frame) ^ (kinds == 2)
+    booster = lightgbm.train(SETS, lightgbm.Dataset(frame, truth), 12)
+    few = plain_of(frame).astype({"kind": int})[frame["zone"] != 2]
+    few.iloc[:20, 1] = 0
+    model = logged(tmp_path, booster, few)
+    with pytest.raises(ConversionError, match=r"\[1, 2\] .* column kind or zone"):
+        extracted(model, saved(tmp_path, few))
+
+
 def test_a_number_for_missing_is_a_missing_category_where_the_columns_are_told(
     tmp_path: Path,
 ) -> None:

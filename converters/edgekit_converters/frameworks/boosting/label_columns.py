@@ -117,7 +117,8 @@ def _rival(
 
     As likely is what the samples speak against no more. And also what the text speaks
     against no more, unless what the two differ in is borne out by columns that hold their
-    lists whole; one that never differed bears out nothing.
+    lists whole. A column that never differed bears out nothing, and speaks against a way
+    only where the text does, too.
     """
     effects = _effects(boosted, best.places)
     rival = _cheapest(boosted, offers, by=_by_strangers, other_than=effects)
@@ -126,12 +127,13 @@ def _rival(
     rival = _cheapest(boosted, offers, by=_by_oddities, other_than=effects)
     if rival is None or rival.oddities > best.oddities:
         return None
+    even = rival.oddities == best.oddities
     whole = [
-        _among(known) <= set(values[here].tolist())
+        boosted.spans[here].used and _among(known) <= set(values[here].tolist())
         for known, here, there in zip(
             boosted.listed, best.places, rival.places, strict=True
         )
-        if here != there and boosted.spans[here].used
+        if here != there and (boosted.spans[here].used or not even)
     ]
     return None if whole and all(whole) else rival
 
