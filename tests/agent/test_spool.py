@@ -10,7 +10,8 @@ from edgekit.errors import StoreError
 from edgekit.telemetry.refusals import Reason
 from edgekit.telemetry.window import Health, Window
 from edgekit_agent.rules.backlog import BLOCK_BYTES
-from edgekit_agent.storage.spool import CorruptError, Spool
+from edgekit_agent.storage.spool import Spool
+from edgekit_agent.storage.window_file import CorruptError
 from tests.agent.windows import requests, window
 
 

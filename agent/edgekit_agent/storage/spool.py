@@ -5,16 +5,13 @@ One file a window, named by its place in the order and by whether it may have ar
     telemetry/0000000012.new     never sent; may be merged with a neighbour
     telemetry/0000000012.sent    handed to the network once; stays as it is
 
-A file is the CRC-32 of the payload, big-endian, and the payload. A window is written, and
-fsynced, once; that it is deleted needs no fsync, as one that comes back is sent again and
-known to the fleet. edgekit_agent.rules.backlog decides what gives way when it is full.
+A window is written, and fsynced, once; that it is deleted needs no fsync, as one that comes
+back is sent again and known to the fleet. edgekit_agent.rules.backlog decides what gives
+way when it is full. What a file holds is window_file's.
 """
 
 import contextlib
-import errno
 import logging
-import re
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,21 +21,10 @@ from edgekit import atomic
 from edgekit.errors import StoreError, TransportError
 from edgekit.telemetry.window import Window
 from edgekit_agent.rules.backlog import BLOCK_BYTES, Drop, Entry, Merge, relief
+from edgekit_agent.storage import window_file
+from edgekit_agent.storage.window_file import CorruptError
 
 log = logging.getLogger(__name__)
-
-_DIGITS = 10
-_NEW, _SENT = ".new", ".sent"
-_NAME = re.compile(rf"\d{{{_DIGITS}}}({_NEW}|{_SENT})")
-_CRC_BYTES = 4
-_MODE = 0o600
-# The machine is short of something, the file is not to blame. EIO is not among them: what
-# flash cannot read it hardly ever can later, and would hold up all that follows.
-_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.EAGAIN})
-
-
-class CorruptError(StoreError):
-    """A window cannot be read any more: it is lost, the others are not."""
 
 
 class _ApartError(Exception):
@@ -84,7 +70,7 @@ class Spool:
         with _disk(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             found = sorted(
-                path for path in self._folder.iterdir() if _NAME.fullmatch(path.name)
+                path for path in self._folder.iterdir() if window_file.is_one(path)
             )
         self._entries.clear()
         for path in found:
@@ -97,7 +83,7 @@ class Spool:
             self.open()
         payload = encode(window)
         entry = _entry(self._next, window, payload, sent=sent)
-        self._write(entry, payload)
+        window_file.write(self._path(entry), payload)
         self._next += 1
         self._entries.append(entry)
         self._relieve()
@@ -130,12 +116,12 @@ class Spool:
         """Return a window as it is sent; CorruptError where the disk changed it."""
         if self._unsynced:
             self._sync()
-        return _payload(self._path(entry))
+        return window_file.payload(self._path(entry))
 
     def remove(self, entry: Entry) -> None:
         """Forget a window."""
         self._entries.remove(entry)
-        _unlink(self._path(entry))
+        window_file.remove(self._path(entry))
 
     def discard_corrupt(self, entry: Entry) -> None:
         """Forget a window that the disk changed, and count it."""
@@ -148,7 +134,7 @@ class Spool:
         That survives a power cut, and is sent like any window. Where it is refused, too,
         it is forgotten, and counted.
         """
-        window = _decoded(self.payload(entry), self._path(entry))
+        window = self._window(entry)
         if window.is_loss:
             self._tell_again(window)
             self.remove(entry)
@@ -156,9 +142,9 @@ class Spool:
         word = window.lost(device)
         payload = word.encode()
         told = _entry(entry.number, word, payload, sent=False)
-        self._write(told, payload)
+        window_file.write(self._path(told), payload)
         self._entries[self._entries.index(entry)] = told
-        _unlink(self._path(entry))  # one that comes back is found to be covered
+        window_file.remove(self._path(entry))  # one that comes back is found to be covered
 
     def take_losses(self) -> Losses:
         """Return how many windows were lost, and count anew."""
@@ -167,20 +153,20 @@ class Spool:
         return losses
 
     def _find(self, path: Path) -> None:
-        number = int(path.name[:_DIGITS])
+        number = window_file.number(path)
         self._next = max(self._next, number + 1)
         try:
-            payload = _payload(path)
-            entry = _entry(
-                number, _decoded(payload, path), payload, sent=path.suffix == _SENT
-            )
+            payload = window_file.payload(path)
+            window = window_file.decoded(payload, path)
         except CorruptError as error:
             log.warning("a telemetry window is lost: %s", error)
             self.corrupt += 1
-            _unlink(path)
+            window_file.remove(path)
             return
+        sent = path.suffix == window_file.SENT
+        entry = _entry(number, window, payload, sent=sent)
         if any(_covers(one, entry) for one in self._entries):
-            _unlink(path)  # a kill came between a merge and its end
+            window_file.remove(path)  # a kill came between a merge and its end
         else:
             self._entries.append(entry)
 
@@ -212,7 +198,7 @@ class Spool:
         """Forget a window, and count it; those of whose loss it told stay counted."""
         path = self._path(entry)
         try:
-            window = _decoded(_payload(path), path)
+            window = window_file.decoded(window_file.payload(path), path)
         except CorruptError as error:
             log.warning("a telemetry window is lost: %s", error)
             self.discard_corrupt(entry)
@@ -231,7 +217,7 @@ class Spool:
     def _merge(self, earlier: Entry, later: Entry) -> None:
         """Make one entry of two; where that cannot be, note it, so that it ends."""
         try:
-            window = _decoded(self.payload(later), self._path(later))
+            window = self._window(later)
         except CorruptError as error:
             log.warning("a telemetry window is lost: %s", error)
             self.discard_corrupt(later)
@@ -249,7 +235,7 @@ class Spool:
         self._sync()  # before the merged one is sent: its part must not come back
 
     def _merged(self, entry: Entry, later: Window) -> Entry:
-        merged = _decoded(self.payload(entry), self._path(entry))
+        merged = self._window(entry)
         if merged.is_loss != later.is_loss:  # refused, the lost ones would count twice
             raise _ApartError("a window, and the word that another one is lost")
         try:
@@ -259,20 +245,9 @@ class Spool:
         except (TransportError, ValueError) as error:
             raise _ApartError(str(error)) from error
         longer = _entry(entry.number, merged, payload, sent=False)
-        self._write(longer, payload)
+        window_file.write(self._path(longer), payload)
         self._entries[self._entries.index(entry)] = longer
         return longer
-
-    def _write(self, entry: Entry, payload: bytes) -> None:
-        """Write a file; a disk that refuses only the last fsync has it all the same."""
-        sealed = zlib.crc32(payload).to_bytes(_CRC_BYTES) + payload
-        path = self._path(entry)
-        try:
-            atomic.write_bytes(path, sealed, mode=_MODE)
-        except StoreError as error:
-            if not _holds(path, payload):
-                raise
-            log.warning("telemetry: %s", error)
 
     def _sync(self) -> None:
         """Make names survive a power cut; until that is done nothing is sent."""
@@ -281,9 +256,11 @@ class Spool:
             atomic.sync_folder(self._folder)
         self._unsynced = False
 
+    def _window(self, entry: Entry) -> Window:
+        return window_file.decoded(self.payload(entry), self._path(entry))
+
     def _path(self, entry: Entry) -> Path:
-        suffix = _SENT if entry.sent else _NEW
-        return self._folder / f"{entry.number:0{_DIGITS}}{suffix}"
+        return self._folder / window_file.name(entry.number, sent=entry.sent)
 
 
 class Waiting(NamedTuple):
@@ -296,16 +273,18 @@ class Waiting(NamedTuple):
 
 def waiting(folder: Path) -> Waiting:
     """Return what lies in a folder, without reading or changing it."""
-    found: list[tuple[str, int, float]] = []
+    sizes: list[int] = []
+    sent_s: list[float] = []
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if _NAME.fullmatch(path.name):
+            if window_file.is_one(path):
                 status = path.stat()
-                found.append((path.suffix, status.st_size, status.st_mtime))
+                sizes.append(status.st_size)
+                sent_s += [status.st_mtime] if path.suffix == window_file.SENT else []
     return Waiting(
-        files=len(found),
-        disk_bytes=sum(-(-size // BLOCK_BYTES) * BLOCK_BYTES for _, size, _ in found),
-        oldest_sent_s=min((at for kind, _, at in found if kind == _SENT), default=None),
+        files=len(sizes),
+        disk_bytes=sum(-(-size // BLOCK_BYTES) * BLOCK_BYTES for size in sizes),
+        oldest_sent_s=min(sent_s, default=None),
     )
 
 
@@ -332,38 +311,6 @@ def _entry(number: int, window: Window, payload: bytes, *, sent: bool) -> Entry:
 def _covers(one: Entry, other: Entry) -> bool:
     same = one.boot_id == other.boot_id
     return same and one.first <= other.first and other.last <= one.last
-
-
-def _payload(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        kind = StoreError if error.errno in _PASSING else CorruptError
-        raise kind(f"{path}: {atomic.reason(error, path)}") from error
-    payload = content[_CRC_BYTES:]
-    right = zlib.crc32(payload).to_bytes(_CRC_BYTES) == content[:_CRC_BYTES]
-    if not payload or not right:
-        raise CorruptError(f"{path}: changed on the disk, its checksum is another one")
-    return payload
-
-
-def _holds(path: Path, payload: bytes) -> bool:
-    try:
-        return _payload(path) == payload
-    except StoreError:
-        return False
-
-
-def _decoded(payload: bytes, path: Path) -> Window:
-    try:
-        return Window.decode(payload)
-    except TransportError as error:
-        raise CorruptError(f"{path}: {error}") from error
-
-
-def _unlink(path: Path) -> None:
-    with contextlib.suppress(OSError):  # it is found again, and known
-        path.unlink()
 
 
 @contextlib.contextmanager

@@ -24,7 +24,8 @@ from edgekit_agent.rules.backlog import (
 )
 from edgekit_agent.rules.budget import Budget
 from edgekit_agent.rules.state import Moment
-from edgekit_agent.storage.spool import CorruptError, Spool, encode
+from edgekit_agent.storage.spool import Spool, encode
+from edgekit_agent.storage.window_file import CorruptError
 from edgekit_agent.supervision.attendant import Stats
 
 log = logging.getLogger(__name__)
