@@ -1,6 +1,6 @@
-import os
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,8 +17,16 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """An interrupt ends what runs, also where a shell in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)  # in this thread, and at once
 
 
 def test_a_budget_is_spent_after_its_seconds() -> None:
