@@ -23,7 +23,11 @@ from tests.converters import networks
 
 pytestmark = pytest.mark.slow
 
-COMMAND = "import sys; from edgekit.command import main; sys.argv[0] = 'edgekit'; main()"
+# A shell that runs the tests in the background has interrupts ignored, by children too.
+COMMAND = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    " from edgekit.command import main; sys.argv[0] = 'edgekit'; main()"
+)
 PATIENCE_S = 240
 
 
