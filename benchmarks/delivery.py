@@ -34,6 +34,7 @@ from edgekit.statement import CHUNK_BYTES, BundleEntry, ReleaseRecord
 from edgekit.transport import Arrival, Message, Transport
 from edgekit.wire import Topics
 from edgekit_agent.update.fetch import fetch_bundle
+from edgekit_agent.update.updater import SESSION
 
 TOPICS = Topics(fleet="benchmark")
 PROCESSES = 5
@@ -187,7 +188,8 @@ def _receive(  # noqa: PLR0913, PLR0917 - what a spawned process is given
 
 
 def _connect(url: str, number: int) -> MqttTransport:
-    return MqttTransport.connect(BrokerAddress(url=url), client_id=f"d{number}")
+    address = BrokerAddress(url=url)
+    return MqttTransport.connect(address, client_id=f"d{number}", options=SESSION)
 
 
 def _make_repository(folder: Path, megabytes: int) -> tuple[BundleEntry, bytes]:

@@ -42,6 +42,7 @@ from edgekit.bundle import chunk_digest
 from edgekit.transport import Message
 from edgekit_agent.update.fetch import fetch_bundle
 from edgekit_agent.update.partial import Partial
+from edgekit_agent.update.updater import SESSION
 
 ONE_WAY_S = 0.05
 _READ_BYTES = 64 * 1024
@@ -120,7 +121,7 @@ def _send_raw(site: Site, room: Semaphore, ready: Event) -> None:
 
 def windowed(site: Site, name: str = "device") -> Took:
     """Measure the fetching of the bundle by a device."""
-    device = session(site.broker, name)
+    device = session(site.broker, name, SESSION)
     pids = (site.depot_pid, site.broker_pid, os.getpid())
     with tempfile.TemporaryDirectory(dir=site.folder) as folder:
         before, began = sum(map(cpu_s, pids)), time.perf_counter()
@@ -237,7 +238,7 @@ def memory_mb(site: Site) -> tuple[float, float]:
 
 
 def _fetch_and_tell(site: Site, tell: Connection) -> None:
-    device = session(site.broker, "device")
+    device = session(site.broker, "device", SESSION)
     time.sleep(0.5)
     idle = _status_mb("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", "ascii")  # the peak counts from here

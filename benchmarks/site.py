@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.delivery import TOPICS, _make_repository
 from edgekit.depot.server import BLOBS, Depot
-from edgekit.mqtt import BrokerAddress, MqttTransport
+from edgekit.mqtt import BrokerAddress, MqttTransport, SessionOptions
 from edgekit.statement import BundleEntry
 
 CONTEXT = multiprocessing.get_context("spawn")  # a process has its own interpreter lock
@@ -91,9 +91,10 @@ def running(megabytes: int, *, host: str = "127.0.0.1") -> Iterator[Site]:
             )
 
 
-def session(url: str, name: str) -> MqttTransport:
+def session(url: str, name: str, options: SessionOptions | None = None) -> MqttTransport:
     """Connect as `name`."""
-    return MqttTransport.connect(BrokerAddress(url=url), client_id=f"link-{name}")
+    address = BrokerAddress(url=url)
+    return MqttTransport.connect(address, client_id=f"link-{name}", options=options)
 
 
 def cpu_s(pid: int) -> float:

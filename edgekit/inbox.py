@@ -1,8 +1,9 @@
 """Bound what has arrived and waits to be received. Knows no broker.
 
-A device with 256 MB must not be filled by a publisher: QoS 0 messages beyond the bounds
-are dropped, as any broker would; QoS 1 messages make their bringer wait, which the broker
-feels as back-pressure.
+A device with 256 MB must not be filled by a publisher: QoS 1 messages beyond the bounds
+make their bringer wait, which the broker feels as back-pressure. QoS 0 messages are
+dropped, as any broker would, unless `patience_s` lets them wait, too: while the receiver
+takes something at least so often. Whoever fetches is a little late then, and loses nothing.
 """
 
 import threading
@@ -19,32 +20,38 @@ class Inbox:
     """A queue of arrivals between the thread that brings and the one that receives."""
 
     def __init__(
-        self, *, max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES
+        self,
+        *,
+        max_messages: int = MAX_MESSAGES,
+        max_bytes: int = MAX_BYTES,
+        patience_s: float = 0.0,
     ) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
+        self._patience_s = patience_s
         self._waiting: deque[Arrival] = deque()
         self._bytes = 0
         self._closed = False
         self._blocked = 0
+        self._untouched_since_s = 0.0
         self._changed = threading.Condition()
         self.dropped = 0
 
     @property
     def blocked(self) -> bool:
-        """Whether a QoS 1 message waits for room."""
+        """Whether a message waits for room."""
         return self._blocked > 0
 
     def offer(self, message: Message, *, qos: int) -> bool:
         """Take a message in; False when it was dropped (full at QoS 0, or closed)."""
         with self._changed:
-            if qos == 0 and not self._has_room(message):
-                self.dropped += 1
-                return False
             self._blocked += 1
-            self._changed.wait_for(lambda: self._closed or self._has_room(message))
+            has_room = self._await_room(message, patient=qos > 0)
             self._blocked -= 1
             if self._closed:
+                return False
+            if not has_room:
+                self.dropped += 1
                 return False
             self._bytes += len(message.payload)
             self._append(message)
@@ -65,6 +72,7 @@ class Inbox:
                     return None
                 self._changed.wait(left)
             arrival = self._waiting.popleft()
+            self._untouched_since_s = time.monotonic()
             if isinstance(arrival, Message):
                 self._bytes -= len(arrival.payload)
             self._changed.notify_all()
@@ -76,6 +84,14 @@ class Inbox:
             self._closed = True
             self._changed.notify_all()
 
+    def _await_room(self, message: Message, *, patient: bool) -> bool:
+        while not (self._closed or self._has_room(message)):
+            left_s = self._untouched_since_s + self._patience_s - time.monotonic()
+            if not patient and left_s <= 0:
+                return False
+            self._changed.wait(None if patient else left_s)
+        return True
+
     def _has_room(self, message: Message) -> bool:
         if not self._waiting:
             return True
@@ -85,5 +101,7 @@ class Inbox:
         )
 
     def _append(self, arrival: Arrival) -> None:
+        if not self._waiting:
+            self._untouched_since_s = time.monotonic()
         self._waiting.append(arrival)
         self._changed.notify_all()

@@ -63,7 +63,9 @@ class MqttTransport:
         self._address = address
         self._backoff = options.backoff
         self._inbox = Inbox(
-            max_messages=options.queue_messages, max_bytes=options.queue_bytes
+            max_messages=options.queue_messages,
+            max_bytes=options.queue_bytes,
+            patience_s=options.queue_patience_s,
         )
         self._nameless = 0  # messages whose topic is not UTF-8
         self._outbox = Outbox()

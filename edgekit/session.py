@@ -36,10 +36,12 @@ class SessionOptions:
     """How a session waits, and how much it holds.
 
     `patient`: do not insist on the first connection, the broker may come up later.
+    `queue_patience_s`: QoS 0 messages wait for a receiver that takes one so often.
     """
 
     queue_messages: int = MAX_MESSAGES
     queue_bytes: int = MAX_BYTES
+    queue_patience_s: float = 0.0
     keepalive_s: int = 30
     connect_timeout_s: float = 10.0
     backoff: Backoff = field(default_factory=Backoff)

@@ -17,6 +17,30 @@ def test_a_full_queue_drops_qos_0_and_counts_it() -> None:
     assert inbox.dropped == 1
 
 
+def test_qos_0_waits_for_a_receiver_that_takes_something_now_and_then() -> None:
+    inbox = Inbox(max_messages=1, patience_s=60)
+    sent = [str(number).encode() for number in range(50)]
+
+    def bring() -> None:
+        for payload in sent:
+            inbox.offer(message(payload), qos=0)
+
+    bringer = threading.Thread(target=bring)
+    bringer.start()
+    arrivals = [inbox.take(10) for _ in sent]
+    bringer.join(10)
+    assert arrivals == [message(payload) for payload in sent]
+    assert inbox.dropped == 0
+
+
+def test_qos_0_does_not_wait_for_a_receiver_that_takes_nothing() -> None:
+    inbox = Inbox(max_messages=1, patience_s=0.05)
+    accepted = [inbox.offer(message(), qos=0) for _ in range(1_000)]
+    assert accepted == [True] + [False] * 999
+    assert inbox.dropped == 999
+    assert not inbox.blocked
+
+
 def test_bytes_are_bounded_too() -> None:
     inbox = Inbox(max_bytes=10)
     assert inbox.offer(message(b"x" * 8), qos=0)

@@ -25,6 +25,7 @@ from edgekit.errors import (
 )
 from edgekit.manifest import Manifest
 from edgekit.mqtt import MqttTransport
+from edgekit.session import SessionOptions
 from edgekit.statement import DIGEST_BYTES, BundleEntry, slug
 from edgekit.transport import Transport
 from edgekit.trust.client import TrustClient, Vouched
@@ -46,6 +47,9 @@ log = logging.getLogger(__name__)
 
 ANSWER_S = 120.0  # the supervisor is near, and may be busy for a moment
 PROGRESS_S = 1.0
+# What this device is too slow for at the moment waits at the broker, instead of being sent
+# again to everybody: flash may write nothing for seconds. Well below the keep-alive.
+SESSION = SessionOptions(queue_patience_s=10.0)
 
 
 class UnfitBundleError(TrustError):
@@ -255,7 +259,7 @@ def _run(
     store = Store(settings.state_dir)
     store.prepare()
     client_id = f"edgekit-{slug(settings.device)}-updater"
-    transport = MqttTransport.connect(settings.broker, client_id=client_id)
+    transport = MqttTransport.connect(settings.broker, client_id=client_id, options=SESSION)
     try:
         one = Update(
             settings,
