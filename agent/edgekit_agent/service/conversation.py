@@ -5,6 +5,7 @@ Knows heads and deadlines; what a request means is the subclass's.
 
 import io
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
@@ -20,21 +21,22 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
-class Conversation(StreamRequestHandler):
+class Conversation(StreamRequestHandler, ABC):
     """One client; `answer` is called for each request, whose head is in `head`."""
 
     timeout = REQUEST_S  # for each piece of an answer to be taken
     wbufsize = -1  # head and body leave together
     head: Head
 
+    @abstractmethod
     def answer(self) -> None:
         """Answer the request in `head`: read its body, and call `reply` once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def misunderstood(self, status: HTTPStatus, message: str) -> None:
         """Answer what is no head with `reply`, the last time on this connection."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abandoned(self, *, late: bool) -> None:
         """Notice a head that began and did not end: in time, or at all.
 
