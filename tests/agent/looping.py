@@ -1,4 +1,4 @@
-"""A real model that computes for as long as its rows say: what hangs on one of them."""
+"""Real models that compute for ages: on any row, or for as long as a row says."""
 
 import onnx
 from onnx import TensorProto, helper
@@ -10,10 +10,11 @@ HANGS = b'{"dataframe_records": [{"a": 1, "b": 1e15}]}'  # some days
 
 def looping(version: str, scale: float) -> Made:
     """Return y = scale * (a + b), after as many rounds of a loop as the largest value."""
-    return repacked(made(version=version, scale=scale), _model(scale))
+    return repacked(made(version=version, scale=scale), loop_model(scale))
 
 
-def _model(scale: float) -> bytes:
+def loop_model(scale: float, *, rounds: float = 0.0) -> bytes:
+    """Return such a model as ONNX; `rounds` come on top, and are not folded away either."""
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["go"], ["go_on"]),
@@ -32,7 +33,8 @@ def _model(scale: float) -> bytes:
     )
     nodes = [
         helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
-        helper.make_node("Cast", ["most"], ["trips"], to=TensorProto.INT64),
+        helper.make_node("Add", ["most", "rounds"], ["so_many"]),
+        helper.make_node("Cast", ["so_many"], ["trips"], to=TensorProto.INT64),
         helper.make_node("Loop", ["trips", "yes", "zero"], ["looped"], body=body),
         helper.make_node("Mul", ["looped", "zero"], ["nothing"]),
         helper.make_node("ReduceSum", ["x", "axis"], ["sum_of_row"], keepdims=1),
@@ -42,6 +44,7 @@ def _model(scale: float) -> bytes:
     weights = [
         helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
         helper.make_tensor("scale", TensorProto.FLOAT, [1], [scale]),
+        helper.make_tensor("rounds", TensorProto.FLOAT, [], [rounds]),
         helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
         helper.make_tensor("one", TensorProto.FLOAT, [], [1.0]),
         helper.make_tensor("yes", TensorProto.BOOL, [], [1]),

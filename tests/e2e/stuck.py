@@ -14,15 +14,14 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-import onnx
-from onnx import TensorProto, helper
-
 from edgekit_agent.rules.record import Phase
+from tests.agent.looping import loop_model
 from tests.agent.making import Made, made, repacked
 from tests.e2e.household import Household
 
 PADDING_BYTES = 400_000
 _SLOWEST = "1"  # KiB a second
+_ENDLESS = 1e15  # rounds: some days
 
 
 class Moment(StrEnum):
@@ -40,54 +39,7 @@ class Moment(StrEnum):
 def released(version: str, scale: float, *, endless: bool = False) -> Made:
     """A version; an `endless` one never ends its proof."""
     found = made(version=version, scale=scale, padding_bytes=PADDING_BYTES)
-    return repacked(found, endless_model()) if endless else found
-
-
-def endless_model() -> bytes:
-    """y = x0 + a loop of 1e15 rounds: how many depends on the input, so none is folded."""
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["go"], ["go_on"]),
-            helper.make_node("Add", ["sum", "one"], ["more"]),
-        ],
-        "round",
-        [
-            helper.make_tensor_value_info("round", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("sum", TensorProto.FLOAT, []),
-        ],
-        [
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("more", TensorProto.FLOAT, []),
-        ],
-    )
-    nodes = [
-        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
-        helper.make_node("Mul", ["most", "zero"], ["nothing"]),
-        helper.make_node("Add", ["nothing", "rounds"], ["so_many"]),
-        helper.make_node("Cast", ["so_many"], ["trips"], to=TensorProto.INT64),
-        helper.make_node("Loop", ["trips", "yes", "nothing"], ["looped"], body=body),
-        helper.make_node("ReduceSum", ["x", "axis"], ["row"], keepdims=1),
-        helper.make_node("Add", ["row", "looped"], ["y"]),
-    ]
-    weights = [
-        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
-        helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
-        helper.make_tensor("one", TensorProto.FLOAT, [], [1.0]),
-        helper.make_tensor("rounds", TensorProto.FLOAT, [], [1e15]),
-        helper.make_tensor("yes", TensorProto.BOOL, [], [1]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "endless",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])],
-        weights,
-    )
-    opsets = [helper.make_opsetid("", 17)]
-    model = helper.make_model(graph, ir_version=8, opset_imports=opsets)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+    return repacked(found, loop_model(scale, rounds=_ENDLESS)) if endless else found
 
 
 class Stuck:
