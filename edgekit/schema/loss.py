@@ -192,6 +192,8 @@ def _all_equal(before: Origin, after: NDArray[Any]) -> bool:
         if kinds == {float} and after.dtype == np.float64:
             return True  # numpy's own reading of such a list
         sent = np.array(before)
+        if kinds == {int} and sent.dtype.kind == "f":
+            return False  # int64 and uint64 side by side: numpy has rounded them here, too
     if sent.dtype.kind not in "biuf" or after.dtype.kind not in "biuf":
         return False
     if sent.dtype == after.dtype:

@@ -42,10 +42,10 @@ class ParamSpec:
 
     def accept(self, value: object) -> object:
         """Return the value in the parameter's type, or raise SchemaError."""
-        if self.listed and not (isinstance(value, list) and np.array(value).ndim == 1):
+        if self.listed and not (isinstance(value, list) and _dimensions(value) == 1):
             raise SchemaError(
                 f"Value must be a 1D array with shape (-1,) for param {self}, received"
-                f" {type(value).__name__} with ndim {np.array(value).ndim}"
+                f" {type(value).__name__} with ndim {_dimensions(value)}"
             )
         try:
             if isinstance(self.type, ObjectType):
@@ -58,6 +58,14 @@ class ParamSpec:
             raise SchemaError(
                 f"Failed to validate type and shape for {self}, error: {cause}"
             ) from cause
+
+
+def _dimensions(value: object) -> int:
+    """Return how deep a value is, or raise SchemaError where numpy makes no array of it."""
+    try:
+        return np.array(value).ndim
+    except ValueError as cause:
+        raise SchemaError(f"param of lists in lists: {cause}") from cause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,3 +101,12 @@ def test_a_parameter_that_cannot_be_checked_does_not_compile(
 def test_the_older_key_dtype_is_read() -> None:
     spec: dict[str, object] = {"name": "k", "dtype": "long", "default": 3, "shape": None}
     assert accepted(spec, {"k": 4}) == 4
+
+
+def test_a_default_that_is_too_deep_for_an_array_is_refused_with_a_sentence() -> None:
+    deep: object = "x"
+    for _ in range(70):
+        deep = [deep]
+    entry = {"name": "s", "type": "string", "default": deep, "shape": [-1]}
+    with pytest.raises(SchemaError, match="dimension"):
+        Schema.from_signature(Signature(params=[entry]))

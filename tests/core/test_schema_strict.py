@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgekit.errors import SchemaError
@@ -128,6 +128,7 @@ def test_a_long_value_is_shortened_in_the_refusal() -> None:
     assert len(str(refusal.value)) < 300
 
 
+@example(values=[0, 2**63 + 1])
 @given(st.lists(st.one_of(st.integers(-(2**70), 2**70), st.floats(), st.booleans())))
 def test_whatever_strict_accepts_is_worth_what_was_sent(values: list[float]) -> None:
     for kind in ("boolean", "integer", "long", "double"):
